@@ -1,0 +1,62 @@
+# make try    builds Waybill and lets real mail flow on a throw-away site: no root, nothing left behind
+# make test   installs the peers it needs (with apt, as root) and runs every test
+# make help   lists the other targets
+
+GO       ?= go
+PREFIX   ?= /usr
+BIN      := bin
+COMMANDS := waybill sendmail mail.local
+# Debian packages whose real programs the tests talk to; the C compiler is for the race detector.
+PEERS    := git mpack uucp openssl gcc libc6-dev
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# cgo would cost the front end most of its start-up time, and is never needed.
+export CGO_ENABLED = 0
+
+.PHONY: all build try test check peers unit bench fuzz soak clean help
+
+all: build
+
+build: ## build the commands into bin/
+	$(GO) build -trimpath -o $(BIN)/ $(COMMANDS:%=./cmd/%)
+
+try: build ## see real mail flow on a throw-away site
+	@$(GO) run ./cmd/internal/try $(BIN)
+
+test: peers check unit ## every test: vet, staticcheck, unit, golden, script, fuzz seeds, peers
+
+check:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+# The race detector needs cgo for the test binaries, and for them only: the commands that the tests run are built without it.
+unit: build
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 14m ./...
+
+peers: ## install the Debian packages that the tests talk to
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		missing=$$(for p in $(PEERS); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+		if [ -n "$$missing" ]; then \
+			echo "installing for the tests:" $$missing; \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+		fi; \
+	fi
+
+bench: build ## print the figures, as ratios to peers where they are installed
+	$(GO) run ./cmd/internal/bench $(BIN)
+
+FUZZTIME ?= 60s
+fuzz: ## run every fuzz target for FUZZTIME
+	@for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+clean: ## remove what was built
+	rm -rf $(BIN)
+
+help:
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
