@@ -85,13 +85,13 @@ func (s *Syntax) Append(dst []Token, text string) ([]Token, []Issue) {
 // nil.
 func (s *Syntax) split(dst []Token, text string, delim byte, strip bool) (_ []Token, end int, issues []Issue) {
 	var (
-		start    = -1    // where the current word began; -1 outside of a word
-		glued    = ""    // what came before start, when a character inside the word was dropped
-		angle    = 0     // open "<"
-		paren    = 0     // open "("
-		inQuote  = false // inside of a quoted string
-		base     = len(dst)
-		fail     = func(w Wrong, at int) ([]Token, int, []Issue) {
+		start   = -1    // where the current word began; -1 outside of a word
+		glued   = ""    // what came before start, when a character inside the word was dropped
+		angle   = 0     // open "<"
+		paren   = 0     // open "("
+		inQuote = false // inside of a quoted string
+		base    = len(dst)
+		fail    = func(w Wrong, at int) ([]Token, int, []Issue) {
 			return nil, at, append(issues, Issue{w, at, true})
 		}
 	)
