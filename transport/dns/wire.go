@@ -1,0 +1,191 @@
+package dns
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// servers asks real servers: fixed ones, or those that a resolv.conf names at the moment.
+type servers struct {
+	fixed   []string // ADDR:PORT
+	file    string   // resolv.conf(5); used when fixed is empty
+	timeout time.Duration
+	tries   int
+	trustAD bool
+
+	mu      sync.Mutex
+	looked  time.Time // when the file was last looked at
+	changed time.Time // its modification time
+	read    resolvConf
+}
+
+type resolvConf struct {
+	servers []string
+	trustAD bool
+}
+
+const lookEvery = 5 * time.Second // how often a watched file's time is looked at, when anybody asks anything
+
+// exchange asks each server in turn, round after round, until one gives an answer that says something about the name.
+// SERVFAIL, REFUSED and the like make the next server's turn; the last such answer is returned when no server does
+// better, and the caller takes it as temporary.
+func (s *servers) exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, bool, error) {
+	list, trustAD := s.current()
+	var bad *dns.Msg
+	var last error
+	for range s.tries {
+		for _, server := range list {
+			if err := context.Cause(ctx); err != nil {
+				return nil, false, err
+			}
+			m, err := s.once(ctx, q, server)
+			if err != nil {
+				last = fmt.Errorf("server %s: %w", server, err)
+				continue
+			}
+			if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
+				bad = m
+				continue
+			}
+			return m, trustAD || onLoopback(server), nil
+		}
+		if bad != nil {
+			return bad, false, nil // somebody answered: asking again at once gives the same
+		}
+	}
+	return nil, false, last
+}
+
+// once asks one server over UDP, and over TCP when the answer was cut off (RFC 7766 5) or does not fit.
+func (s *servers) once(ctx context.Context, q *dns.Msg, server string) (*dns.Msg, error) {
+	q = q.Copy()
+	q.Id = dns.Id() // a new random id for each try, and a new port with the new socket (RFC 5452 9.2)
+	m, err := s.over(ctx, "udp", q, server)
+	if err == nil && m.Rcode == dns.RcodeFormatError && q.IsEdns0() != nil {
+		q.Extra = nil // a server from before EDNS (RFC 6891 7)
+		m, err = s.over(ctx, "udp", q, server)
+	}
+	if err == nil && m.Truncated {
+		m, err = s.over(ctx, "tcp", q, server)
+		if err == nil && m.Truncated {
+			err = errors.New("answer over TCP is cut off")
+		}
+	}
+	return m, err
+}
+
+func (s *servers) over(ctx context.Context, network string, q *dns.Msg, server string) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, network, server)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	deadline, _ := ctx.Deadline()
+	if err := c.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	co := &dns.Conn{Conn: c, UDPSize: udpSize}
+	if err := co.WriteMsg(q); err != nil {
+		return nil, err
+	}
+	for {
+		m, err := co.ReadMsg()
+		if err == nil && answers(m, q) {
+			return m, nil
+		}
+		if network == "tcp" && err == nil {
+			return nil, errors.New("answer to another question")
+		}
+		var netErr net.Error
+		if err != nil && (m == nil || network == "tcp" || errors.As(err, &netErr)) {
+			return nil, err
+		}
+		// UDP: not ours, late or forged. The true answer may still come before the deadline (RFC 5452 9.1).
+	}
+}
+
+// answers reports whether m answers q: same id, same question (RFC 5452 9.1).
+func answers(m, q *dns.Msg) bool {
+	if !m.Response || m.Id != q.Id || m.Opcode != dns.OpcodeQuery {
+		return false
+	}
+	if len(m.Question) == 0 { // some servers answer FORMERR and NOTIMP without the question
+		return m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented
+	}
+	return len(m.Question) == 1 && m.Question[0].Qtype == q.Question[0].Qtype &&
+		m.Question[0].Qclass == q.Question[0].Qclass && strings.EqualFold(m.Question[0].Name, q.Question[0].Name)
+}
+
+func onLoopback(server string) bool {
+	a, err := netip.ParseAddrPort(server)
+	return err == nil && a.Addr().IsLoopback()
+}
+
+// current returns the servers to ask, reading the file again when it changed.
+func (s *servers) current() ([]string, bool) {
+	if len(s.fixed) > 0 {
+		return s.fixed, s.trustAD
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); s.looked.IsZero() || now.Sub(s.looked) >= lookEvery {
+		s.looked = now
+		info, err := os.Stat(s.file)
+		if err == nil && !info.ModTime().Equal(s.changed) {
+			if f, err := os.Open(s.file); err == nil {
+				s.read = parseResolvConf(bufio.NewScanner(f))
+				s.changed = info.ModTime()
+				f.Close()
+			}
+		}
+	}
+	if len(s.read.servers) == 0 {
+		return []string{"127.0.0.1:53"}, true // resolv.conf(5)
+	}
+	return s.read.servers, s.trustAD || s.read.trustAD
+}
+
+func parseResolvConf(lines *bufio.Scanner) (c resolvConf) {
+	for lines.Scan() {
+		words := strings.Fields(lines.Text())
+		if len(words) < 2 {
+			continue
+		}
+		switch words[0] {
+		case "nameserver":
+			if addr, err := serverAddr(words[1]); err == nil && len(c.servers) < 3 { // MAXNS
+				c.servers = append(c.servers, addr)
+			}
+		case "options":
+			for _, o := range words[1:] {
+				c.trustAD = c.trustAD || o == "trust-ad"
+			}
+		}
+	}
+	return c
+}
+
+// serverAddr reads ADDR or ADDR:PORT.
+func serverAddr(s string) (string, error) {
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return netip.AddrPortFrom(a, 53).String(), nil
+	}
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return "", fmt.Errorf("dns: server %q is not ADDR or ADDR:PORT", s)
+	}
+	return a.String(), nil
+}
