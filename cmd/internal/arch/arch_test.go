@@ -95,7 +95,7 @@ func TestWhoMayImportWhom(t *testing.T) {
 // violation tells why pkg may not import target; empty when it may.
 func violation(pkg, target string, test bool) string {
 	for dep, only := range soleImporter {
-		if strings.HasPrefix(target, dep) && pkg != only && !test {
+		if strings.HasPrefix(target, dep) && !inTree(pkg, only) && !test {
 			return "only " + only + " may import " + dep
 		}
 	}
