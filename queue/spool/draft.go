@@ -1,0 +1,200 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+
+	"waybill/transport/envelope"
+)
+
+const (
+	magic      = "Waybill-Spool 1 "
+	headLength = len(magic) + len("env=00000000 body=000000000000 src=00000000 crc=00000000 sum=00000000\n")
+	// draftBuffer is how much of a message waits in memory before a file is made: most messages are one write.
+	draftBuffer = 64 << 10
+)
+
+// head is the first line of a message file.
+type head struct {
+	env  int    // octets of the envelope, with the empty line
+	body int64  // octets of the message
+	src  uint32 // checksum of the message as it was handed in
+	crc  uint32 // checksum of the message in this file
+}
+
+// render returns the first line; sum covers it and the envelope behind it.
+func (h head) render(env []byte) []byte {
+	line := fmt.Appendf(nil, "%senv=%08d body=%012d src=%08x crc=%08x sum=", magic, h.env, h.body, h.src, h.crc)
+	sum := crc32.Update(crc32.Checksum(line, castagnoli), castagnoli, env)
+	return fmt.Appendf(line, "%08x\n", sum)
+}
+
+// parseHead reads a first line; sum is to be checked against the envelope with checkSum.
+func parseHead(line []byte) (head, error) {
+	var h head
+	bad := fmt.Errorf("first line: %w", ErrDamaged)
+	if len(line) != headLength || string(line[:len(magic)]) != magic {
+		return h, bad
+	}
+	env, err1 := strconv.ParseUint(string(line[20:28]), 10, 31)
+	body, err2 := strconv.ParseUint(string(line[34:46]), 10, 63)
+	src, err3 := strconv.ParseUint(string(line[51:59]), 16, 32)
+	crc, err4 := strconv.ParseUint(string(line[64:72]), 16, 32)
+	if errors.Join(err1, err2, err3, err4) != nil || env > maxEnvelope {
+		return h, bad
+	}
+	return head{env: int(env), body: int64(body), src: uint32(src), crc: uint32(crc)}, nil
+}
+
+// Draft is a message file that is being written. It is an io.Writer for the message; nothing of it counts before
+// Commit, and nothing of it stays after Abort.
+type Draft struct {
+	fs   FS
+	dir  string // the directory, "SPOOL/queue"
+	id   string
+	perm fs.FileMode
+	env  []byte
+	src  uint32
+
+	buf     []byte // begins with room for the first line until something was spilled
+	spilled bool
+	file    File // nil until the buffer ran over
+	off     int64
+	size    int64
+	crc     uint32
+	err     error
+}
+
+func newDraft(fsys FS, dir, id string, perm fs.FileMode, e *envelope.Envelope) (*Draft, error) {
+	with := *e
+	with.ID = id
+	env, err := AppendEnvelope(nil, &with)
+	if err != nil {
+		return nil, err
+	}
+	if len(env) >= maxEnvelope {
+		return nil, fmt.Errorf("the envelope has %d octets, more than %d", len(env), maxEnvelope)
+	}
+	return &Draft{fs: fsys, dir: dir, id: id, perm: perm, env: append(env, '\n')}, nil
+}
+
+func (d *Draft) temp() string  { return filepath.Join(d.dir, "."+d.id) }
+func (d *Draft) final() string { return filepath.Join(d.dir, d.id) }
+
+// SetSource notes the checksum of the message as it was handed in, for README.md's drop/ID row.
+func (d *Draft) SetSource(crc uint32) { d.src = crc }
+
+// Write takes the next octets of the message.
+func (d *Draft) Write(p []byte) (int, error) {
+	if d.err != nil {
+		return 0, d.err
+	}
+	d.crc = crc32.Update(d.crc, castagnoli, p)
+	d.size += int64(len(p))
+	if d.buf == nil {
+		d.buf = make([]byte, headLength+len(d.env), headLength+len(d.env)+max(len(p)+1, 4096))
+		copy(d.buf[headLength:], d.env)
+	}
+	n := len(p)
+	for len(d.buf)+len(p) > draftBuffer {
+		k := max(0, min(len(p), draftBuffer-len(d.buf)))
+		d.buf = append(d.buf, p[:k]...)
+		p = p[k:]
+		d.spilled = true
+		if d.err = d.spill(); d.err != nil {
+			return n - len(p), d.err
+		}
+	}
+	d.buf = append(d.buf, p...)
+	return n, nil
+}
+
+// spill writes what is buffered, without a valid first line.
+func (d *Draft) spill() error {
+	if d.file == nil {
+		if err := d.create(); err != nil {
+			return err
+		}
+	}
+	_, err := d.file.WriteAt(d.buf, d.off)
+	d.off += int64(len(d.buf))
+	d.buf = d.buf[:0]
+	return err
+}
+
+func (d *Draft) create() error {
+	f, err := d.fs.Create(d.temp(), d.perm)
+	if err != nil {
+		return err
+	}
+	d.file = f
+	// The lock marks the file as being written, and keeps others from delivering it while its writer still does.
+	if ok, err := f.TryLock(); err != nil || !ok {
+		return errors.Join(err, fmt.Errorf("%s: a new file is locked", d.temp()))
+	}
+	return nil
+}
+
+// commit makes the message durable under its name and returns the open, locked file. On an error nothing remains.
+func (d *Draft) commit() (File, head, error) {
+	h := head{env: len(d.env), body: d.size, src: d.src, crc: d.crc}
+	if d.err == nil && d.size > 999_999_999_999 {
+		d.err = errors.New("the message is too large for the spool's format")
+	}
+	if d.err == nil {
+		d.err = d.finish(h)
+	}
+	if d.err != nil {
+		d.Abort()
+		return nil, h, d.err
+	}
+	if d.err = d.fs.Rename(d.temp(), d.final()); d.err != nil {
+		d.Abort()
+		return nil, h, d.err
+	}
+	if d.err = d.fs.SyncDir(d.dir); d.err != nil {
+		// Its caller is told "not accepted": take the name away before the lock goes.
+		d.err = errors.Join(d.err, d.fs.Remove(d.final()))
+		d.file.Close()
+		return nil, h, d.err
+	}
+	f := d.file
+	d.file, d.err = nil, fs.ErrClosed
+	return f, h, nil
+}
+
+func (d *Draft) finish(h head) error {
+	if d.buf == nil {
+		d.buf = append(make([]byte, headLength), d.env...)
+	}
+	d.buf = append(d.buf, '\n') // between message and journal
+	line := h.render(d.env)
+	if !d.spilled {
+		copy(d.buf, line)
+	}
+	if err := d.spill(); err != nil {
+		return err
+	}
+	if d.spilled {
+		if _, err := d.file.WriteAt(line, 0); err != nil {
+			return err
+		}
+	}
+	return d.file.Sync()
+}
+
+// Abort removes what was written.
+func (d *Draft) Abort() {
+	if d.file != nil {
+		d.fs.Remove(d.temp())
+		d.file.Close()
+		d.file = nil
+	}
+	if d.err == nil {
+		d.err = fs.ErrClosed
+	}
+}

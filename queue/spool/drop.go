@@ -1,0 +1,136 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"waybill/transport/envelope"
+)
+
+// Drop leaves a message in the drop directory of the spool at dir, for the next daemon or queue run, and returns its
+// id once it is on stable storage. It is what a front end does when no daemon answers. body is read to its end; lines
+// end in LF. On an error, also one of body's, nothing stays behind. e.ID, if it has one, is used unless taken.
+func Drop(dir string, e *envelope.Envelope, body io.Reader) (id string, err error) {
+	return dropTo(OS{}, filepath.Join(dir, dropDir), e, body)
+}
+
+func dropTo(fsys FS, dir string, e *envelope.Envelope, body io.Reader) (string, error) {
+	id := e.ID
+	if id == "" {
+		id = new(IDs).New(time.Now())
+	}
+	if !ValidID(id) {
+		return "", fmt.Errorf("%q is not a queue id", id)
+	}
+	perm := fs.FileMode(0o600)
+	if os.Getegid() != os.Getgid() {
+		perm = 0o640 // set-gid: the file has the daemon's group, which must read it
+	}
+	with := *e
+	if with.Arrival.IsZero() {
+		with.Arrival = time.Now()
+	}
+	d, err := newDraft(fsys, dir, id, perm, &with)
+	if err != nil {
+		return "", err
+	}
+	sum := summer{w: d}
+	if _, err := io.Copy(&sum, onlyReader{body}); err != nil {
+		d.Abort()
+		return "", fmt.Errorf("drop %s: %w", id, err)
+	}
+	d.SetSource(sum.crc)
+	f, _, err := d.commit()
+	if err != nil {
+		return "", fmt.Errorf("drop %s: %w", id, err)
+	}
+	return id, f.Close()
+}
+
+// summer is a writer that keeps the checksum of what went through.
+type summer struct {
+	w   io.Writer
+	crc uint32
+}
+
+func (s *summer) Write(p []byte) (int, error) {
+	s.crc = crc32.Update(s.crc, castagnoli, p)
+	return s.w.Write(p)
+}
+
+// onlyReader hides a WriterTo, which would hand over pieces as large as it likes.
+type onlyReader struct{ io.Reader }
+
+// replayLimit is how much of a message the front end remembers, so that it can drop what a dying daemon may not have
+// taken. A larger message is then answered "not accepted".
+const replayLimit = 1 << 20
+
+// Submit hands a message to the daemon of site, or drops it where no daemon answers or it dies over it. dropped tells
+// which: a dropped message waits for a daemon or a queue run. An id is chosen here, so that a daemon which had
+// accepted the message before its connection broke recognises the copy.
+func Submit(ctx context.Context, site Site, e *envelope.Envelope, body io.Reader, verbose func(string)) (reply Reply, dropped bool, err error) {
+	with := *e
+	if with.ID == "" {
+		with.ID = new(IDs).New(time.Now())
+	}
+	memory := &replay{r: body}
+	reply, err = HandOver(ctx, site.Socket, &with, memory, verbose)
+	var again io.Reader
+	switch {
+	case err == nil:
+		return reply, false, nil
+	case memory.err != nil:
+		return Reply{}, false, memory.err // the message could not be read: dropping half of it is no help
+	case errors.Is(err, ErrNoDaemon), errors.Is(err, ErrBroken) && !memory.over:
+		again = io.MultiReader(memory, body)
+	default:
+		return Reply{}, false, err
+	}
+	memory.rewind()
+	id, derr := Drop(site.Spool, &with, again)
+	if derr != nil {
+		return Reply{}, false, errors.Join(derr, err)
+	}
+	return Reply{ID: id}, true, nil
+}
+
+// replay remembers what was read, up to replayLimit.
+type replay struct {
+	r    io.Reader
+	seen []byte
+	at   int // reading position once rewound
+	back bool
+	over bool
+	err  error // of r, other than io.EOF
+}
+
+func (m *replay) Read(p []byte) (int, error) {
+	if m.back {
+		if m.at == len(m.seen) {
+			return 0, io.EOF
+		}
+		n := copy(p, m.seen[m.at:])
+		m.at += n
+		return n, nil
+	}
+	n, err := m.r.Read(p)
+	if len(m.seen)+n > replayLimit {
+		m.over, m.seen = true, nil
+	}
+	if !m.over {
+		m.seen = append(m.seen, p[:n]...)
+	}
+	if err != nil && err != io.EOF {
+		m.err = err
+	}
+	return n, err
+}
+
+func (m *replay) rewind() { m.back = true }

@@ -1,0 +1,176 @@
+package spool
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// FS is the file system below the spool: so few operations that a test can make each of them fail, or be the last.
+type FS interface {
+	// Create makes a new file for reading and writing; a name that exists, also as a link, is fs.ErrExist.
+	Create(name string, perm fs.FileMode) (File, error)
+	// Open opens a file that is there, never through a symbolic link and never waiting for a fifo's other end.
+	Open(name string, write bool) (File, error)
+	// Stat tells about a name without following a link.
+	Stat(name string) (Info, error)
+	// Rename moves a file and never replaces one: fs.ErrExist.
+	Rename(from, to string) error
+	Remove(name string) error
+	// SyncDir makes the names in dir durable.
+	SyncDir(dir string) error
+	// ReadDir calls f for each name in dir, in no order, until it returns false.
+	ReadDir(dir string, f func(name string) bool) error
+	Mkdir(name string, perm fs.FileMode) error
+}
+
+// File is an open file of an FS.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	Sync() error
+	// TryLock takes the file's exclusive lock, or says that another open file has it. Close releases it.
+	TryLock() (bool, error)
+	Stat() (Info, error)
+	Close() error
+}
+
+// Info is what the spool must know of a file.
+type Info struct {
+	Inode   uint64
+	Size    int64
+	Links   uint64
+	UID     int
+	Regular bool
+	ModTime time.Time
+}
+
+// OS is the real file system.
+type OS struct{}
+
+type osFile struct{ *os.File }
+
+// Create opens with O_EXCL. Group permission bits are set whatever the umask of the front end's caller says, or a
+// daemon with a user of its own could not read what was dropped.
+func (OS) Create(name string, perm fs.FileMode) (File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, perm)
+	if err != nil {
+		return nil, err
+	}
+	if perm&0o070 != 0 {
+		if err := f.Chmod(perm); err != nil {
+			f.Close()
+			os.Remove(name)
+			return nil, err
+		}
+	}
+	return osFile{f}, nil
+}
+
+func (OS) Open(name string, write bool) (File, error) {
+	flag := os.O_RDONLY
+	if write {
+		flag = os.O_RDWR
+	}
+	f, err := os.OpenFile(name, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (OS) Stat(name string) (Info, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(name, &st); err != nil {
+		return Info{}, &fs.PathError{Op: "lstat", Path: name, Err: err}
+	}
+	return info(&st), nil
+}
+
+func (OS) Rename(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if err == unix.EINVAL || err == unix.ENOSYS {
+		// A file system without the flag: a second name and the removal of the first do the same in two steps.
+		if err = unix.Link(from, to); err == nil {
+			err = unix.Unlink(from)
+		}
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
+func (OS) Remove(name string) error {
+	if err := unix.Unlink(name); err != nil {
+		return &fs.PathError{Op: "unlink", Path: name, Err: err}
+	}
+	return nil
+}
+
+func (OS) SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (OS) ReadDir(dir string, f func(name string) bool) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for {
+		names, err := d.Readdirnames(1024)
+		for _, n := range names {
+			if !f(n) {
+				return nil
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (OS) Mkdir(name string, perm fs.FileMode) error { return os.Mkdir(filepath.Clean(name), perm) }
+
+func (f osFile) TryLock() (bool, error) {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == unix.EWOULDBLOCK {
+		return false, nil
+	}
+	if err != nil {
+		return false, &fs.PathError{Op: "flock", Path: f.Name(), Err: err}
+	}
+	return true, nil
+}
+
+func (f osFile) Stat() (Info, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return Info{}, &fs.PathError{Op: "fstat", Path: f.Name(), Err: err}
+	}
+	return info(&st), nil
+}
+
+func info(st *unix.Stat_t) Info {
+	return Info{
+		Inode:   st.Ino,
+		Size:    st.Size,
+		Links:   uint64(st.Nlink),
+		UID:     int(st.Uid),
+		Regular: st.Mode&unix.S_IFMT == unix.S_IFREG,
+		ModTime: time.Unix(st.Mtim.Unix()),
+	}
+}
