@@ -1,0 +1,116 @@
+package dsn
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"waybill/transport"
+)
+
+// status writes the message/delivery-status (RFC 3464): the fields about the message, and after an empty line each the
+// fields about the recipients.
+func (c Composer) status(n Notice) string {
+	var b strings.Builder
+	field := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%s: %s\n", name, asciiLine(value))
+		}
+	}
+	env := n.Envelope
+	field("Original-Envelope-Id", decodeXtext(env.EnvID)) // RFC 3464 2.2.1
+	field("Reporting-MTA", "dns; "+c.Host)                // 2.2.2
+	if o := env.Origin; o.ClientName != "" && o.ClientAddr != "" {
+		field("Received-From-MTA", "dns; "+o.ClientName) // 2.2.4
+	}
+	field("Arrival-Date", date(env.Arrival)) // 2.2.5
+	for _, r := range n.Recipients {
+		b.WriteByte('\n')
+		field("Original-Recipient", originalRecipient(r.Orig.ORcpt)) // 2.3.1
+		field("Final-Recipient", typedAddress(c.named(r)))           // 2.3.2
+		if became, expanded := shownActual(n, r); expanded {
+			field("X-Actual-Recipient", actual(became))
+		}
+		field("Action", action(n.Kind, r.Status)) // 2.3.3
+		field("Status", code(n.Kind, r))          // 2.3.4
+		if remote, _, _ := strings.Cut(r.Status.Remote, " "); remote != "" {
+			field("Remote-MTA", "dns; "+remote) // 2.3.5
+		}
+		field("Diagnostic-Code", diagnostic(n.Kind, r.Status)) // 2.3.6
+		field("Last-Attempt-Date", date(r.LastAttempt))        // 2.3.7
+		if n.Kind == Delay {
+			field("Will-Retry-Until", date(r.RetryUntil)) // 2.3.9
+		}
+	}
+	return b.String()
+}
+
+// named is the recipient as the sender named it, with our host where it has none.
+func (c Composer) named(r Recipient) string {
+	if r.Orig.Addr == "" { // an alias of ours for a program or a file: the sender never named it, but somebody must be named
+		return oneLine(r.Orig.Name())
+	}
+	return qualified(r.Orig.Addr, c.Host)
+}
+
+// shownActual tells what the recipient was expanded to, if that may be shown: programs and files of this host are not
+// the business of a sender elsewhere.
+func shownActual(n Notice, r Recipient) (name string, expanded bool) {
+	if r.Actual == "" || r.Actual == r.Orig.Name() {
+		return "", false
+	}
+	if inside := strings.HasPrefix(r.Actual, "|") || strings.HasPrefix(r.Actual, "/"); inside && n.Envelope.Origin.UID < 0 {
+		return "", false
+	}
+	return r.Actual, true
+}
+
+// actual types what an address was expanded to, in sendmail's words.
+func actual(name string) string {
+	if strings.HasPrefix(name, "|") || strings.HasPrefix(name, "/") {
+		return "X-Unix; " + name
+	}
+	return typedAddress(name)
+}
+
+func action(k Kind, s transport.Status) string {
+	switch {
+	case k == Delay:
+		return "delayed"
+	case k == Success && s.Outcome() == transport.Relayed:
+		return "relayed"
+	case k == Success:
+		return "delivered"
+	}
+	return "failed"
+}
+
+// code is the status code. A recipient whose time ran out has 4.4.7 (RFC 3463 3.5), as with sendmail: it is the one
+// failure that another try may not meet.
+func code(k Kind, r Recipient) string {
+	if k != Success && k != Delay && r.Expired {
+		return "4.4.7"
+	}
+	return r.Status.Code()
+}
+
+// diagnostic is the other host's reply word for word, or our own reason under a type of our own.
+func diagnostic(k Kind, s transport.Status) string {
+	switch {
+	case s.Reply != "" && s.Diagnostic != "":
+		return s.Diagnostic + "; " + s.Reply
+	case s.Reply != "":
+		return "smtp; " + s.Reply
+	case k != Success:
+		return "x-waybill; " + s.Text()
+	}
+	return ""
+}
+
+// date is empty for the zero time.
+func date(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Format(dateForm)
+}
