@@ -35,7 +35,8 @@ type Cond struct {
 
 	// Test.
 	Fact   Fact
-	Header string // FactHeader: the field's name
+	Header string // FactHeader: the field's name; FactMacro: the macro's
+	Cap    int    // FactCapture: the number
 	Cmp    Cmp
 	Value  Value
 }
@@ -62,6 +63,8 @@ const (
 	FactAttempts   // delivery attempts made so far
 	FactAge        // time since the message was accepted
 	FactRecipients // number of recipients of the message
+	FactCapture    // the tokens of capture Cap, of the pattern or of a lookup before; with In, Is and Matches
+	FactMacro      // the value of macro Header at run time
 	facts
 )
 
@@ -69,6 +72,7 @@ var factNames = [facts]string{
 	FactClient: "client", FactClientName: "client-name", FactHelo: "helo", FactSender: "sender", FactRecipient: "recipient", FactSize: "size",
 	FactLoad: "load", FactTime: "time", FactHeader: "header", FactAuth: "auth", FactTLS: "tls", FactTransport: "transport", FactHost: "host",
 	FactUser: "user", FactPriority: "priority", FactAttempts: "attempts", FactAge: "age", FactRecipients: "recipients",
+	FactCapture: "capture", FactMacro: "macro",
 }
 
 // FactNamed returns the fact with this name in our language; 0 when there is none.
@@ -175,8 +179,13 @@ func (c *Cond) String() string {
 		return b.String()
 	case Test:
 		name := c.Fact.String()
-		if c.Fact == FactHeader {
+		switch c.Fact {
+		case FactHeader:
 			name += " " + c.Header
+		case FactCapture:
+			name = "$" + strconv.Itoa(c.Cap)
+		case FactMacro:
+			name = "$&" + MacroName(c.Header)
 		}
 		return name + " " + c.Cmp.String() + c.value()
 	}
