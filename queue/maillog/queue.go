@@ -1,0 +1,59 @@
+package maillog
+
+import (
+	"waybill/queue"
+	"waybill/queue/dsn"
+)
+
+var _ queue.Logger = (*Log)(nil)
+
+// Accepted logs that the queue has a message safe.
+func (l *Log) Accepted(a queue.Accepted) {
+	env := *a.Envelope
+	env.ID = a.ID
+	l.From(From{Envelope: &env, Size: a.Size, MessageID: a.MessageID})
+}
+
+// Tried logs what became of a recipient in an attempt.
+func (l *Log) Tried(t queue.Tried) {
+	to := To{
+		ID: t.ID, Recipients: []string{t.To},
+		Delay: t.Age, XDelay: t.Took,
+		// sendmail's numbers: larger waits longer, and ordinary mail is near 30000
+		Mailer: t.Mailer, Priority: 30000 - 10*int64(t.Priority),
+		Relay: t.Host, Status: t.Status,
+	}
+	if orig := t.Orig.Name(); orig != t.To && orig != "" {
+		to.Control = bracketed(orig)
+	}
+	if t.As != "" {
+		if to.Control != "" {
+			to.Control += " "
+		}
+		to.Control += "(" + t.As + ")"
+	}
+	if t.Expanded {
+		to.stat = "expanded"
+	}
+	l.To(to)
+}
+
+// Noticed logs that somebody was told. The words are sendmail's.
+func (l *Log) Noticed(n queue.Noticed) {
+	word := map[dsn.Kind]string{dsn.Failure: "DSN", dsn.Delay: "sender notify", dsn.Success: "DSN", dsn.Double: "postmaster notify"}[n.Kind]
+	if word == "" {
+		word = n.Kind.String()
+	}
+	text := word + ": " + n.Cause
+	if n.New != "" {
+		text = n.New + ": " + text
+	} else {
+		text = "no notice: " + text
+	}
+	l.Line(n.ID, text)
+}
+
+// Removed logs that an operator took a message away.
+func (l *Log) Removed(r queue.Removed) {
+	l.Line(r.ID, "removed by "+r.By)
+}
