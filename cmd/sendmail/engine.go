@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"waybill/transport/sysexits"
+)
+
+// libexec is where waybill may be when it does not stand beside the front end.
+var libexec = [...]string{"/usr/libexec/waybill", "/usr/lib/waybill", "/usr/sbin", "/usr/local/sbin"}
+
+const submitCF, sendmailCF = "/etc/mail/submit.cf", "/etc/mail/sendmail.cf"
+
+// foreignConfig reports whether the configuration is a sendmail.cf, which only the engine can read: one that -C names, or
+// the one of a host that has no rules file.
+func foreignConfig(config string) bool {
+	if config != "" {
+		return strings.HasSuffix(config, ".cf")
+	}
+	if _, err := os.Stat("/etc/waybill/waybill.rules"); !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	_, err := os.Stat(sendmailCF)
+	return err == nil
+}
+
+// engine finds waybill: beside the program itself, or where packages put it.
+func engine() (string, error) {
+	var tried []string
+	dirs := libexec[:]
+	if self, err := os.Executable(); err == nil {
+		if resolved, err := filepath.EvalSymlinks(self); err == nil {
+			self = resolved
+		}
+		dirs = append([]string{filepath.Dir(self)}, dirs...)
+	}
+	for _, dir := range dirs {
+		file := filepath.Join(dir, "waybill")
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
+			return file, nil
+		}
+		tried = append(tried, dir)
+	}
+	return "", errors.New("waybill is in none of " + strings.Join(tried, ", "))
+}
+
+// runEngine becomes "waybill --as NAME ARGS...". It returns only when that fails.
+func runEngine(name string, args []string) int {
+	file, err := engine()
+	if err == nil {
+		err = syscall.Exec(file, append([]string{"waybill", "--as", name}, args...), os.Environ())
+	}
+	return fail(sysexits.OSFile, "cannot start waybill", err)
+}
+
+// startEngine runs waybill with the given arguments as a child: in the foreground, with its output going where ours
+// goes, or by itself in a session of its own. The status is that of the child, or 0 when nobody waits for it.
+func startEngine(args []string, wait bool) (int, error) {
+	file, err := engine()
+	if err != nil {
+		return 0, err
+	}
+	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer null.Close()
+	attr := &os.ProcAttr{Env: os.Environ(), Files: []*os.File{null, os.Stdout, os.Stderr}}
+	if !wait {
+		attr.Files = []*os.File{null, null, null}
+		attr.Sys = &syscall.SysProcAttr{Setsid: true}
+	}
+	child, err := os.StartProcess(file, append([]string{"waybill"}, args...), attr)
+	if err != nil || !wait {
+		return 0, err
+	}
+	state, err := child.Wait()
+	if err != nil {
+		return 0, err
+	}
+	return state.ExitCode(), nil
+}

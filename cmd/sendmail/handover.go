@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"waybill/compat/flags"
+	"waybill/compat/submit"
+	"waybill/queue/spool"
+	"waybill/transport/envelope"
+	"waybill/transport/sysexits"
+)
+
+// handOver is one message on its way to the daemon or the spool.
+type handOver struct {
+	v       *flags.Invocation
+	site    spool.Site
+	caller  caller
+	message *submit.Message
+	memory  *memory
+	out     io.Writer
+}
+
+// run hands the message over and returns the exit status. Plan: give it to the daemon, else to the drop directory and
+// (with -odi, -odb) to a delivery of our own; then report the recipients that were refused, as -oe asks.
+func (h *handOver) run(ctx context.Context) int {
+	e := h.message.Envelope
+	if h.v.NoAliases {
+		for i, r := range e.Recipients {
+			if _, domain := r.Addr.Split(); domain == "" && !strings.HasPrefix(string(r.Addr), `\`) {
+				e.Recipients[i].Addr = `\` + r.Addr // sendmail's sign for "no aliases, no .forward"
+			}
+		}
+	}
+	refused := h.message.Refused
+	if len(e.Recipients) == 0 {
+		if len(refused) == 0 {
+			return sysexits.OK // only empty arguments
+		}
+		return h.report(refused, true)
+	}
+	var verbose func(string)
+	if h.v.Verbose {
+		verbose = func(line string) { fmt.Fprintln(h.out, line); flush(h.out) }
+	}
+	reply, dropped, err := spool.Submit(ctx, h.site, e, remembering{h.memory}, verbose)
+	if err != nil {
+		return h.failed(err)
+	}
+	exit := reply.Exit
+	if dropped {
+		exit = h.deliverHere(reply.ID)
+	}
+	for _, r := range reply.Refused {
+		name := e.Recipients[r.Index].Name()
+		refused = append(refused, submit.Refusal{Name: name, Text: r.Text, Exit: exitOf(r.Code)})
+	}
+	if len(refused) > 0 {
+		if e := h.report(refused, reply.ID == ""); e != sysexits.OK || h.v.Errors == flags.Exit0 {
+			return e
+		}
+	}
+	if h.v.Errors == flags.Exit0 {
+		return sysexits.OK
+	}
+	return exit
+}
+
+// deliverHere delivers a dropped message without a daemon, when we may: -odi waits for the outcome, -odb does not.
+func (h *handOver) deliverHere(id string) int {
+	switch h.v.When {
+	case envelope.WhenQueue, envelope.WhenDefer:
+		return sysexits.OK
+	}
+	if syscall.Access(h.site.Spool+"/queue", 2) != nil { // W_OK, with the rights of the caller
+		return sysexits.OK // it waits for the daemon, or for the next queue run
+	}
+	flush(h.out)
+	args := []string{"deliver"}
+	if h.v.ConfigFile != "" {
+		args = append(args, "-C", h.v.ConfigFile)
+	}
+	if h.v.Verbose {
+		args = append(args, "-v")
+	}
+	exit, err := startEngine(append(args, id), h.v.When == envelope.WhenNow)
+	if err != nil {
+		// The message is safe, and that is what the exit status promises.
+		fmt.Fprintf(os.Stderr, "sendmail: %s stays in the queue: %v\n", id, err)
+		return sysexits.OK
+	}
+	return exit
+}
+
+// failed tells why nothing was accepted.
+func (h *handOver) failed(err error) int {
+	var no *spool.RefusedError
+	var bad *submit.Error
+	switch {
+	case errors.As(err, &no):
+		if h.v.Errors != flags.Quiet {
+			fmt.Fprintln(h.out, no.Text)
+		}
+		return no.Exit
+	case errors.As(err, &bad):
+		fmt.Fprintln(h.out, bad.Text)
+		return bad.Exit
+	case h.memory.err != nil:
+		return fail(sysexits.IOErr, "standard input", h.memory.err)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR):
+		return fail(sysexits.CantCreat, "the message is not accepted", err)
+	}
+	return fail(sysexits.TempFail, "the message is not accepted", err)
+}
+
+// exitOf is the exit status that fits an enhanced status code.
+func exitOf(code string) int {
+	switch {
+	case strings.HasPrefix(code, "4"):
+		return sysexits.TempFail
+	case code == "5.1.2", code == "5.1.10":
+		return sysexits.NoHost
+	case code == "5.1.3", code == "5.1.7":
+		return sysexits.Usage
+	case strings.HasPrefix(code, "5.1."), code == "5.2.1":
+		return sysexits.NoUser
+	case strings.HasPrefix(code, "5.7."):
+		return sysexits.NoPerm
+	}
+	return sysexits.Unavailable
+}
+
+// report tells about refused recipients. When nobody was accepted, -oep leaves the message in dead.letter; else, and
+// with -oem, -oew and -oee, a bounce goes to the sender: the spool takes the message for those recipients alone, and the
+// queue finds out by itself that they do not exist.
+func (h *handOver) report(refused []submit.Refusal, all bool) int {
+	exit := sysexits.NoUser
+	for _, r := range refused {
+		if r.Exit != sysexits.OK {
+			exit = r.Exit
+		}
+		if h.v.Errors == flags.Print {
+			fmt.Fprintf(h.out, "%s... %s\n", r.Name, r.Text)
+		}
+	}
+	switch {
+	case h.v.Errors == flags.Quiet && all:
+	case h.v.Errors == flags.Print && all:
+		h.deadLetter()
+	default:
+		if err := h.bounce(refused); err != nil {
+			fail(exit, "the sender cannot be told", err)
+		}
+	}
+	if h.v.Errors == flags.Exit0 {
+		return sysexits.OK
+	}
+	return exit
+}
+
+func (h *handOver) bounce(refused []submit.Refusal) error {
+	e := *h.message.Envelope
+	e.ID, e.When, e.Recipients = "", envelope.WhenBackground, nil
+	for _, r := range refused {
+		e.Recipients = append(e.Recipients, envelope.Recipient{Addr: envelope.Address(r.Name), Notify: h.v.Notify})
+	}
+	id, err := spool.Drop(h.site.Spool, &e, h.memory.replay())
+	if err == nil && syscall.Access(h.site.Socket, 2) != nil {
+		h.deliverHere(id)
+	}
+	return err
+}
+
+// deadLetter appends the message to dead.letter in the caller's home, with the caller's rights.
+func (h *handOver) deadLetter() {
+	dropPrivilege()
+	file := h.caller.Home + "/dead.letter"
+	if h.caller.Home == "" {
+		fmt.Fprintln(h.out, "No home directory for dead.letter: the message is lost")
+		return
+	}
+	err := appendLetter(file, h.caller.Login, h.memory.replay())
+	if err != nil {
+		fmt.Fprintf(h.out, "%s... Cannot save message: %v\n", file, err)
+		return
+	}
+	fmt.Fprintf(h.out, "%s... Saved message in %s\n", file, file)
+}
+
+// appendLetter adds a message to a mailbox file of the user's own, in mbox form (RFC 4155). A write that fails is taken
+// back.
+func appendLetter(file, from string, message io.Reader) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return errors.New("not a regular file")
+	}
+	q := &quoter{w: f, begin: true}
+	_, err = fmt.Fprintf(f, "From %s %s\n", from, time.Now().Format(time.ANSIC))
+	if err == nil {
+		_, err = io.Copy(q, message)
+	}
+	if err == nil {
+		_, err = io.WriteString(f, "\n")
+	}
+	if err != nil {
+		return errors.Join(err, f.Truncate(info.Size()))
+	}
+	return nil
+}
+
+// quoter puts ">" before lines that begin with "From ".
+type quoter struct {
+	w     io.Writer
+	line  []byte // the beginning of a line, while it may still become "From "
+	begin bool
+}
+
+func (q *quoter) Write(p []byte) (int, error) {
+	const mark = "From "
+	out := make([]byte, 0, len(p)+16)
+	for _, c := range p {
+		if q.begin {
+			q.line = append(q.line, c)
+			if c != '\n' && strings.HasPrefix(mark, string(q.line)) && len(q.line) < len(mark) {
+				continue
+			}
+			if string(q.line) == mark {
+				out = append(out, '>')
+			}
+			out = append(out, q.line...)
+			q.line, q.begin = q.line[:0], c == '\n'
+			continue
+		}
+		out = append(out, c)
+		q.begin = c == '\n'
+	}
+	if _, err := q.w.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// flush empties a buffered writer.
+func flush(w io.Writer) {
+	if f, ok := w.(interface{ Flush() error }); ok {
+		f.Flush()
+	}
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// hygiene makes the process independent of what its caller left behind, before anything else happens, and reports
+// whether it runs set-id. Inherited enemies: closed descriptors 0-2, further open descriptors, the environment, resource
+// limits, the umask, ignored and blocked signals, an alarm that is still running, a tracer (the kernel sees to that one).
+func hygiene() (privileged bool) {
+	privileged = os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
+	// A file that we open must never become descriptor 0, 1 or 2, where a message or an error text would go.
+	for fd := range 3 {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == unix.EBADF {
+			if null, err := unix.Open("/dev/null", unix.O_RDWR, 0); err != nil || null != fd {
+				os.Exit(71)
+			}
+		}
+	}
+	// Whatever else is open belongs to the caller (or to Go's runtime); what we start does not get it.
+	unix.CloseRange(3, ^uint(0)>>33, unix.CLOSE_RANGE_CLOEXEC)
+	unix.Umask(0o027)
+	for _, what := range []int{unix.RLIMIT_FSIZE, unix.RLIMIT_CPU, unix.RLIMIT_AS, unix.RLIMIT_DATA, unix.RLIMIT_STACK} {
+		var l unix.Rlimit
+		if unix.Getrlimit(what, &l) == nil && l.Cur < l.Max {
+			l.Cur = l.Max
+			unix.Setrlimit(what, &l)
+		}
+	}
+	unix.Setitimer(unix.ITIMER_REAL, unix.Itimerval{})
+	// A write beyond the file size limit, or to a reader who has gone, is an error to be told, not a death.
+	signal.Ignore(unix.SIGXFSZ, unix.SIGPIPE)
+	if privileged {
+		cleanEnvironment()
+		if os.Getuid() != os.Geteuid() {
+			// Nothing here needs another user's rights: a group is enough for the drop directory, and the daemon asks the
+			// kernel who calls.
+			if unix.Setresuid(os.Getuid(), os.Getuid(), os.Getuid()) != nil {
+				os.Exit(71)
+			}
+		}
+	}
+	return os.Getgid() != os.Getegid()
+}
+
+// cleanEnvironment keeps what is data for us. LD_*, GODEBUG, PATH, TZ (a file name) and all else go.
+func cleanEnvironment() {
+	keep := []string{"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
+	for _, name := range []string{"NAME", "HOME", "USER", "LOGNAME"} {
+		if value, ok := os.LookupEnv(name); ok {
+			keep = append(keep, name+"="+value)
+		}
+	}
+	os.Clearenv()
+	for _, kv := range keep {
+		name, value, _ := strings.Cut(kv, "=")
+		os.Setenv(name, value)
+	}
+}
+
+// dropPrivilege becomes the caller for good. It does nothing when there is nothing to drop.
+func dropPrivilege() {
+	gid, uid := os.Getgid(), os.Getuid()
+	if os.Getegid() != gid {
+		if err := unix.Setresgid(gid, gid, gid); err != nil {
+			os.Exit(71)
+		}
+	}
+	if os.Geteuid() != uid {
+		if err := unix.Setresuid(uid, uid, uid); err != nil {
+			os.Exit(71)
+		}
+	}
+	if os.Getegid() != gid || os.Geteuid() != uid || syscall.Getegid() != gid {
+		os.Exit(71)
+	}
+}

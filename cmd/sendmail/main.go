@@ -1,0 +1,90 @@
+// Command sendmail is the front end that local programs call: sendmail, mailq, newaliases, hoststat, purgestat and runq,
+// by the name it is called by. A message on standard input, as package flags and package submit read it, flows to the
+// daemon's socket or, when no daemon answers, into the spool's drop directory; that is all it does with the privilege it
+// may have as a set-group-ID program. Everything else it leaves to waybill, without privilege.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"waybill/compat/flags"
+	"waybill/compat/submit"
+	"waybill/queue/spool"
+	"waybill/transport/sysexits"
+)
+
+func main() {
+	privileged := hygiene()
+	v, wrong := flags.Parse(os.Args)
+	if wrong != nil {
+		os.Exit(say(wrong))
+	}
+	if privileged && (len(v.Unsafe) > 0 || !v.Mode.Submission()) {
+		dropPrivilege()
+	}
+	if !v.Mode.Submission() || foreignConfig(v.ConfigFile) {
+		dropPrivilege()
+		os.Exit(runEngine(v.Name, os.Args[1:]))
+	}
+	out := bufio.NewWriter(os.Stdout)
+	exit := deliver(v, os.Stdin, out)
+	out.Flush()
+	os.Exit(exit)
+}
+
+// say prints what was wrong with the command line.
+func say(e *flags.Error) int {
+	if e.Text != "" {
+		to := os.Stdout // where sendmail writes, once its flags are read
+		if e.Stderr {
+			to = os.Stderr
+		}
+		fmt.Fprintln(to, e.Text)
+	}
+	return e.Exit
+}
+
+// deliver submits the message on in. What sendmail says goes to out, failures of ours to standard error.
+func deliver(v *flags.Invocation, in io.Reader, out io.Writer) (exit int) {
+	for _, line := range v.Complaints {
+		fmt.Fprintln(out, line)
+	}
+	site, err := spool.Locate(v.ConfigFile)
+	if err != nil {
+		return fail(sysexits.Config, "configuration", err)
+	}
+	caller := whoCalls()
+	memory := &memory{r: in}
+	m, err := submit.Read(v, memory, caller.Caller, submit.Site{
+		Host:         site.Host,
+		Now:          time.Now(),
+		Unique:       unique,
+		FullName:     fullName,
+		ReceiptIsDSN: true,
+	})
+	var known *submit.Error
+	switch {
+	case errors.As(err, &known):
+		fmt.Fprintln(out, known.Text)
+		return known.Exit
+	case err != nil:
+		return fail(sysexits.IOErr, "standard input", err)
+	}
+	memory.begin(m)
+	h := &handOver{v: v, site: site, caller: caller, message: m, memory: memory, out: out}
+	if exit = h.run(context.Background()); exit == sysexits.OK {
+		exit = v.Exit
+	}
+	return exit
+}
+
+func fail(exit int, what string, err error) int {
+	fmt.Fprintf(os.Stderr, "sendmail: %s: %v\n", what, err)
+	return exit
+}

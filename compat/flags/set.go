@@ -1,0 +1,276 @@
+package flags
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"waybill/transport/envelope"
+	"waybill/transport/sysexits"
+)
+
+// set obeys one flag.
+func (p *parse) set(letter byte, value string) *Error {
+	v := p.v
+	switch letter {
+	case 'A':
+		if value != "c" && value != "m" {
+			return usage("Illegal argument for -A flag: " + clean(value))
+		}
+		v.ConfigChoice = value[0]
+	case 'B':
+		switch {
+		case strings.EqualFold(value, "7bit"):
+			v.Body = envelope.Body7Bit
+		case strings.EqualFold(value, "8bitmime"):
+			v.Body = envelope.Body8BitMIME
+		default:
+			p.complain("Illegal body type "+clean(value), sysexits.Usage) // the message goes out all the same
+		}
+	case 'b':
+		return p.setMode(value)
+	case 'C':
+		v.ConfigFile = value
+	case 'c':
+		return p.setOption("HoldExpensive", "true")
+	case 'D':
+		v.DebugFile = value
+	case 'd':
+		v.Debug = append(v.Debug, value)
+	case 'e':
+		return p.setOption("ErrorMode", value)
+	case 'F':
+		v.FullName = value
+	case 'f', 'r':
+		if v.SenderFlag != 0 {
+			return usage(`More than one "from" person`)
+		}
+		v.SenderFlag, v.Sender = letter, value
+	case 'G':
+		v.Gateway = true
+	case 'h':
+		n, err := strconv.Atoi(strings.TrimSpace(value))
+		if err != nil || n < 0 {
+			return usage("Bad hop count (" + clean(value) + ")")
+		}
+		v.Hops = min(n, 1_000_000)
+	case 'I', 'U':
+		return usage("") // Debian's sendmail exits without a word
+	case 'i':
+		return p.setOption("IgnoreDots", "true")
+	case 'L':
+		v.LogTag = value[:min(len(value), 32)]
+	case 'M':
+		return p.setMacro(value)
+	case 'm':
+		return p.setOption("MeToo", "true")
+	case 'N':
+		n, ok := envelope.ParseNotify(value)
+		if !ok {
+			return usage("Invalid -N argument")
+		}
+		v.Notify, v.NotifyFlag = n, true
+	case 'n':
+		v.NoAliases = true
+	case 'O':
+		return p.setLongOption(value)
+	case 'o':
+		return p.setShortOption(value)
+	case 'p':
+		v.Protocol, v.ProtoHost, _ = strings.Cut(value, ":")
+	case 'Q':
+		v.Quarantines, v.Quarantine = true, value
+	case 'q':
+		return p.setQueue(value)
+	case 'R':
+		if v.Ret != envelope.RetDefault {
+			return usage("Duplicate -R flag")
+		}
+		switch {
+		case strings.EqualFold(value, "full"):
+			v.Ret = envelope.RetFull
+		case strings.EqualFold(value, "hdrs"):
+			v.Ret = envelope.RetHeaders
+		default:
+			return usage("Invalid -R value")
+		}
+	case 's':
+		return p.setOption("SaveFromLine", "true")
+	case 't':
+		v.Recipients = true
+	case 'T':
+	case 'V':
+		if !xtext(value) {
+			return usage("Invalid syntax in -V flag")
+		}
+		if v.EnvID != "" {
+			return usage("Duplicate -V flag")
+		}
+		v.EnvID = value
+	case 'v':
+		return p.setOption("Verbose", "true")
+	case 'X':
+		v.TrafficLog = value
+	}
+	return nil
+}
+
+func (p *parse) complain(line string, exit int) {
+	p.v.Complaints = append(p.v.Complaints, line)
+	p.v.Exit = exit
+}
+
+func (p *parse) setMode(value string) *Error {
+	letter := value[0:min(1, len(value))]
+	if letter == "z" {
+		return usage("Frozen configurations unsupported")
+	}
+	for _, m := range modes {
+		if letter == string(rune(m.Letter)) {
+			p.v.Mode, p.modeSet = Mode(m.Letter), true
+			return nil
+		}
+	}
+	return usage("Invalid operation mode " + clean(letter))
+}
+
+func (p *parse) setMacro(value string) *Error {
+	name, rest := value, ""
+	if strings.HasPrefix(value, "{") {
+		end := strings.IndexByte(value, '}')
+		if end < 0 {
+			return usage("Unbalanced { in -M flag")
+		}
+		name, rest = value[1:end], value[end+1:]
+	} else if value != "" {
+		name, rest = value[:1], value[1:]
+	}
+	if name != "r" && name != "s" {
+		p.unsafe("-M" + clean(name))
+	}
+	p.v.Macros = append(p.v.Macros, Macro{name, rest})
+	return nil
+}
+
+// setQueue reads the value of -q: nothing, an interval, or one of f p G L I R S Q, the last four after an optional "!".
+func (p *parse) setQueue(value string) *Error {
+	q := &p.v.Queue
+	q.Asked = true
+	spec, not := strings.CutPrefix(value, "!")
+	if spec == "" {
+		if not {
+			return usage("Invalid -q value: " + clean(value))
+		}
+		return nil
+	}
+	text := spec[1:]
+	switch spec[0] {
+	case 'I', 'R', 'S':
+		q.Select = append(q.Select, Selector{spec[0], not, text})
+	case 'Q':
+		q.Quarantined = true
+		if text != "" {
+			q.Select = append(q.Select, Selector{'Q', not, text})
+		}
+	case 'G':
+		if not || q.Group != "" {
+			return usage("Cannot use more than one queue group, nor a negated one, with -qG")
+		}
+		q.Group = text
+	case 'L':
+		q.Lost = true
+	case 'f':
+		q.Foreground = true
+	case 'p':
+		q.Persistent = true
+		if text != "" {
+			return p.setInterval(text)
+		}
+		q.Interval = time.Second
+	default:
+		return p.setInterval(value)
+	}
+	return nil
+}
+
+func (p *parse) setInterval(value string) *Error {
+	d, ok := Duration(value, time.Minute)
+	if !ok {
+		return usage("Invalid -q value: " + clean(value))
+	}
+	p.v.Queue.Interval = d
+	return nil
+}
+
+// Duration reads a time as sendmail writes it: numbers with the units s m h d w, put together ("1h30m"). A number
+// without a unit counts in the given one. Times beyond a hundred years are refused.
+func Duration(s string, unit time.Duration) (time.Duration, bool) {
+	var total time.Duration
+	for s != "" {
+		digits := 0
+		for digits < len(s) && s[digits] >= '0' && s[digits] <= '9' {
+			digits++
+		}
+		n, err := strconv.ParseInt(s[:digits], 10, 32)
+		if err != nil {
+			return 0, false
+		}
+		s = s[digits:]
+		u := unit
+		if s != "" {
+			switch s[0] {
+			case 's':
+				u = time.Second
+			case 'm':
+				u = time.Minute
+			case 'h':
+				u = time.Hour
+			case 'd':
+				u = 24 * time.Hour
+			case 'w':
+				u = 7 * 24 * time.Hour
+			default:
+				return 0, false
+			}
+			s = s[1:]
+		}
+		const limit = 100 * 366 * 24 * time.Hour
+		if time.Duration(n) > limit/u {
+			return 0, false
+		}
+		total += time.Duration(n) * u
+		if total > limit {
+			return 0, false
+		}
+	}
+	return total, true
+}
+
+// xtext reports whether s is xtext of RFC 3461 4: printable ASCII, with "+" and "=" only as +XX.
+func xtext(s string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c == '+':
+			if i+2 >= len(s) || !upperHex(s[i+1]) || !upperHex(s[i+2]) {
+				return false
+			}
+			i += 2
+		case c == '=' || c < '!' || c > '~':
+			return false
+		}
+	}
+	return s != "" && len(s) <= 100 // RFC 3461 4.4: at most 100 characters
+}
+
+func upperHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'A' && c <= 'F' }
+
+// clean makes a piece of the command line safe to print: control characters become "?".
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, s)
+}

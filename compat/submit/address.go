@@ -1,0 +1,307 @@
+package submit
+
+import (
+	"strings"
+
+	"waybill/transport/envelope"
+)
+
+// Mailbox is one element of an address list: what a To field or an argument names.
+type Mailbox struct {
+	Addr    envelope.Address
+	Name    string // display name or comment, as written; empty when there is none
+	Text    string // the element as written, for messages
+	Problem string // why it is no address; empty when it is one
+}
+
+const (
+	// maxAddress is the longest address that is taken: RFC 5321 4.5.3.1 allows 64 octets, "@" and 255.
+	maxAddress = 320
+	// maxElements bounds one list.
+	maxElements = 100_000
+)
+
+// ParseList reads an address list as sendmail does: RFC 5322 3.4 with groups, comments, quoted names and routes, and,
+// where the list has no comma at all, blanks between addresses too ("alice bob"). Empty elements vanish. It never
+// fails as a whole: an element that is no address says why.
+func ParseList(list string) []Mailbox {
+	var out []Mailbox
+	elements, commas := split(list)
+	for _, e := range elements {
+		if e.problem != "" {
+			out = append(out, Mailbox{Text: e.text, Problem: e.problem})
+			continue
+		}
+		if !commas && !e.angle {
+			for _, word := range e.words() {
+				out = append(out, check(Mailbox{Addr: envelope.Address(word), Name: e.name, Text: word}))
+			}
+			continue
+		}
+		out = append(out, e.mailbox()...)
+	}
+	return out
+}
+
+// element is one piece between commas, with its parts told apart.
+type element struct {
+	text    string
+	tokens  []string // words and specials outside comments; what "<...>" holds is one token
+	angle   bool     // there was a "<...>"
+	inside  string   // what it held
+	name    string
+	problem string
+}
+
+// split cuts a list at the commas (and group ends) that stand outside quotes, comments, angle and square brackets.
+func split(list string) (elements []element, commas bool) {
+	for len(list) > 0 && len(elements) < maxElements {
+		var e element
+		rest, sep := e.scan(list)
+		if sep == ',' || sep == ';' {
+			commas = true
+		}
+		if sep == ':' { // the name of a group: dropped, its members follow
+			commas = true
+			list = inGroup(rest)
+			continue
+		}
+		if len(e.tokens) > 0 || e.angle || e.problem != "" {
+			elements = append(elements, e)
+		}
+		list = rest
+	}
+	return elements, commas
+}
+
+// groupMark begins the text of a group's members; it cannot stand in a list that was read from a header or an argument
+// because NUL is removed from both.
+const groupMark = "\x00"
+
+func inGroup(rest string) string { return groupMark + rest }
+
+// scan reads one element and returns what follows it, and the separator that ended it: ',' ';' ':' or 0.
+func (e *element) scan(list string) (rest string, sep byte) {
+	group := strings.HasPrefix(list, groupMark)
+	list = strings.TrimPrefix(list, groupMark)
+	next := func(i int) string {
+		if group && i < len(list) {
+			return inGroup(list[i:])
+		}
+		return list[i:]
+	}
+	var word, comment strings.Builder
+	flush := func() {
+		if word.Len() > 0 {
+			e.tokens = append(e.tokens, word.String())
+			word.Reset()
+		}
+	}
+	i := 0
+	done := func(end, after int) string {
+		flush()
+		e.text = strings.TrimSpace(list[:end])
+		if !e.angle {
+			e.name = strings.TrimSpace(comment.String())
+		}
+		return next(after)
+	}
+	for i < len(list) {
+		c := list[i]
+		switch {
+		case c == '\\' && i+1 < len(list):
+			word.WriteString(list[i : i+2])
+			i += 2
+		case c == '"':
+			end := closing(list, i, '"')
+			if end < 0 {
+				e.problem = "Unbalanced '\"'"
+				return done(len(list), len(list)), 0
+			}
+			word.WriteString(list[i : end+1])
+			i = end + 1
+		case c == '(':
+			end := commentEnd(list, i)
+			if end < 0 {
+				e.problem = "Unbalanced '('"
+				return done(len(list), len(list)), 0
+			}
+			flush()
+			comment.WriteString(list[i+1 : end])
+			i = end + 1
+		case c == ')':
+			e.problem = "Unbalanced ')'"
+			i++
+		case c == '[':
+			end := strings.IndexByte(list[i:], ']')
+			if end < 0 {
+				end = len(list) - i - 1
+			}
+			word.WriteString(list[i : i+end+1])
+			i += end + 1
+		case c == '<':
+			end := angleEnd(list, i)
+			if end < 0 {
+				e.problem = "Unbalanced '<'"
+				return done(len(list), len(list)), 0
+			}
+			flush()
+			e.name = strings.TrimSpace(list[:i])
+			e.angle, e.inside = true, list[i+1:end]
+			i = end + 1
+		case c == '>':
+			e.problem = "Unbalanced '>'"
+			i++
+		case c == ',':
+			return done(i, i+1), ','
+		case c == ';':
+			if group {
+				group = false
+				return done(i, i+1), ';'
+			}
+			e.problem = "Illegal ';' in address"
+			i++
+		case c == ':' && !group && !e.angle && i+1 < len(list) && list[i+1] == ':': // DECnet: node::user
+			word.WriteString("::")
+			i += 2
+		case c == ':' && !group && !e.angle && (word.Len() > 0 || len(e.tokens) > 0):
+			group = true
+			return list[i+1:], ':'
+		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
+			flush()
+			i++
+		case strings.IndexByte("@!%", c) >= 0:
+			flush()
+			e.tokens = append(e.tokens, string(c))
+			i++
+		default:
+			word.WriteByte(c)
+			i++
+		}
+	}
+	return done(len(list), len(list)), 0
+}
+
+// words returns the addresses of an element without brackets: blanks separate, except beside "@", "!", "%" and dots.
+func (e *element) words() []string {
+	var out []string
+	glue := true
+	for _, tok := range e.tokens {
+		special := strings.IndexByte("@!%", tok[0]) >= 0 && len(tok) == 1
+		if len(out) > 0 && (glue || special || tok[0] == '.' || strings.HasSuffix(out[len(out)-1], ".")) {
+			out[len(out)-1] += tok
+		} else {
+			out = append(out, tok)
+		}
+		glue = special
+	}
+	return out
+}
+
+func (e *element) mailbox() []Mailbox {
+	m := Mailbox{Name: e.name, Text: e.text}
+	if e.angle {
+		inner := element{}
+		inner.tokens = nil
+		m.Addr = envelope.Address(squeeze(e.inside))
+	} else {
+		m.Addr = envelope.Address(strings.Join(e.words(), ".")) // what sendmail's BlankSub does to "two words"
+	}
+	return []Mailbox{check(m)}
+}
+
+// squeeze removes comments and blanks outside quotes from what stood between angle brackets.
+func squeeze(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		switch c := s[i]; {
+		case c == '\\' && i+1 < len(s):
+			b.WriteString(s[i : i+2])
+			i += 2
+		case c == '"':
+			end := closing(s, i, '"')
+			if end < 0 {
+				end = len(s) - 1
+			}
+			b.WriteString(s[i : end+1])
+			i = end + 1
+		case c == '(':
+			end := commentEnd(s, i)
+			if end < 0 {
+				end = len(s) - 1
+			}
+			i = end + 1
+		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
+			i++
+		default:
+			b.WriteByte(c)
+			i++
+		}
+	}
+	return b.String()
+}
+
+// check notes why m cannot be in an envelope. Whether its domain or user exists is not asked here.
+func check(m Mailbox) Mailbox {
+	switch {
+	case m.Problem != "":
+	case m.Addr == "":
+		m.Problem = "User address required"
+	case len(m.Addr) > maxAddress:
+		m.Problem = "Address too long"
+	default:
+		for i := 0; i < len(m.Addr); i++ {
+			if m.Addr[i] < ' ' || m.Addr[i] == 0x7f {
+				m.Problem = "Illegal character in address"
+			}
+		}
+	}
+	return m
+}
+
+// closing finds the quote that ends what begins at i; backslashes protect.
+func closing(s string, i int, quote byte) int {
+	for j := i + 1; j < len(s); j++ {
+		switch s[j] {
+		case '\\':
+			j++
+		case quote:
+			return j
+		}
+	}
+	return -1
+}
+
+// commentEnd finds the parenthesis that ends the comment at i; comments nest (RFC 5322 3.2.2).
+func commentEnd(s string, i int) int {
+	depth := 0
+	for j := i; j < len(s); j++ {
+		switch s[j] {
+		case '\\':
+			j++
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				return j
+			}
+		}
+	}
+	return -1
+}
+
+func angleEnd(s string, i int) int {
+	for j := i + 1; j < len(s); j++ {
+		switch s[j] {
+		case '\\':
+			j++
+		case '"':
+			if j = closing(s, j, '"'); j < 0 {
+				return -1
+			}
+		case '>':
+			return j
+		}
+	}
+	return -1
+}

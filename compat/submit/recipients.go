@@ -1,0 +1,87 @@
+package submit
+
+import (
+	"strings"
+
+	"waybill/transport/envelope"
+	"waybill/transport/sysexits"
+)
+
+// recipientFields name the fields that -t reads, without and with Resent-.
+var recipientFields = [...]string{"To", "Cc", "Bcc", "Apparently-To"}
+
+// recipients collects the recipients: those of the arguments and, with -t, those of the header; the same address
+// counts once. -t does not take the arguments away from the list, whatever the old manuals say.
+func (p *preparation) recipients(fields []envelope.Field) error {
+	notify := p.v.Notify
+	if !p.v.NotifyFlag && p.site.ReceiptIsDSN && has(fields, "Return-Receipt-To") {
+		notify = envelope.NotifySuccess | envelope.NotifyFailure | envelope.NotifyDelay
+	}
+	seen := map[envelope.Address]bool{}
+	add := func(list []Mailbox) {
+		for _, m := range list {
+			switch {
+			case m.Problem != "":
+				p.m.Refused = append(p.m.Refused, Refusal{printable(m.Text), m.Problem, sysexits.Usage})
+			case !seen[m.Addr]:
+				seen[m.Addr] = true
+				p.m.Envelope.Recipients = append(p.m.Envelope.Recipients, envelope.Recipient{Addr: m.Addr, Notify: notify})
+			}
+		}
+	}
+	for _, arg := range p.v.Args {
+		add(ParseList(strings.ReplaceAll(arg, "\x00", "")))
+	}
+	if !p.v.Recipients {
+		return nil // an empty argument is nobody, and no error
+	}
+	prefix := ""
+	if isResent(fields) {
+		prefix = "Resent-"
+	}
+	found := false
+	for _, f := range fields {
+		for _, name := range recipientFields {
+			if f.Is(prefix + name) {
+				list := ParseList(valueOf(f))
+				found = found || len(list) > 0
+				add(list)
+			}
+		}
+	}
+	if !found && len(p.m.Envelope.Recipients)+len(p.m.Refused) == 0 {
+		return &Error{NothingInHeader, sysexits.OK}
+	}
+	return nil
+}
+
+// isResent reports whether any Resent- field is there (RFC 5322 3.6.6): the Resent- set is the one that counts then.
+func isResent(fields []envelope.Field) bool {
+	for _, f := range fields {
+		if len(f.Name) > 7 && strings.EqualFold(f.Name[:7], "Resent-") {
+			return true
+		}
+	}
+	return false
+}
+
+func has(fields []envelope.Field, name string) bool {
+	for _, f := range fields {
+		if f.Is(name) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasText(fields []envelope.Field, name string) bool {
+	for _, f := range fields {
+		if f.Is(name) && f.Value() != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// valueOf is the text behind the colon, line ends included: ParseList takes them for blanks.
+func valueOf(f envelope.Field) string { return f.Raw[strings.IndexByte(f.Raw, ':')+1:] }

@@ -1,0 +1,159 @@
+package submit
+
+import (
+	"strings"
+	"time"
+
+	"waybill/transport/envelope"
+)
+
+// repair makes the header section: what is missing, then what the caller wrote, without the fields that are not for
+// the recipients.
+func (p *preparation) repair(fields []envelope.Field) {
+	resent := isResent(fields)
+	kept := make([]envelope.Field, 0, len(fields))
+	named := false // a recipient field other than Bcc stays
+	for _, f := range fields {
+		if anyOf(f, "To", "Cc", "Apparently-To", "Resent-To", "Resent-Cc") {
+			named = true
+		}
+	}
+	name := ""
+	for _, f := range fields {
+		switch {
+		case f.Is("Full-Name"):
+			name = f.Value()
+			continue
+		case anyOf(f, "Return-Path", "Content-Length"):
+			continue // those are the last hop's to say
+		case anyOf(f, "Bcc", "Resent-Bcc"):
+			if named {
+				continue
+			}
+			f = envelope.Field{Name: f.Name, Raw: f.Name + ":\n"} // without any recipient field RFC 822 was not content
+			named = true
+		case anyOf(f, "From", "Message-Id") && f.Value() == "":
+			continue
+		case f.Is("From") && option(p.v, "SingleLineFromHeader"):
+			f = newField(f.Name, f.Value())
+		}
+		kept = append(kept, f)
+	}
+	if name != "" && p.v.FullName == "" && !strings.Contains(string(p.m.Envelope.Sender), "!") && p.from != "" {
+		if p.v.SenderFlag == 0 || p.isOwn(p.m.Envelope.Sender) {
+			p.from = withName(name, string(p.m.Envelope.Sender))
+		}
+	}
+	p.m.Header = append(p.missing(kept, resent), kept...)
+	if !named {
+		p.nobodyNamed()
+	}
+}
+
+func (p *preparation) isOwn(a envelope.Address) bool {
+	_, domain := a.Split()
+	return domain == "" || p.isLocal(domain)
+}
+
+// missing returns the fields that the message lacks, in sendmail's order. With -G, mail comes from another system and
+// is not ours to complete.
+func (p *preparation) missing(kept []envelope.Field, resent bool) []envelope.Field {
+	var out []envelope.Field
+	add := func(name, value string) {
+		if !hasText(kept, name) {
+			out = append(out, newField(name, value))
+		}
+	}
+	date := Date(p.site.Now)
+	id := func() string {
+		return "<" + p.site.Now.UTC().Format("200601021504") + "." + p.site.Unique() + "@" + p.site.Host + ">"
+	}
+	if resent {
+		add("Resent-Date", date)
+	}
+	add("Date", date)
+	if resent {
+		add("Resent-From", p.from)
+	}
+	add("From", p.from)
+	if resent {
+		add("Resent-Message-Id", id())
+	}
+	add("Message-Id", id())
+	if p.warn != "" {
+		out = append(out, newField("X-Authentication-Warning", p.warn))
+	}
+	return out
+}
+
+// nobodyNamed does what option NoRecipientAction asks for; by default nothing.
+func (p *preparation) nobodyNamed() {
+	action, _ := p.v.Option("NoRecipientAction")
+	switch strings.ToLower(action) {
+	case "add-to", "add-apparently-to":
+		field := "To"
+		if strings.ToLower(action) != "add-to" {
+			field = "Apparently-To"
+		}
+		var names []string
+		for _, r := range p.m.Envelope.Recipients {
+			names = append(names, string(r.Addr))
+		}
+		p.m.Header = append(p.m.Header, newField(field, strings.Join(names, ",\n\t")))
+	case "add-bcc":
+		p.m.Header = append(p.m.Header, envelope.Field{Name: "Bcc", Raw: "Bcc:\n"})
+	case "add-to-undisclosed":
+		p.m.Header = append(p.m.Header, newField("To", "undisclosed-recipients:;"))
+	}
+}
+
+func anyOf(f envelope.Field, names ...string) bool {
+	for _, n := range names {
+		if f.Is(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// Date is a time as sendmail writes it in a Date field: RFC 5322 3.3, but "GMT" for a zone of that meaning.
+func Date(t time.Time) string {
+	if name, offset := t.Zone(); offset == 0 && (name == "UTC" || name == "GMT" || name == "") {
+		return t.Format("Mon, 2 Jan 2006 15:04:05 ") + "GMT"
+	}
+	return t.Format("Mon, 2 Jan 2006 15:04:05 -0700")
+}
+
+// priority reads what the header says about urgency, in -1000..1000: the class of Precedence with the values that
+// sendmail.cf usually gives, and on top of it the first of Priority (RFC 2156), Importance and X-Priority.
+func priority(fields []envelope.Field) int {
+	h := envelope.Header{Fields: fields}
+	n := 0
+	switch strings.ToLower(h.Value("Precedence")) {
+	case "special-delivery":
+		n = 100
+	case "list":
+		n = -30
+	case "bulk":
+		n = -60
+	case "junk":
+		n = -100
+	}
+	for _, f := range []struct {
+		name   string
+		values map[string]int
+	}{
+		{"Priority", map[string]int{"urgent": 50, "non-urgent": -50}},
+		{"Importance", map[string]int{"high": 50, "low": -50}},
+		{"X-Priority", map[string]int{"1": 50, "2": 25, "4": -25, "5": -50}},
+	} {
+		value, given := h.Get(f.name)
+		if !given {
+			continue
+		}
+		word, _, _ := strings.Cut(strings.ToLower(value), " ") // "1 (Highest)"
+		n += f.values[word]
+		break
+	}
+	return n
+}

@@ -1,0 +1,276 @@
+// Package submit turns what a local program pipes into sendmail into a message and its envelope. In flow an Invocation
+// of package flags, standard input, and who is calling; out flow the envelope, the repaired header section, and the
+// body as a stream. It reads RFC 5322 as people really write it: LF or CR LF, a lone dot at the end, text without any
+// header. It opens no files but the passwd file it is told of, and keeps no more than the header section in memory.
+//
+// What is added comes before the caller's own fields, in sendmail's order: Resent-Date, Date, Resent-From, From,
+// Resent-Message-Id, Message-Id, X-Authentication-Warning. The Received field is the queue's to add.
+package submit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"waybill/compat/flags"
+	"waybill/transport/envelope"
+	"waybill/transport/sysexits"
+)
+
+// DefaultHeaderLimit bounds the header section, in octets.
+const DefaultHeaderLimit = 1 << 20
+
+// Caller is the user who runs the program.
+type Caller struct {
+	UID     int
+	Login   string
+	Name    string // full name; "&" is replaced already
+	EnvName string // the environment variable NAME, which goes before Name
+}
+
+// Site is what must be known of this host.
+type Site struct {
+	Host    string // full host name
+	Now     time.Time
+	Unique  func() string // a fresh string for a Message-Id: letters, digits, dots
+	Trusted []string      // users who may set the sender silently, beside root, daemon and uucp
+	Local   []string      // domains that are this host's, beside Host and localhost
+	// FullName tells the full name of a local user, for -f with somebody else's login; nil: nobody has one.
+	FullName func(login string) string
+	// Bare leaves the sender and the generated From field without "@Host" when they are logins of this host: for
+	// configurations that qualify them per mailer.
+	Bare bool
+	// ReceiptIsDSN makes a Return-Receipt-To field ask for a success report (RrtImpliesDsn).
+	ReceiptIsDSN bool
+	HeaderLimit  int // 0: DefaultHeaderLimit
+}
+
+// Refusal is a recipient that is no address.
+type Refusal struct {
+	Name string // as the caller wrote it
+	Text string
+	Exit int
+}
+
+// Message is a message ready to be handed over: Read from it yields header and body, with LF line ends.
+type Message struct {
+	Envelope *envelope.Envelope
+	Header   []envelope.Field
+	Refused  []Refusal
+
+	io.Reader
+}
+
+// Error ends a submission before anything was accepted.
+type Error struct {
+	Text string
+	Exit int
+}
+
+func (e *Error) Error() string { return e.Text }
+
+// NoRecipients is sendmail's line when neither arguments nor -t name anybody.
+const NoRecipients = "Recipient names must be specified"
+
+// NothingInHeader is sendmail's line when -t found nobody; the exit status is 0 then.
+const NothingInHeader = "No recipient addresses found in header"
+
+// Read reads the header section from in and prepares the message. It fails with *Error: exit 64 without recipients, 65
+// for a header section that is too long, 0 (and NothingInHeader) when -t finds nobody; or with in's own error. The
+// body is read from in when the Message is.
+func Read(v *flags.Invocation, in io.Reader, caller Caller, site Site) (*Message, error) {
+	if len(v.Args) == 0 && !v.Recipients {
+		return nil, &Error{NoRecipients, sysexits.Usage}
+	}
+	limit := site.HeaderLimit
+	if limit == 0 {
+		limit = DefaultHeaderLimit
+	}
+	body := newText(in, v.IgnoreDots)
+	w := &window{src: body, limit: limit, buf: make([]byte, 0, 8192)}
+	fields, err := w.section(option(v, "SaveFromLine"))
+	if err != nil {
+		if errors.Is(err, ErrHeaderTooLong) {
+			return nil, &Error{"Header too long: " + err.Error(), sysexits.DataErr}
+		}
+		return nil, err
+	}
+	p := &preparation{v: v, caller: caller, site: site, m: &Message{}}
+	p.m.Envelope = &envelope.Envelope{
+		Arrival:  site.Now,
+		Origin:   envelope.Origin{Protocol: "local", User: caller.Login, UID: caller.UID},
+		BodyType: v.Body,
+		Ret:      v.Ret,
+		EnvID:    v.EnvID,
+		When:     v.When,
+		Priority: priority(fields),
+		Hops:     v.Hops,
+	}
+	if v.Protocol != "" {
+		p.m.Envelope.Origin.Protocol = v.Protocol
+		p.m.Envelope.Origin.ClientName = v.ProtoHost
+	}
+	if v.Hops < 0 {
+		p.m.Envelope.Hops = (&envelope.Header{Fields: fields}).Hops()
+	}
+	if err := p.sender(); err != nil {
+		return nil, err
+	}
+	if err := p.recipients(fields); err != nil {
+		return nil, err
+	}
+	p.repair(fields)
+	var head bytes.Buffer
+	for _, f := range p.m.Header {
+		head.WriteString(f.Raw)
+	}
+	head.WriteByte('\n')
+	p.m.Reader = io.MultiReader(&head, bytes.NewReader(w.buf[w.pos:]), body)
+	return p.m, nil
+}
+
+func option(v *flags.Invocation, name string) bool {
+	value, given := v.Option(name)
+	return given && (value == "" || strings.ContainsRune("tTyY", rune(value[0])))
+}
+
+// preparation is the state of one Read.
+type preparation struct {
+	v      *flags.Invocation
+	caller Caller
+	site   Site
+	m      *Message
+	from   string // value of the From field that is made when there is none
+	warn   string // X-Authentication-Warning; empty: none
+}
+
+// sender settles the envelope sender and what a generated From field says.
+func (p *preparation) sender() error {
+	login, name := p.caller.Login, p.caller.Name
+	if p.caller.EnvName != "" {
+		name = p.caller.EnvName
+	}
+	if p.v.SenderFlag != 0 {
+		given := strings.TrimSpace(p.v.Sender)
+		if given == "" || given == "<>" {
+			p.m.Envelope.Sender = ""
+			p.from = string(p.qualify("MAILER-DAEMON")) // RFC 5322 3.6.2: a From field is never empty
+			p.warning(given)
+			return nil
+		}
+		list := ParseList(given)
+		if len(list) != 1 || list[0].Problem != "" {
+			problem := "invalid sender address"
+			if len(list) == 1 {
+				problem = list[0].Problem
+			}
+			return &Error{printable(given) + "... " + problem, sysexits.DataErr}
+		}
+		addr := list[0].Addr
+		p.warning(string(addr))
+		local, domain := addr.Split()
+		if domain != "" && !p.isLocal(domain) || strings.ContainsAny(string(addr), "!%") || strings.HasPrefix(string(addr), "@") {
+			p.m.Envelope.Sender = addr
+			p.from = string(addr)
+			return nil
+		}
+		if !strings.EqualFold(local, login) || name == "" {
+			name = ""
+			if p.site.FullName != nil {
+				name = p.site.FullName(local)
+			}
+		}
+		if p.v.FullName != "" {
+			name = p.v.FullName
+		}
+		if domain == "" {
+			addr = p.qualify(local)
+		}
+		p.m.Envelope.Sender = addr
+		p.from = withName(name, string(addr))
+		return nil
+	}
+	if p.v.FullName != "" {
+		name = p.v.FullName
+	}
+	addr := p.qualify(login)
+	p.m.Envelope.Sender = addr
+	p.from = withName(name, string(addr))
+	return nil
+}
+
+func (p *preparation) qualify(login string) envelope.Address {
+	if p.site.Bare || p.site.Host == "" {
+		return envelope.Address(login)
+	}
+	return envelope.Address(login + "@" + p.site.Host)
+}
+
+func (p *preparation) isLocal(domain string) bool {
+	domain = strings.TrimSuffix(domain, ".")
+	if strings.EqualFold(domain, p.site.Host) || strings.EqualFold(domain, "localhost") {
+		return true
+	}
+	for _, l := range p.site.Local {
+		if strings.EqualFold(domain, l) {
+			return true
+		}
+	}
+	return false
+}
+
+// warning notes that an untrusted user claims to be somebody else.
+func (p *preparation) warning(given string) {
+	for _, t := range append([]string{"root", "daemon", "uucp"}, p.site.Trusted...) {
+		if t == p.caller.Login {
+			return
+		}
+	}
+	if p.caller.UID == 0 {
+		return
+	}
+	local, domain := envelope.Address(given).Split()
+	if local == p.caller.Login && (domain == "" || p.isLocal(domain)) {
+		return
+	}
+	if given == "" {
+		given = "<>"
+	}
+	p.warn = fmt.Sprintf("%s: %s set sender to %s using -%c", p.site.Host, p.caller.Login, printable(given), p.v.SenderFlag)
+}
+
+// withName puts a name before an address and quotes it where RFC 5322 3.2.3 asks for it.
+func withName(name, addr string) string {
+	name = strings.TrimSpace(printable(name))
+	if name == "" {
+		return addr
+	}
+	if len(name) >= 2 && name[0] == '"' && closing(name, 0, '"') == len(name)-1 {
+		return name + " <" + addr + ">" // calendar(1) quotes its -F by itself
+	}
+	if strings.ContainsAny(name, `.,:;<>@()[]"\`) {
+		name = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
+	}
+	return name + " <" + addr + ">"
+}
+
+// printable replaces control characters: a name or an address must not begin a header line of its own.
+func printable(s string) string {
+	clean := true
+	for i := 0; i < len(s); i++ {
+		clean = clean && s[i] >= ' ' && s[i] != 0x7f
+	}
+	if clean {
+		return s
+	}
+	b := []byte(s)
+	for i, c := range b {
+		if c < ' ' || c == 0x7f {
+			b[i] = ' '
+		}
+	}
+	return string(b)
+}
