@@ -53,12 +53,14 @@ func parseHead(line []byte) (head, error) {
 // Draft is a message file that is being written. It is an io.Writer for the message; nothing of it counts before
 // Commit, and nothing of it stays after Abort.
 type Draft struct {
-	fs   FS
-	dir  string // the directory, "SPOOL/queue"
-	id   string
-	perm fs.FileMode
-	env  []byte
-	src  uint32
+	spool    *Spool // nil in a front end
+	envelope *envelope.Envelope
+	fs       FS
+	dir      string // the directory, "SPOOL/queue"
+	id       string
+	perm     fs.FileMode
+	env      []byte
+	src      uint32
 
 	buf     []byte // begins with room for the first line until something was spilled
 	spilled bool

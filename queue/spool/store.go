@@ -1,0 +1,386 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"waybill/transport/envelope"
+)
+
+// staleAfter is the age at which a half-written file whose writer is gone is removed.
+const staleAfter = 10 * time.Minute
+
+// Spool is a spool directory. It is safe for concurrent use, and several processes may have the same one open.
+type Spool struct {
+	dir string
+	fs  FS
+	log *slog.Logger
+	ids IDs
+
+	mu     sync.Mutex
+	memory map[string][]Entry // journal entries that could not be written
+	told   map[string]bool    // foreign names that were logged
+}
+
+// Open opens the spool at dir and makes the directories that are missing: for this user only, but for the drop
+// directory, which an installation opens to the front end's group.
+func Open(dir string, fsys FS, log *slog.Logger) (*Spool, error) {
+	for i, d := range []string{dir, filepath.Join(dir, queueDir), filepath.Join(dir, holdDir), filepath.Join(dir, badDir), filepath.Join(dir, dropDir)} {
+		perm := fs.FileMode(0o700)
+		if i == 0 {
+			perm = 0o755
+		}
+		if _, err := fsys.Stat(d); err == nil {
+			continue
+		}
+		if err := fsys.Mkdir(d, perm); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("spool: %w", err)
+		}
+	}
+	return &Spool{dir: dir, fs: fsys, log: log, memory: map[string][]Entry{}, told: map[string]bool{}}, nil
+}
+
+// Dir is the spool directory.
+func (s *Spool) Dir() string { return s.dir }
+
+// Socket is where the daemon listens.
+func (s *Spool) Socket() string { return filepath.Join(s.dir, socketName) }
+
+func (s *Spool) at(dir, id string) string { return filepath.Join(s.dir, dir, id) }
+
+// LockDaemon takes the spool for the one daemon that may run it, until unlock. ErrBusy: there is one.
+func (s *Spool) LockDaemon() (unlock func() error, err error) {
+	name := filepath.Join(s.dir, lockName)
+	f, err := s.fs.Create(name, 0o600)
+	if err == nil {
+		f.Close()
+	} else if !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	if f, err = s.fs.Open(name, false); err != nil {
+		return nil, err
+	}
+	ok, err := f.TryLock()
+	if err == nil && !ok {
+		err = fmt.Errorf("%s: a daemon has this spool: %w", name, ErrBusy)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f.Close, nil
+}
+
+// Create begins a new message in the queue. e.ID is used if it is set; fs.ErrExist means that the spool has a message
+// of that id. The caller ends the draft with Commit or Abort.
+func (s *Spool) Create(e *envelope.Envelope) (*Draft, error) {
+	id := e.ID
+	if id == "" {
+		id = s.ids.New(time.Now())
+	} else if !ValidID(id) {
+		return nil, fmt.Errorf("%q is not a queue id", id)
+	}
+	for _, dir := range []string{queueDir, holdDir} {
+		if e.ID == "" {
+			break // made a moment ago; the rename settles the rest
+		}
+		if _, err := s.fs.Stat(s.at(dir, id)); err == nil {
+			return nil, fmt.Errorf("message %s: %w", id, fs.ErrExist)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	d, err := newDraft(s.fs, filepath.Join(s.dir, queueDir), id, 0o600, e)
+	if err != nil {
+		return nil, err
+	}
+	d.spool, d.envelope = s, e
+	return d, nil
+}
+
+// NewID returns a queue id that was never given before.
+func (s *Spool) NewID() string { return s.ids.New(time.Now()) }
+
+// ID is the id that the message will have.
+func (d *Draft) ID() string { return d.id }
+
+// Commit makes the message durable: when it returns nil, the message is safe. It is locked for the caller, who
+// delivers or closes it. On an error nothing was accepted and nothing stays.
+func (d *Draft) Commit() (*Message, error) {
+	f, h, err := d.commit()
+	if err != nil {
+		return nil, fmt.Errorf("message %s: %w", d.id, err)
+	}
+	e := *d.envelope
+	e.ID = d.id
+	m := &Message{ID: d.id, Envelope: &e, s: d.spool, path: d.final(), file: f, head: h, sound: true}
+	m.begin()
+	return m, nil
+}
+
+// Load opens and locks a queued message. Errors: ErrBusy, ErrGone, ErrDamaged, or what the disk says.
+func (s *Spool) Load(id string) (*Message, error) { return s.open(queueDir, id, true) }
+
+// LoadHeld is Load for the hold directory.
+func (s *Spool) LoadHeld(id string) (*Message, error) { return s.open(holdDir, id, true) }
+
+// Peek reads a queued or held message without locking it, for listings. The caller closes it.
+func (s *Spool) Peek(id string, held bool) (*Message, error) {
+	if held {
+		return s.open(holdDir, id, false)
+	}
+	return s.open(queueDir, id, false)
+}
+
+func (s *Spool) open(dir, id string, lock bool) (*Message, error) {
+	if !ValidID(id) {
+		return nil, fmt.Errorf("%q is not a queue id: %w", id, ErrGone)
+	}
+	m := &Message{ID: id, s: s, path: s.at(dir, id)}
+	var err error
+	if m.file, err = s.fs.Open(m.path, lock); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("message %s: %w", id, ErrGone)
+		}
+		return nil, err
+	}
+	if lock {
+		err = m.lock()
+	}
+	if err == nil {
+		err = m.read()
+	}
+	if err != nil {
+		m.file.Close()
+		return nil, fmt.Errorf("message %s: %w", id, err)
+	}
+	for _, e := range s.unwritten(id) {
+		e.apply(m)
+	}
+	return m, nil
+}
+
+// lock takes the file's lock, and makes sure that the name is still this file's.
+func (m *Message) lock() error {
+	ok, err := m.file.TryLock()
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return ErrBusy
+	}
+	mine, err := m.file.Stat()
+	if err != nil {
+		return err
+	}
+	named, err := m.s.fs.Stat(m.path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && named.Inode != mine.Inode {
+		return ErrGone
+	}
+	return err
+}
+
+// Busy reports whether somebody works on the message now. It takes no lock that others could stumble over for longer
+// than a moment.
+func (s *Spool) Busy(id string) bool {
+	f, err := s.fs.Open(s.at(queueDir, id), false)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	ok, err := f.TryLock()
+	return err == nil && !ok
+}
+
+// Queued calls f with the id of each queued message until it returns false. Foreign names are logged once; half-written
+// files whose writer is gone are removed.
+func (s *Spool) Queued(f func(id string) bool) error { return s.each(queueDir, f) }
+
+// Held is Queued for the hold directory.
+func (s *Spool) Held(f func(id string) bool) error { return s.each(holdDir, f) }
+
+// Dropped calls f with the name of each file in the drop directory that a front end has finished.
+func (s *Spool) Dropped(f func(id string) bool) error { return s.each(dropDir, f) }
+
+func (s *Spool) each(dir string, f func(id string) bool) error {
+	return s.fs.ReadDir(filepath.Join(s.dir, dir), func(name string) bool {
+		if ValidID(name) {
+			return f(name)
+		}
+		if strings.HasPrefix(name, ".") && ValidID(name[1:]) {
+			s.sweep(dir, name)
+			return true
+		}
+		path := s.at(dir, name)
+		s.mu.Lock()
+		known := s.told[path]
+		if len(s.told) < 10000 {
+			s.told[path] = true
+		}
+		s.mu.Unlock()
+		if !known {
+			s.log.Warn("not a file of the spool, left alone", "file", path)
+		}
+		return true
+	})
+}
+
+// sweep removes a half-written file if its writer is gone.
+func (s *Spool) sweep(dir, name string) {
+	path := s.at(dir, name)
+	st, err := s.fs.Stat(path)
+	if err != nil || !st.Regular || time.Since(st.ModTime) < staleAfter {
+		return
+	}
+	f, err := s.fs.Open(path, false)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if ok, err := f.TryLock(); err != nil || !ok {
+		return
+	}
+	s.log.Info("half-written file removed: its writer died before it was accepted", "file", path)
+	if err := s.fs.Remove(path); err != nil {
+		s.log.Warn("cannot remove a half-written file", "file", path, "err", err)
+	}
+}
+
+// SetAside moves a queued message that Load found damaged to the bad directory, with a log line.
+func (s *Spool) SetAside(id string, reason error) error {
+	return s.setAside(s.at(queueDir, id), reason)
+}
+
+func (s *Spool) setAside(path string, reason error) error {
+	name := filepath.Base(path)
+	to := s.at(badDir, name)
+	for n := 1; ; n++ {
+		err := s.fs.Rename(path, to)
+		if errors.Is(err, fs.ErrExist) && n < 1000 {
+			to = s.at(badDir, fmt.Sprintf("%s.%d", name, n))
+			continue
+		}
+		if err != nil {
+			s.log.Error("a damaged file cannot be set aside", "id", name, "file", path, "reason", reason, "err", err)
+			return err
+		}
+		break
+	}
+	s.log.Error("a damaged file was set aside", "id", name, "file", to, "reason", reason)
+	return errors.Join(s.fs.SyncDir(filepath.Join(s.dir, badDir)), s.fs.SyncDir(filepath.Dir(path)))
+}
+
+// unwritten returns a copy of what could not be written to the journal of id.
+func (s *Spool) unwritten(id string) []Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Entry(nil), s.memory[id]...)
+}
+
+func (s *Spool) remember(id string, entries []Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(entries) == 0 {
+		delete(s.memory, id)
+	} else {
+		s.memory[id] = entries
+	}
+}
+
+// Dropped is a message in the drop directory. Its file belongs to whoever dropped it, who may still write to it: what
+// is read counts only once Body has ended in io.EOF.
+type Dropped struct {
+	Envelope *envelope.Envelope // Origin.UID is the file's owner
+	Source   uint32             // checksum that its writer noted
+
+	s    *Spool
+	id   string
+	file File
+	head head
+}
+
+// OpenDrop opens a dropped message for taking it over. Errors as for Load; ErrDamaged: set it aside with SetDropAside.
+func (s *Spool) OpenDrop(id string) (*Dropped, error) {
+	path := s.at(dropDir, id)
+	f, err := s.fs.Open(path, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("dropped %s: %w", id, ErrGone)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d := &Dropped{s: s, id: id, file: f}
+	if err := d.check(); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("dropped %s: %w", id, err)
+	}
+	return d, nil
+}
+
+func (d *Dropped) check() error {
+	ok, err := d.file.TryLock() // two queue runs must not take it over both
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return ErrBusy
+	}
+	st, err := d.file.Stat()
+	if err != nil {
+		return err
+	}
+	if _, err := d.s.fs.Stat(d.s.at(dropDir, d.id)); err != nil {
+		return ErrGone
+	}
+	// A hard link would let a user submit, and have removed, a file of another.
+	if !st.Regular || st.Links != 1 {
+		return fmt.Errorf("not a regular file with one name: %w", ErrDamaged)
+	}
+	if d.head, d.Envelope, err = readHead(d.file, st.Size); err != nil {
+		return err
+	}
+	d.Envelope.ID = d.id
+	d.Envelope.Origin.UID = st.UID
+	d.Source = d.head.src
+	return nil
+}
+
+// Body reads the message; it ends in ErrDamaged instead of io.EOF when the checksum is wrong.
+func (d *Dropped) Body() io.Reader {
+	return &checked{r: io.NewSectionReader(d.file, d.head.bodyAt(), d.head.body), want: d.head.crc, left: d.head.body}
+}
+
+type checked struct {
+	r    io.Reader
+	crc  uint32
+	want uint32
+	left int64
+}
+
+func (c *checked) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.crc = Checksum(c.crc, p[:n])
+	c.left -= int64(n)
+	if err == io.EOF && (c.left != 0 || c.crc != c.want) {
+		err = fmt.Errorf("message checksum: %w", ErrDamaged)
+	}
+	return n, err
+}
+
+// Taken removes the drop: its message is in the queue, synced.
+func (d *Dropped) Taken() error { return d.s.fs.Remove(d.s.at(dropDir, d.id)) }
+
+// Close releases the file.
+func (d *Dropped) Close() error { return d.file.Close() }
+
+// SetDropAside moves a damaged drop to the bad directory, with a log line.
+func (s *Spool) SetDropAside(id string, reason error) error {
+	return s.setAside(s.at(dropDir, id), reason)
+}
