@@ -1,148 +1,128 @@
 package addr
 
-import (
-	"fmt"
-	"strings"
-)
-
-// Wrong is the kind of an Issue.
-type Wrong uint8
-
-const (
-	UnbalancedQuote   Wrong = iota + 1 // a quoted string that does not end; it was closed at the end
-	UnbalancedOpen                     // "(" without ")"; nothing can be done (only where comments are dropped)
-	UnbalancedClose                    // ")" without "("; it was dropped (only where comments are dropped)
-	UnbalancedLess                     // "<" without ">"; one was added at the end
-	UnbalancedGreater                  // ">" without "<"; it was dropped
-	EightBitChar                       // an octet from 0x80 to 0x9F; nothing can be done
-	LoneBackslash                      // a backslash at the very end
-	TokenTooLong                       // more than MaxToken octets in one token
-	TooManyTokens                      // more than MaxTokens tokens
-)
-
-// Issue is one thing that was wrong with a text.
-type Issue struct {
-	Wrong  Wrong
-	Offset int  // octet at which it was noticed
-	Fatal  bool // there are no tokens; else it was repaired
-}
-
-// Message is the issue in sendmail's words, for the text in which it was found.
-func (i Issue) Message(text string) string {
-	switch i.Wrong {
-	case UnbalancedQuote:
-		return `Unbalanced '"'`
-	case UnbalancedOpen:
-		return `Unbalanced '('`
-	case UnbalancedClose:
-		return `Unbalanced ')'`
-	case UnbalancedLess:
-		return `Unbalanced '<'`
-	case UnbalancedGreater:
-		return `Unbalanced '>'`
-	case EightBitChar:
-		return fmt.Sprintf("8-bit character in mailbox address \"%s?%s\"", text[:i.Offset], text[i.Offset+1:])
-	case LoneBackslash:
-		return "Illegal character \\ at the end"
-	case TokenTooLong:
-		return "prescan: token too long"
-	case TooManyTokens:
-		return "prescan: too many tokens"
-	}
-	return "malformed address"
-}
-
-// Split cuts text into tokens and keeps comments as tokens: "(", words, ")".
+// Split cuts text into tokens and keeps comments as tokens: "(", words, ")". The tokens are nil after a fatal issue.
 func (s *Syntax) Split(text string) ([]Token, []Issue) {
-	t, _, issues := s.split(nil, text, 0, false)
+	t, _, issues := s.split(nil, text, 0, 0)
 	return t, issues
 }
 
 // SplitStripped is Split without comments: what stands in parentheses is dropped.
 func (s *Syntax) SplitStripped(text string) ([]Token, []Issue) {
-	t, _, issues := s.split(nil, text, 0, true)
+	t, _, issues := s.split(nil, text, 0, strip)
 	return t, issues
 }
 
 // SplitList cuts the first item of a list: it stops at delim outside of quotes (and outside of comments when strip).
 // rest is what follows the delimiter; more is false when the text is used up.
-func (s *Syntax) SplitList(text string, delim byte, strip bool) (tokens []Token, rest string, more bool, issues []Issue) {
-	tokens, end, issues := s.split(nil, text, delim, strip)
-	if end < len(text) {
+func (s *Syntax) SplitList(text string, delim byte, stripped bool) (tokens []Token, rest string, more bool, issues []Issue) {
+	tokens, end, issues := s.split(nil, text, delim, modeOf(stripped))
+	if end < len(text) && text[end] == delim {
 		return tokens, text[end+1:], true, issues
 	}
 	return tokens, "", false, issues
 }
 
-// Append is Split that appends to dst, for callers that reuse memory.
-func (s *Syntax) Append(dst []Token, text string) ([]Token, []Issue) {
-	t, _, issues := s.split(dst, text, 0, false)
+// Append is Split that appends to dst, for callers that reuse memory. After a fatal issue it returns dst unchanged.
+func (s *Syntax) Append(dst []Token, text string, stripped bool) ([]Token, []Issue) {
+	t, _, issues := s.split(dst, text, 0, modeOf(stripped))
+	if t == nil {
+		return dst, issues
+	}
 	return t, issues
 }
 
-// split is the tokeniser. A token is usually a part of text; one is copied only where characters were removed from
-// its middle. end is the offset at which it stopped: len(text), or that of delim. After a fatal issue the result is
-// nil.
-func (s *Syntax) split(dst []Token, text string, delim byte, strip bool) (_ []Token, end int, issues []Issue) {
-	var (
-		start   = -1    // where the current word began; -1 outside of a word
-		glued   = ""    // what came before start, when a character inside the word was dropped
-		angle   = 0     // open "<"
-		paren   = 0     // open "("
-		inQuote = false // inside of a quoted string
-		base    = len(dst)
-		fail    = func(w Wrong, at int) ([]Token, int, []Issue) {
-			return nil, at, append(issues, Issue{w, at, true})
-		}
-	)
-	flush := func(i int) bool {
-		if start < 0 && glued == "" {
-			return true
-		}
-		t := glued
-		if start >= 0 {
-			if t == "" {
-				t = text[start:i]
-			} else {
-				t += text[start:i]
-			}
-		}
-		start, glued = -1, ""
-		if len(t) > 0 {
-			dst = append(dst, Token(t))
-		}
-		return len(t) <= MaxToken && len(dst)-base <= MaxTokens
+// Symbol stands for a metasymbol in the text given to SplitRule.
+const Symbol = 0x94
+
+// SplitRule cuts one side of a rule: text in which every metasymbol was replaced by the octet Symbol. Each is a token of
+// its own, but inside of quotes or behind a backslash, where it stays in the token around it. Nothing is balanced and
+// nothing is wrong: rules may say "$* < $*".
+func (s *Syntax) SplitRule(text string, stripped bool) []Token {
+	t, _, _ := s.split(nil, text, 0, modeOf(stripped)|rule)
+	return t
+}
+
+// mode changes what split does.
+type mode uint8
+
+const (
+	strip mode = 1 << iota // drop comments
+	rule                   // the text is a side of a rule
+)
+
+func modeOf(stripped bool) mode {
+	if stripped {
+		return strip
 	}
-	tooBig := func(i int) ([]Token, int, []Issue) {
-		if len(dst)-base > MaxTokens {
-			return fail(TooManyTokens, i)
+	return 0
+}
+
+// cutter is the state of one run of the tokeniser.
+type cutter struct {
+	text  string
+	out   []Token
+	base  int    // tokens that were in out before
+	start int    // where the current word began in text; -1 outside of a word
+	glued string // what came before start, when a character inside of the word was dropped
+	open  bool   // a token was begun that may stay empty (see 0xFF below)
+	size  int    // octets of all tokens, with one for each end
+	wrong Wrong
+	how   mode
+}
+
+// end ends the current word before octet i.
+func (c *cutter) end(i int) {
+	t := c.glued
+	if c.start >= 0 {
+		if t == "" {
+			t = c.text[c.start:i]
+		} else {
+			t += c.text[c.start:i]
 		}
-		return fail(TokenTooLong, i)
 	}
-	i := 0
-	for ; i < len(text); i++ {
-		c := text[i]
-		if c >= 0x80 && c <= 0x9f && !s.passes(text, i) {
-			return fail(EightBitChar, i)
+	if t == "" && !c.open {
+		return
+	}
+	c.start, c.glued, c.open = -1, "", false
+	c.out = append(c.out, Token(t))
+	c.size += len(t) + 1
+	switch {
+	case c.how&rule != 0:
+	case len(t) > MaxToken:
+		c.wrong = TokenTooLong
+	case c.size > MaxText || len(c.out)-c.base > MaxTokens:
+		c.wrong = TooLong
+	}
+}
+
+// drop leaves octet i out of the word around it.
+func (c *cutter) drop(i int) {
+	if c.start >= 0 {
+		c.glued += c.text[c.start:i]
+		c.start = -1
+	}
+}
+
+// split is the tokeniser. A token is a part of text wherever possible; it is copied only where characters were removed
+// from its middle. at is the offset at which it stopped: len(text), that of delim, or that of a fatal issue.
+//
+// What it does with each octet: inside of a comment that is dropped, nothing but counting parentheses; behind a backslash,
+// keep it; inside of a quoted string, keep it up to the closing quote; white space ends a word; an operator ends a
+// word and is one; everything else belongs to the word. Balance is repaired as SEMANTICS facts 15 to 18 say.
+func (s *Syntax) split(dst []Token, text string, delim byte, how mode) (_ []Token, at int, issues []Issue) {
+	for i := 0; i < len(text); i++ { // no text that holds an octet of a metasymbol is cut at all
+		if c := text[i]; c >= 0x80 && c <= 0x9f && !(how&rule != 0 && c == Symbol) && !(s.eightBit && insideRune(text, i)) {
+			return nil, i, []Issue{{EightBitChar, i}}
 		}
-		if c == '\\' && !(paren > 0 && strip) {
-			if i+1 == len(text) {
-				return fail(LoneBackslash, i)
-			}
-			if start < 0 {
-				start = i
-			}
-			if n := text[i+1]; n == '!' && !inQuote {
-				glued += text[start:i] // sendmail takes \! as a plain !
-				start = i + 1
-			} else if n >= 0x80 && n <= 0x9f && !s.passes(text, i+1) {
-				return fail(EightBitChar, i+1)
-			}
-			i++
-			continue
-		}
-		if paren > 0 && strip {
-			switch c {
+	}
+	c := cutter{text: text, out: dst, base: len(dst), start: -1, how: how}
+	angle, paren, quoted, i := 0, 0, false, 0
+scan:
+	for ; i < len(text) && c.wrong == 0; i++ {
+		b := text[i]
+		switch {
+		case paren > 0:
+			switch b {
 			case '\\':
 				i++
 			case '(':
@@ -150,99 +130,111 @@ func (s *Syntax) split(dst []Token, text string, delim byte, strip bool) (_ []To
 			case ')':
 				paren--
 			}
-			continue
-		}
-		if inQuote {
-			if c == '"' {
-				inQuote = false
-				if !flush(i + 1) {
-					return tooBig(i)
+		case b == 0xff && !s.eightBit:
+			// The real engine takes 0xFF for "no character": it breaks a word and begins one that may stay empty.
+			switch {
+			case quoted:
+				c.drop(i)
+				c.start = i + 1
+			default:
+				c.end(i)
+				c.open = true
+			}
+		case b == '\\':
+			next := byte(0)
+			if i+1 < len(text) {
+				next = text[i+1]
+			}
+			switch {
+			case i+1 == len(text):
+				if quoted && how&rule == 0 {
+					issues = append(issues, Issue{UnbalancedQuote, i})
+					c.glued += text[c.start:] + `"`
+					c.start = len(text)
+				} else {
+					c.drop(i)
 				}
+			case next == '!' && !quoted: // \! is an ordinary !, for shells that make one of the other
+				c.drop(i)
+				continue
+			case next == 0xff && !s.eightBit:
+				if c.start < 0 {
+					c.start = i
+				}
+				c.drop(i + 1)
+				c.start = i + 2
+			case c.start < 0:
+				c.start = i
 			}
-			continue
-		}
-		if delim != 0 && c == delim {
-			break
-		}
-		switch {
-		case c == '"':
-			if !flush(i) {
-				return tooBig(i)
+			i++
+		case quoted:
+			if b == '"' {
+				quoted = false
+				c.end(i + 1)
 			}
-			start, inQuote = i, true
-			continue
-		case c == '(' && strip:
-			if !flush(i) {
-				return tooBig(i)
+		case delim != 0 && b == delim:
+			break scan
+		case b == '"':
+			c.end(i)
+			c.start, quoted = i, true
+		case b == ' ' || b >= '\t' && b <= '\r':
+			c.end(i)
+		case b == '(' && how&strip != 0:
+			c.end(i)
+			paren = 1
+		case b == ')' && how&strip != 0 && how&rule == 0:
+			issues = append(issues, Issue{UnbalancedClose, i})
+			c.drop(i)
+		case b == '>' && angle == 0 && how&rule == 0:
+			issues = append(issues, Issue{UnbalancedGreater, i})
+			c.drop(i)
+		case s.operator[b] || b == Symbol && how&rule != 0:
+			if b == '<' {
+				angle++
+			} else if b == '>' {
+				angle--
 			}
-			paren++
-			continue
-		case c == ')' && strip, c == '>' && angle == 0:
-			w := UnbalancedClose
-			if c == '>' {
-				w = UnbalancedGreater
+			if c.start >= 0 || c.glued != "" {
+				c.end(i)
 			}
-			issues = append(issues, Issue{w, i, false})
-			if start >= 0 { // what follows is glued to what came before
-				glued += text[start:i]
-				start = -1
-			}
-			continue
-		case c == '<':
-			angle++
-		case c == '>':
-			angle--
-		}
-		switch {
-		case c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\v' || c == '\f':
-			if !flush(i) {
-				return tooBig(i)
-			}
-		case s.operator[c]:
-			if !flush(i) {
-				return tooBig(i)
-			}
-			start = i
-			if !flush(i + 1) {
-				return tooBig(i)
-			}
-		case start < 0:
-			start = i
+			c.start = i
+			c.end(i + 1)
+		case c.start < 0:
+			c.start = i
 		}
 	}
-	if inQuote {
-		issues = append(issues, Issue{UnbalancedQuote, i, false})
-		glued = strings.Clone(glued + text[start:i] + `"`)
-		start = -1
+	i = min(i, len(text))
+	if quoted {
+		if issues = append(issues, Issue{UnbalancedQuote, i}); how&rule == 0 {
+			c.glued += text[min(c.start, i):i] + `"`
+			c.start = -1
+		}
 	}
-	if paren > 0 && strip {
-		return fail(UnbalancedOpen, i)
+	if paren > 0 {
+		issues = append(issues, Issue{UnbalancedOpen, i})
 	}
-	if !flush(i) {
-		return tooBig(i)
+	c.end(i)
+	for ; angle > 0 && c.wrong == 0 && how&rule == 0; angle-- {
+		issues = append(issues, Issue{UnbalancedLess, i})
+		c.start, c.glued, c.open = -1, ">", false
+		c.end(i)
 	}
-	for ; angle > 0; angle-- {
-		issues = append(issues, Issue{UnbalancedLess, i, false})
-		dst = append(dst, ">")
+	if c.wrong != 0 {
+		return nil, i, append(issues, Issue{c.wrong, i})
 	}
-	if len(dst)-base > MaxTokens {
-		return fail(TooManyTokens, i)
+	if c.out == nil {
+		c.out = []Token{}
 	}
-	return dst, i, issues
+	return c.out, i, issues
 }
 
-// passes reports whether the octet at i may stand in an address although it lies between 0x80 and 0x9F: only as a
-// later part of a UTF-8 character, and only when the syntax allows it. So it never stands alone.
-func (s *Syntax) passes(text string, i int) bool {
-	if !s.eightBit {
-		return false
-	}
+// insideRune reports whether the octet at i is a later part of a UTF-8 character, so that it never stands alone.
+func insideRune(text string, i int) bool {
 	for back := 1; back <= 3 && back <= i; back++ {
-		c := text[i-back]
-		if c >= 0xc2 && c <= 0xf4 {
+		switch c := text[i-back]; {
+		case c >= 0xc2 && c <= 0xf4:
 			return true
-		}
-		if c < 0x80 || c > 0xbf {
+		case c < 0x80 || c > 0xbf:
 			return false
 		}
 	}

@@ -6,6 +6,7 @@ import "strings"
 const (
 	MaxTokens  = 1000 // tokens in one text
 	MaxToken   = 256  // octets in one token
+	MaxText    = 1251 // octets of all tokens, each with one more for its end
 	MaxAddress = 255  // octets in an address that somebody typed; callers check it, Split does not
 )
 

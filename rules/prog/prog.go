@@ -191,6 +191,7 @@ func (t *Transport) Param(name string) (string, bool) {
 // Param is one parameter of a transport.
 type Param struct {
 	Name, Value string
+	Values      []string // the words of Value, where quotes and blanks matter; nil for a mailer of sendmail.cf
 	Pos         Pos
 }
 

@@ -1,0 +1,242 @@
+package eval
+
+import (
+	"math"
+	"net/netip"
+	"strings"
+
+	"waybill/rules/addr"
+	"waybill/rules/prog"
+	"waybill/rules/table"
+)
+
+// holds evaluates a condition against the captures of the workspace at base. What it binds goes behind the arena, as
+// captures. A lookup that fails for now gives a status and ends the whole run: it is neither yes nor no.
+func (m *machine) holds(c *prog.Cond, base int) (ok bool, status int) {
+	if !m.tick(1) {
+		return false, TempFail
+	}
+	switch c.Op {
+	case prog.And:
+		for _, s := range c.Sub {
+			if ok, status = m.holds(s, base); !ok {
+				return false, status
+			}
+		}
+		return true, OK
+	case prog.Or:
+		for _, s := range c.Sub {
+			if ok, status = m.holds(s, base); ok || status != OK {
+				return ok, status
+			}
+		}
+		return false, OK
+	case prog.Not:
+		ok, status = m.holds(c.Sub[0], base)
+		return !ok && status == OK, status
+	case prog.Lookup:
+		return m.lookupHolds(c, base)
+	case prog.Test:
+		return m.testHolds(c, base)
+	}
+	return true, OK
+}
+
+func (m *machine) lookupHolds(c *prog.Cond, base int) (ok bool, status int) {
+	key := m.condText(c.Key, base)
+	var args []string
+	for _, a := range c.Args {
+		args = append(args, m.condText(a, base))
+	}
+	if m.e.tables[c.Table] == nil && !m.e.setters[c.Table] {
+		return false, m.end(Config, "no table "+c.Table, nil)
+	}
+	r, found, err := m.ask(c.Table, key, args)
+	if err != nil {
+		return false, m.end(table.Status(err), "table "+c.Table+": "+err.Error(), err)
+	}
+	if !found || c.Bind == 0 {
+		return found, OK
+	}
+	lo := len(m.mem)
+	if r.Value != "" && !m.putText(r.Value) {
+		return false, m.end(DataErr, "table "+c.Table+": the value for "+key+" is no address", nil)
+	}
+	m.caps[c.Bind-1] = span{int32(lo - base), int32(len(m.mem) - base)}
+	return true, OK
+}
+
+// end records trouble that ends the whole run.
+func (m *machine) end(status int, text string, err error) int {
+	m.blame(status, text, err)
+	m.message(OK, text)
+	m.abort = true
+	m.final = status
+	return status
+}
+
+// condText is the text of a key or an argument.
+func (m *machine) condText(toks []prog.Tok, base int) string {
+	var parts []addr.Token
+	for _, t := range toks {
+		switch t.Kind {
+		case prog.Capture:
+			c := m.caps[t.N-1]
+			for _, w := range m.mem[base+int(c.lo) : base+int(c.hi)] {
+				parts = append(parts, w.text)
+			}
+		case prog.RunMacro:
+			v, _ := m.st.Macros.Get(t.Text)
+			toks, _ := m.e.syntax.SplitStripped(v)
+			parts = append(parts, toks...)
+		default:
+			parts = append(parts, addr.Token(t.Text))
+		}
+	}
+	return m.e.syntax.Join(parts)
+}
+
+func (m *machine) testHolds(c *prog.Cond, base int) (ok bool, status int) {
+	f := m.st.Facts
+	if f == nil {
+		f = &Facts{}
+	}
+	switch c.Fact.Type() {
+	case prog.Integer, prog.Size:
+		return compare(c.Cmp, m.integer(f, c.Fact), c.Value.Int), OK
+	case prog.Number:
+		return compare(c.Cmp, f.Load, c.Value.Float), OK
+	case prog.Duration:
+		return compare(c.Cmp, int64(f.Age), int64(c.Value.Duration)), OK
+	case prog.Daytime:
+		if f.Time.IsZero() {
+			return false, OK
+		}
+		return c.Value.Window.Holds(f.Time.Hour()*60 + f.Time.Minute()), OK
+	}
+	text, known := m.textFact(f, c)
+	switch c.Cmp {
+	case prog.IsSet:
+		return known, OK
+	case prog.Eq:
+		return known && strings.EqualFold(text, c.Value.Text), OK
+	case prog.Ne:
+		return !strings.EqualFold(text, c.Value.Text), OK
+	case prog.In:
+		cl := m.e.classes[c.Value.Text]
+		if cl == nil || !known {
+			return false, OK
+		}
+		set := cl.set.Load()
+		if _, ok = set.words[fold(text)]; ok {
+			return true, OK
+		}
+		if c.Fact == prog.FactClient {
+			if _, ok = set.words[fold(f.ClientName)]; ok && f.ClientName != "" {
+				return true, OK
+			}
+			return set.holds(f.Client), OK
+		}
+		if a, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+			return set.holds(a), OK
+		}
+		return false, OK
+	case prog.Matches:
+		return known && m.matchFact(c, text, base), OK
+	}
+	return false, OK
+}
+
+// matchFact matches a text, cut into tokens, against the pattern of a condition.
+func (m *machine) matchFact(c *prog.Cond, text string, base int) bool {
+	p := m.e.patterns[c]
+	if p == nil {
+		return false
+	}
+	lo := len(m.mem)
+	toks, _ := m.e.syntax.SplitStripped(text)
+	for _, t := range toks {
+		m.push(t)
+	}
+	outer := m.caps
+	m.caps = make([]span, p.wild)
+	ok := m.match(p.lhs, p.rest, m.mem[lo:])
+	inner := m.caps
+	m.caps = outer
+	for i, s := range inner {
+		if at := c.Bind - 1 + i; ok && c.Bind > 0 && at < len(m.caps) {
+			shift := int32(lo - base)
+			m.caps[at] = span{s.lo + shift, s.hi + shift}
+		}
+	}
+	return ok
+}
+
+func (m *machine) integer(f *Facts, fact prog.Fact) int64 {
+	switch fact {
+	case prog.FactSize:
+		return f.Size
+	case prog.FactPriority:
+		return int64(f.Priority)
+	case prog.FactAttempts:
+		return int64(f.Attempts)
+	case prog.FactRecipients:
+		return int64(f.Recipients)
+	}
+	return math.MinInt64
+}
+
+// textFact returns a fact that is text; known is false when it is not there.
+func (m *machine) textFact(f *Facts, c *prog.Cond) (text string, known bool) {
+	switch c.Fact {
+	case prog.FactClient:
+		if !f.Client.IsValid() {
+			return "", false
+		}
+		return f.Client.Unmap().String(), true
+	case prog.FactClientName:
+		text = f.ClientName
+	case prog.FactHelo:
+		text = f.Helo
+	case prog.FactSender:
+		text = f.Sender
+	case prog.FactRecipient:
+		text = f.Recipient
+	case prog.FactHeader:
+		if f.Header == nil {
+			return "", false
+		}
+		return f.Header(c.Header)
+	case prog.FactAuth:
+		text = f.Auth
+	case prog.FactTLS:
+		text = f.TLS
+	case prog.FactTransport:
+		text = f.Transport
+	case prog.FactHost:
+		text = f.Host
+	case prog.FactUser:
+		text = f.User
+	}
+	return text, text != ""
+}
+
+func compare[T int64 | float64](cmp prog.Cmp, a, b T) bool {
+	switch cmp {
+	case prog.Lt:
+		return a < b
+	case prog.Le:
+		return a <= b
+	case prog.Gt:
+		return a > b
+	case prog.Ge:
+		return a >= b
+	case prog.Eq:
+		return a == b
+	case prog.Ne:
+		return a != b
+	case prog.IsSet:
+		return a != 0
+	}
+	return false
+}

@@ -1,0 +1,204 @@
+package eval
+
+import (
+	"fmt"
+
+	"waybill/rules/table"
+	"waybill/rules/trace"
+)
+
+// hostTable is the table that $[ and $] ask.
+const hostTable = "host"
+
+// lookups evaluates the table lookups in the replacement that begins at top, from left to right:
+//
+//	$( name key... $@ argument... $: default... $)      $[ key... $@ argument... $: default... $]
+//
+// The first closing symbol ends a lookup; one that is missing is taken as if it stood at the end [38].
+func (m *machine) lookups(top int) (status int, goOn bool) {
+	for at := top; at < len(m.mem); at++ {
+		id := m.mem[at].id
+		if id != idMap && id != idHost {
+			continue
+		}
+		c := m.cutCall(at, id)
+		stat, ok := m.lookup(at, c)
+		status = worse(status, stat)
+		if !ok {
+			m.mem = m.mem[:top]
+			return status, false
+		}
+		if len(m.mem)-top > MaxTokens {
+			return m.tooLong(top), false
+		}
+		if m.abort {
+			return status, false
+		}
+		at = m.next - 1
+	}
+	return status, true
+}
+
+// call is a lookup as cut into its parts; all are places in the arena.
+type call struct {
+	name     string
+	key      span
+	args     []span
+	fallback span
+	hasElse  bool
+	end      int // behind the closing symbol
+}
+
+func (m *machine) cutCall(at int, open int32) call {
+	closing := idMapEnd
+	c := call{name: hostTable}
+	i := at + 1
+	if open == idHost {
+		closing = idHostEnd
+	} else if i < len(m.mem) {
+		c.name = m.mem[i].text.String()
+		i++
+	}
+	cur := &c.key
+	*cur = span{int32(i), int32(i)}
+	for ; i < len(m.mem); i++ {
+		id := m.mem[i].id
+		if id == closing {
+			c.end = i + 1
+			return c
+		}
+		switch {
+		case id == idHostArg && !c.hasElse:
+			c.args = append(c.args, span{})
+			cur = &c.args[len(c.args)-1]
+			*cur = span{int32(i + 1), int32(i + 1)}
+			continue
+		case id == idElse && !c.hasElse:
+			c.hasElse = true
+			cur = &c.fallback
+			*cur = span{int32(i + 1), int32(i + 1)}
+			continue
+		}
+		cur.hi = int32(i + 1)
+	}
+	c.end = i
+	return c
+}
+
+// lookup asks the table and puts the answer in the place of the call. m.next is behind it afterwards.
+func (m *machine) lookup(at int, c call) (status int, ok bool) {
+	key := m.text(c.key)
+	args := make([]string, len(c.args))
+	for i, a := range c.args {
+		args[i] = m.text(a)
+	}
+	r, found, err := m.ask(c.name, key, args)
+	if err != nil {
+		status = table.Status(err)
+		m.blame(status, "table "+c.name+": "+err.Error(), err)
+	}
+	tail := len(m.mem)
+	switch {
+	case found && r.Value != "":
+		if !m.putValue(r.Value) {
+			return DataErr, false
+		}
+	case found:
+	case c.hasElse:
+		m.mem = append(m.mem, m.mem[c.fallback.lo:c.fallback.hi]...)
+	default: // the key itself [37]
+		m.mem = append(m.mem, m.mem[c.key.lo:c.key.hi]...)
+	}
+	m.splice(at, c.end, tail)
+	return status, true
+}
+
+// putValue appends a table's value, cut into tokens without comments. A value without any token is an error [36].
+func (m *machine) putValue(text string) bool {
+	n := len(m.mem)
+	if !m.putText(text) {
+		return false
+	}
+	if len(m.mem) == n {
+		m.blame(DataErr, "a table's value has no tokens", nil)
+		return false
+	}
+	return true
+}
+
+// splice replaces m.mem[at:end] by what was appended at tail, and leaves m.next behind it.
+func (m *machine) splice(at, end, tail int) {
+	n := len(m.mem) - tail
+	m.mem = append(m.mem, m.mem[end:tail]...)
+	k := copy(m.mem[at:], m.mem[tail:])
+	m.mem = m.mem[:at+k]
+	m.next = at + n
+}
+
+// text joins a part of the arena.
+func (m *machine) text(s span) string { return m.e.syntax.Join(m.texts(m.mem[s.lo:s.hi])) }
+
+// ask looks up a key in a table, or sets a macro when the table is of that class.
+func (m *machine) ask(name, key string, args []string) (r table.Result, found bool, err error) {
+	t := m.e.tables[name]
+	switch {
+	case m.e.setters[name]:
+		return r, true, m.setMacro(key, args)
+	case t == nil:
+		m.message(OK, fmt.Sprintf("rewrite: map %s not found", name))
+	default:
+		if !m.tick(64) {
+			return r, false, errBudget
+		}
+		r, found, err = t.Lookup(m.ctx, key, args)
+		m.report(err)
+	}
+	if m.wants&trace.Lookup != 0 {
+		e := trace.Event{Kind: trace.Lookup, Depth: m.depth, Ruleset: m.cur.src, Index: m.curIdx, Table: name, Key: key, Args: args,
+			Value: r.Value, Found: found, Err: err, Pos: r.Pos}
+		if m.curIdx < len(m.cur.rules) {
+			e.Rule = m.cur.rules[m.curIdx].src
+		}
+		m.st.Tracer.Event(&e)
+	}
+	return r, found, err
+}
+
+// report passes on what an error wants printed, in the words of the real engine.
+func (m *machine) report(err error) {
+	if err == nil {
+		return
+	}
+	if s := table.Said(err); s != "" {
+		m.message(OK, s)
+	}
+}
+
+// setMacro is the table class "macro": the first argument becomes the value of the macro that the key names; without
+// one, or with an empty one, the macro has no value any more [44].
+func (m *machine) setMacro(key string, args []string) error {
+	name := macroName(key)
+	if len(args) == 0 || args[0] == "" {
+		m.st.Macros.Unset(name)
+		return nil
+	}
+	m.st.Macros.Set(name, args[0])
+	return nil
+}
+
+// macroName takes the braces off a name; without braces, the first character is the name.
+func macroName(key string) string {
+	if len(key) > 1 && key[0] == '{' {
+		key = key[1:]
+		for i := 0; i < len(key); i++ {
+			if key[i] == '}' {
+				return key[:i]
+			}
+		}
+		return key
+	}
+	if key == "" {
+		return ""
+	}
+	return key[:1]
+}

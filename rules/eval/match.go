@@ -1,0 +1,210 @@
+package eval
+
+import (
+	"strings"
+
+	"waybill/rules/prog"
+)
+
+// span is a part of a workspace: tokens from lo up to, not including, hi.
+type span struct{ lo, hi int32 }
+
+// openItem is a symbol that can take more tokens than it has.
+type openItem struct {
+	sym    int32
+	lo, hi int32
+}
+
+// remember is the number of extensions after which a match starts to remember what failed. Most matches end earlier,
+// and remembering costs clearing a table.
+const remember = 128
+
+// match matches a pattern against the tokens in and leaves what the wildcards took in m.caps. It tries what sendmail
+// tries, in the same order: every open item takes as little as it can, and when the rest fails, the last open one
+// takes more [20] [21]. That order is a depth-first search; so a pair (symbol, position) that failed once will fail
+// again, and remembering the pairs makes the time polynomial without changing the result.
+func (m *machine) match(lhs []sym, rest []int32, in []word) bool {
+	n := int32(len(in))
+	stack := m.stack[:0]
+	var (
+		i, j     int32
+		extended int
+		memo     []uint64 // bit (i*(n+1)+j): lhs[i:] does not match in[j:]
+	)
+	for {
+		ok := n-j >= rest[i]
+		if ok && int(i) == len(lhs) {
+			if j == n {
+				m.stack = stack[:0]
+				return true
+			}
+			ok = false
+		}
+		if ok {
+			s := &lhs[i]
+			switch s.kind {
+			case prog.Literal:
+				if in[j].id == s.id {
+					i, j = i+1, j+1
+					continue
+				}
+			case prog.One:
+				m.caps[s.n] = span{j, j + 1}
+				i, j = i+1, j+1
+				continue
+			case prog.Empty:
+				i++
+				continue
+			case prog.NotInClass:
+				if !m.inClass(s.class.set.Load(), in[j:j+1]) {
+					m.caps[s.n] = span{j, j + 1}
+					i, j = i+1, j+1
+					continue
+				}
+			case prog.RunMacro:
+				if k, same := m.sameAsMacro(s.text, in[j:]); same {
+					i, j = i+1, j+k
+					continue
+				}
+			default: // ZeroOrMore, OneOrMore, InClass
+				if memo != nil && failed(memo, i, j, n) {
+					break
+				}
+				hi := j - 1
+				if s.kind != prog.ZeroOrMore {
+					hi = j
+				}
+				stack = append(stack, openItem{i, j, hi})
+			}
+		}
+		// Extend the last open item; a new one gets its first tokens here.
+		for {
+			if len(stack) == 0 {
+				m.stack = stack[:0]
+				m.steps += extended
+				return false
+			}
+			top := &stack[len(stack)-1]
+			s := &lhs[top.sym]
+			if hi := m.extend(s, top, lhs, rest, in); hi >= 0 {
+				top.hi = hi
+				m.caps[s.n] = span{top.lo, hi}
+				i, j = top.sym+1, hi
+				break
+			}
+			if memo != nil {
+				fail(memo, top.sym, top.lo, n)
+			}
+			stack = stack[:len(stack)-1]
+		}
+		if extended++; extended == remember {
+			words := (len(lhs)*int(n+1) + 63) / 64
+			if cap(m.memo) < words {
+				m.memo = make([]uint64, words)
+			}
+			memo = m.memo[:words]
+			clear(memo)
+		}
+		if extended&1023 == 0 && m.steps+extended > m.e.limit {
+			m.stack = stack[:0]
+			m.steps += extended
+			return false // the caller sees the budget
+		}
+	}
+}
+
+func failed(memo []uint64, i, j, n int32) bool {
+	b := int(i)*int(n+1) + int(j)
+	return memo[b>>6]&(1<<(b&63)) != 0
+}
+
+func fail(memo []uint64, i, j, n int32) {
+	b := int(i)*int(n+1) + int(j)
+	memo[b>>6] |= 1 << (b & 63)
+}
+
+// extend returns the next end for an open item: the smallest one behind top.hi with which the symbols that follow
+// can match at all, as far as a look at the next one and at the number of tokens tells. It returns -1 when there is none.
+func (m *machine) extend(s *sym, top *openItem, lhs []sym, rest []int32, in []word) int32 {
+	last := int32(len(in)) - rest[top.sym+1]
+	hi := top.hi + 1
+	if hi > last {
+		return -1
+	}
+	if s.kind == prog.InClass {
+		return m.extendClass(s.class.set.Load(), top.lo, hi, last, in)
+	}
+	next := int(top.sym) + 1
+	if next == len(lhs) {
+		return last // the last symbol has to take everything
+	}
+	if l := &lhs[next]; l.kind == prog.Literal {
+		for ; hi <= last; hi++ {
+			if in[hi].id == l.id {
+				return hi
+			}
+		}
+		return -1
+	}
+	return hi
+}
+
+// extendClass finds the smallest end at or behind hi for which in[lo:end] is a member of the class.
+func (m *machine) extendClass(set *classSet, lo, hi, last int32, in []word) int32 {
+	m.buf = m.buf[:0]
+	for k := lo; k < last; k++ {
+		m.buf = appendFold(m.buf, string(in[k].text))
+		if k == lo && (len(m.buf) == 0 || !set.first[m.buf[0]]) || len(m.buf) > set.max {
+			return -1
+		}
+		if k+1 < hi || len(m.buf) < set.min {
+			continue
+		}
+		if _, ok := set.words[string(m.buf)]; ok {
+			return k + 1
+		}
+	}
+	return -1
+}
+
+// inClass reports whether the tokens together are a member of the class.
+func (m *machine) inClass(set *classSet, toks []word) bool {
+	m.buf = m.buf[:0]
+	for _, t := range toks {
+		m.buf = appendFold(m.buf, string(t.text))
+	}
+	_, ok := set.words[string(m.buf)]
+	return ok
+}
+
+// sameAsMacro compares the value of a macro, cut into tokens, with the beginning of in, and returns how many tokens
+// it is. An undefined macro is none [24].
+func (m *machine) sameAsMacro(name string, in []word) (int32, bool) {
+	value, _ := m.st.Macros.Get(name)
+	if value == "" {
+		return 0, true
+	}
+	toks, _ := m.e.syntax.SplitStripped(value)
+	if len(toks) > len(in) {
+		return 0, false
+	}
+	for k, t := range toks {
+		if !strings.EqualFold(string(t), string(in[k].text)) {
+			return 0, false
+		}
+	}
+	m.steps += len(toks)
+	return int32(len(toks)), true
+}
+
+// appendFold appends text in lower case, ASCII only.
+func appendFold(b []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		b = append(b, c)
+	}
+	return b
+}

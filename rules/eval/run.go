@@ -1,0 +1,340 @@
+package eval
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"waybill/rules/addr"
+	"waybill/rules/prog"
+	"waybill/rules/trace"
+)
+
+// Statuses of a run, from sysexits.h.
+const (
+	OK       = 0
+	DataErr  = 65 // a workspace or a value grew too long, or a value could not be cut into tokens
+	TempFail = 75 // a table said "not now", or the budget of steps is used up
+	Config   = 78 // unknown ruleset, too deep recursion, a capture that does not exist
+)
+
+// Result is what a run made of its tokens.
+type Result struct {
+	Tokens []addr.Token
+	Status int
+	// Rule is the rule whose replacement resolved, that is, began with $#; nil when none did.
+	Rule *prog.Rule
+	// Complete is false when the ruleset ended before its time, so that no "returns" line belongs to it.
+	Complete bool
+}
+
+// Error is what Run returns when its status is not OK.
+type Error struct {
+	Status  int
+	Ruleset string
+	Rule    *prog.Rule // nil when no rule is to blame
+	Text    string
+	Err     error // of a table; nil otherwise
+}
+
+func (e *Error) Error() string {
+	s := "ruleset " + e.Ruleset
+	if e.Rule != nil && e.Rule.Pos.Line > 0 {
+		s = e.Rule.Pos.String() + ": " + s
+	}
+	return fmt.Sprintf("%s: %s (status %d)", s, e.Text, e.Status)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Temporary reports whether trying later may help.
+func (e *Error) Temporary() bool { return e.Status == TempFail }
+
+var errBudget = errors.New("the rules ran too long")
+
+// machine is one run. Workspaces lie in one arena, each behind that of its caller.
+type machine struct {
+	e      *Engine
+	ctx    context.Context
+	st     *State
+	wants  trace.Kind
+	mem    []word
+	caps   []span
+	stack  []openItem
+	memo   []uint64
+	buf    []byte
+	toks   []addr.Token
+	steps  int
+	depth  int
+	rule   *prog.Rule // that resolved
+	err    *Error     // first trouble
+	abort  bool       // budget, context or a condition's trouble: everything ends at once
+	final  int        // the status with which it ends then
+	next   int        // behind the last lookup
+	cur    *ruleset   // being evaluated, for messages
+	curIdx int
+}
+
+// Run evaluates ruleset number index of the program over tokens. The error is an *Error or the context's; with one,
+// the tokens are what sendmail would have gone on with, and must not be used for a decision: a status is "not now" or
+// "not possible", never "no". The tokens given are not changed.
+func (e *Engine) Run(ctx context.Context, index int, tokens []addr.Token, st *State) (Result, error) {
+	if index < 0 || index >= len(e.sets) {
+		return Result{Tokens: tokens, Status: Config}, &Error{Status: Config, Ruleset: fmt.Sprint(index), Text: "no such ruleset"}
+	}
+	return e.run(ctx, e.sets[index], tokens, st)
+}
+
+// RunNamed is Run for a name, or a number from 0 to 99; a number that nobody defined is an empty ruleset [11].
+func (e *Engine) RunNamed(ctx context.Context, name string, tokens []addr.Token, st *State) (Result, error) {
+	rs := e.find(name)
+	if rs == nil {
+		return Result{Tokens: tokens, Status: Config}, &Error{Status: Config, Ruleset: name, Text: "no such ruleset"}
+	}
+	return e.run(ctx, rs, tokens, st)
+}
+
+// find returns the ruleset with a name or number, nil when there is none.
+func (e *Engine) find(name string) *ruleset {
+	if rs, ok := e.byName[name]; ok {
+		return rs
+	}
+	n := 0
+	for i := 0; i < len(name); i++ {
+		if name[i] < '0' || name[i] > '9' || i > 2 {
+			return nil
+		}
+		n = n*10 + int(name[i]-'0')
+	}
+	if name == "" || n >= len(e.numbers) {
+		return nil
+	}
+	if rs, ok := e.byName[fmt.Sprint(n)]; ok { // "03"
+		return rs
+	}
+	return e.numbers[n]
+}
+
+func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *State) (Result, error) {
+	m := e.pool.Get().(*machine)
+	defer m.release()
+	m.ctx, m.st = ctx, st
+	if m.st == nil {
+		m.st = &State{}
+	}
+	if m.st.Macros == nil {
+		m.st = &State{Macros: NewMacros(e.prog), Facts: m.st.Facts, Tracer: m.st.Tracer, Defer: m.st.Defer}
+	}
+	if st != nil && st.Tracer != nil {
+		m.wants = trace.All
+		if c, ok := st.Tracer.(trace.Chooser); ok {
+			m.wants = c.Wants()
+		}
+	}
+	for _, t := range tokens {
+		m.push(t)
+	}
+	status, complete := m.ruleset(rs, 0)
+	if m.abort {
+		status = m.final
+	}
+	r := Result{Status: status, Rule: m.rule, Complete: complete, Tokens: make([]addr.Token, len(m.mem))}
+	for i, w := range m.mem {
+		r.Tokens[i] = w.text
+	}
+	if err := ctx.Err(); err != nil {
+		return r, err
+	}
+	if status != OK {
+		if m.err == nil {
+			m.err = &Error{Status: status, Ruleset: rs.src.Name, Text: "failed"}
+		}
+		m.err.Status = status
+		return r, m.err
+	}
+	return r, nil
+}
+
+func (m *machine) release() {
+	clear(m.mem)
+	clear(m.toks)
+	*m = machine{e: m.e, mem: m.mem[:0], caps: m.caps, stack: m.stack[:0], memo: m.memo, buf: m.buf[:0], toks: m.toks[:0]}
+	if cap(m.mem) <= 1<<16 {
+		m.e.pool.Put(m)
+	}
+}
+
+// push puts a token on the arena.
+func (m *machine) push(t addr.Token) { m.mem = append(m.mem, m.word(t)) }
+
+// word looks up which literal of the program a token equals.
+func (m *machine) word(t addr.Token) word {
+	if t.IsMeta() {
+		return word{t, int32(t[0] - 0x80)}
+	}
+	for i := 0; i < len(t); i++ {
+		if t[i] >= 'A' && t[i] <= 'Z' {
+			m.buf = appendFold(m.buf[:0], string(t))
+			return word{t, m.e.ids[string(m.buf)]}
+		}
+	}
+	return word{t, m.e.ids[string(t)]}
+}
+
+// tick spends steps. It returns false when the run has to end now: the budget is used up or the context has ended.
+func (m *machine) tick(n int) bool {
+	m.steps += n
+	if m.abort {
+		return false
+	}
+	if m.steps > m.e.limit {
+		m.err = nil
+		m.blame(TempFail, errBudget.Error(), errBudget)
+		m.abort, m.final = true, TempFail
+	} else if m.ctx.Err() != nil {
+		m.err = nil
+		m.blame(TempFail, "cancelled", m.ctx.Err())
+		m.abort, m.final = true, TempFail
+	}
+	return !m.abort
+}
+
+// blame records the first trouble, with the rule that is being applied.
+func (m *machine) blame(status int, text string, err error) {
+	if m.err != nil {
+		return
+	}
+	m.err = &Error{Status: status, Text: text, Err: err}
+	if m.cur != nil {
+		m.err.Ruleset = m.cur.src.Name
+		if m.curIdx < len(m.cur.rules) {
+			m.err.Rule = m.cur.rules[m.curIdx].src
+		}
+	}
+}
+
+// ruleset rewrites the workspace that begins at base and reaches to the end of the arena. complete is false when it
+// ended without a "returns" line.
+func (m *machine) ruleset(rs *ruleset, base int) (status int, complete bool) {
+	outer, outerIdx := m.cur, m.curIdx
+	m.depth++
+	m.cur, m.curIdx = rs, len(rs.rules)
+	defer func() {
+		m.depth--
+		m.cur, m.curIdx = outer, outerIdx
+	}()
+	if m.wants&trace.Enter != 0 {
+		m.trace(trace.Enter, rs, m.mem[base:])
+	}
+	if m.depth > MaxDepth+1 { // [29]
+		m.message(Config, fmt.Sprintf("rewrite: excessive recursion (max %d), ruleset %s", MaxDepth, rs.src.Name))
+		return Config, false
+	}
+	if !m.tick(len(m.mem) - base + 16) {
+		return TempFail, false
+	}
+	mask := maskOf(m.mem[base:])
+	repeats := 0
+	for i := 0; i < len(rs.rules); {
+		f := &rs.filters[i]
+		n := int32(len(m.mem) - base)
+		if f.mask&^mask != 0 || n < f.min || n > f.max {
+			i, repeats = i+1, 0
+			continue
+		}
+		m.curIdx = i
+		r := &rs.rules[i]
+		ok, stat := m.matches(r, base)
+		if m.abort {
+			return m.final, false
+		}
+		status = worse(status, stat)
+		if !ok {
+			i, repeats = i+1, 0
+			continue
+		}
+		if repeats++; repeats > MaxRepeats { // [26]
+			m.message(OK, fmt.Sprintf("Infinite loop in ruleset %s, rule %d", rs.src.Name, i+1))
+			break
+		}
+		stat, goOn := m.replace(rs, r, i, base)
+		status = worse(status, stat)
+		if !goOn || m.abort {
+			return status, false
+		}
+		if len(m.mem) > base && m.mem[base].id == idMailer { // [27]
+			if m.rule == nil {
+				m.rule = r.src
+			}
+			break
+		}
+		if r.src.Mode == prog.Return {
+			break
+		}
+		mask = maskOf(m.mem[base:])
+		if r.src.Mode == prog.Once {
+			i, repeats = i+1, 0
+		}
+	}
+	if m.wants&trace.Leave != 0 {
+		m.trace(trace.Leave, rs, m.mem[base:])
+	}
+	return status, true
+}
+
+// worse combines statuses: the first trouble stays, but "not now" beats everything.
+func worse(old, stat int) int {
+	if old == OK || stat == TempFail {
+		return stat
+	}
+	return old
+}
+
+const idMailer = int32(0x01) // of addr.Mailer, see word
+
+// maskOf has a bit for every literal in the workspace.
+func maskOf(ws []word) uint64 {
+	var mask uint64
+	for _, w := range ws {
+		mask |= 1 << (w.id & 63)
+	}
+	return mask
+}
+
+// matches tries pattern and condition of a rule. The condition may bind more captures, whose tokens go behind the
+// workspace; replace takes them away again.
+func (m *machine) matches(r *rule, base int) (ok bool, status int) {
+	ws := m.mem[base:]
+	for k := 1; k <= r.suffix; k++ {
+		if ws[len(ws)-k].id != r.lhs[len(r.lhs)-k].id {
+			m.steps++
+			return false, OK
+		}
+	}
+	if cap(m.caps) < r.caps {
+		m.caps = make([]span, r.caps+16)
+	}
+	m.caps = m.caps[:r.caps]
+	m.steps += 8
+	if !m.match(r.lhs, r.rest, ws) {
+		if m.steps > m.e.limit {
+			m.tick(0)
+		}
+		return false, OK
+	}
+	if r.src.Cond != nil {
+		for k := r.wild; k < r.caps; k++ {
+			m.caps[k] = span{}
+		}
+		end := len(m.mem)
+		ok, status = m.holds(r.src.Cond, base)
+		if !ok {
+			m.mem = m.mem[:end]
+			return false, status
+		}
+	}
+	if m.wants&trace.Match != 0 {
+		m.traceMatch(r, base)
+	}
+	return true, status
+}
