@@ -1,0 +1,300 @@
+// Package expand takes one step from a local name towards a mailbox: aliases, then the user database, then the user's
+// .forward file. A name flows in; out flows what it stands for, or the mailbox, or "unknown", or an error, which
+// means "not now". Whoever calls it (package queue) routes the members and comes back with those that are local
+// again. It reads the list format of aliases(5) and forward(5), :include: files and passwd(5).
+//
+// The order is sendmail's: the aliases user+detail, user+*, user; the special names postmaster and mailer-daemon,
+// which always exist; the login name; .forward; the mailbox.
+//
+// Files of users (.forward, and what it includes) are read with the rights of that user, so that nobody makes us
+// read what he may not read himself.
+package expand
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"waybill/transport"
+	"waybill/transport/envelope"
+	"waybill/transport/passwd"
+	"waybill/transport/sysexits"
+)
+
+// Aliases is a table of aliases: keys are names in lower case, values are lists.
+type Aliases interface {
+	Lookup(ctx context.Context, key string) (value string, found bool, err error)
+}
+
+// Config describes how local names are expanded.
+type Config struct {
+	Aliases Aliases       // nil: there are none
+	Users   passwd.Source // who has a mailbox; required
+	// Forward are the files that a user may redirect mail with, the first that exists counts: "$home/.forward+$detail",
+	// "$home/.forward". $home, $user, $host and $detail (also as $z, $u, $w, $h) are replaced. A path with $detail is
+	// passed over when the address has none. Empty: no .forward files.
+	Forward []string
+	// Host is $host of Forward: the host's name.
+	Host string
+	// Postmaster gets the mail of postmaster and mailer-daemon where no alias says otherwise; empty: "root".
+	Postmaster string
+	// Shells is a file in the format of shells(5): who has another login shell may not start programs or write files
+	// from .forward. Empty: /etc/shells. A line "/SENDMAIL/ANY/SHELL/" allows every shell.
+	Shells string
+	// MaxDepth is how many steps may lead from an address to a mailbox; 0 means 10 (sendmail's MaxAliasRecursion).
+	MaxDepth int
+	Log      *slog.Logger // nil: silent
+}
+
+// Expander takes the steps. It is safe for concurrent use.
+type Expander struct{ conf Config }
+
+// New checks the configuration.
+func New(c Config) (*Expander, error) {
+	if c.Users == nil {
+		return nil, errors.New("expand: no user database")
+	}
+	for _, p := range c.Forward {
+		if !strings.HasPrefix(p, "/") && !strings.HasPrefix(p, "$home/") && !strings.HasPrefix(p, "$z/") {
+			return nil, fmt.Errorf("expand: forward file %q is not absolute", p)
+		}
+	}
+	if c.Postmaster == "" {
+		c.Postmaster = "root"
+	}
+	if c.Shells == "" {
+		c.Shells = "/etc/shells"
+	}
+	if c.MaxDepth == 0 {
+		c.MaxDepth = 10
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Expander{c}, nil
+}
+
+// The stages of a member: which steps are not taken again for it.
+const (
+	StageAll     = ""        // every step
+	StageNoAlias = "noalias" // it came from an alias of its own name: .forward, then the mailbox
+	StageFinal   = "final"   // "\bob", or bob in his own .forward file: the mailbox
+)
+
+// User is the question.
+type User struct {
+	Name  string   // with its "+detail"; an initial backslash means StageFinal
+	Stage string   // of the Member that it came from; StageAll for a recipient of the envelope
+	Depth int      // steps taken before
+	Trail []string // the names that led here, the oldest first
+}
+
+// Member is one of those that a name stands for. Exactly one of Addr, Command, File and Refused is set.
+type Member struct {
+	Addr    envelope.Address
+	Command envelope.Command
+	File    envelope.FileName
+	As      string // login name with whose rights Command or File is used; empty: the configured default
+	Stage   string
+	// Refused is set for an entry that may not be used (a program without a login shell, an unreadable :include: file);
+	// Name is that entry, for the report.
+	Refused *transport.Status
+	Name    string
+}
+
+// Result is the answer. Exactly one of Mailbox, Members and Status is set.
+type Result struct {
+	Mailbox  string // login name whose mailbox it is
+	Detail   string
+	Members  []Member
+	Owner    envelope.Address // with HasOwner: the sender of what goes to the members
+	HasOwner bool
+	Source   string // where the members come from: "alias list", a path; for people
+	Status   *transport.Status
+}
+
+// Expand takes one step.
+func (x *Expander) Expand(ctx context.Context, u User) (Result, error) {
+	name, stage := u.Name, u.Stage
+	if rest, literal := strings.CutPrefix(name, `\`); literal {
+		name, stage = rest, StageFinal
+	}
+	name = dequote(name)
+	if name == "" || len(name) > 256 || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return unknown(), nil
+	}
+	again := slices.ContainsFunc(u.Trail, func(t string) bool { return sameName(t, name) })
+	loop := slices.ContainsFunc(u.Trail, func(t string) bool { return strings.EqualFold(dequote(t), name) })
+	if stage == StageAll && x.conf.Aliases != nil {
+		key, value, found, err := x.alias(ctx, name)
+		if err != nil {
+			return Result{}, err
+		}
+		if found {
+			if loop || u.Depth >= x.conf.MaxDepth {
+				return refusal("5.4.6", "aliasing/forwarding loop broken", sysexits.Usage), nil
+			}
+			return x.fromAlias(ctx, key, value)
+		}
+	}
+	entry, detail, found, err := x.user(name)
+	if err != nil {
+		return Result{}, err
+	}
+	if !found {
+		return x.special(name, again)
+	}
+	// A name that comes round again through .forward files ends in its mailbox: two users who forward to each other
+	// both get a copy, as with sendmail.
+	if stage != StageFinal && !again && u.Depth < x.conf.MaxDepth {
+		members, source, err := x.forward(entry, detail)
+		if err != nil {
+			return Result{}, err
+		}
+		if len(members) > 0 {
+			return Result{Members: members, Source: source}, nil
+		}
+	}
+	return Result{Mailbox: entry.Name, Detail: detail}, nil
+}
+
+// alias looks for user+detail, user+*, user.
+func (x *Expander) alias(ctx context.Context, name string) (key, value string, found bool, err error) {
+	key = strings.ToLower(name)
+	keys := []string{key}
+	if base, _, plus := strings.Cut(key, "+"); plus && base != "" {
+		keys = append(keys, base+"+*", base)
+	}
+	for _, key := range keys {
+		value, found, err := x.conf.Aliases.Lookup(ctx, key)
+		if err != nil {
+			return "", "", false, fmt.Errorf("alias %s: %w", key, err)
+		}
+		if found {
+			return key, value, true, nil
+		}
+	}
+	return "", "", false, nil
+}
+
+func (x *Expander) fromAlias(ctx context.Context, key, value string) (Result, error) {
+	items, err := ParseList(value)
+	if err != nil {
+		return Result{}, fmt.Errorf("alias %s: %w", key, err)
+	}
+	r := Result{Source: "alias " + key}
+	in := including{x: x, self: key, selfStage: StageNoAlias}
+	if r.Members, err = in.members(items, 0); err != nil {
+		return Result{}, fmt.Errorf("alias %s: %w", key, err)
+	}
+	if len(r.Members) == 0 { // empty, or an empty :include: file
+		return refusal("5.4.6", "aliasing/forwarding loop broken", sysexits.Usage), nil
+	}
+	r.Owner, r.HasOwner, err = x.owner(ctx, key)
+	return r, err
+}
+
+// owner finds the sender for what goes to the members of list: the alias owner-list, or what that stands for if it is
+// one address (sendmail(8), "owner-"). Owners of owners and of request addresses would make bounces bounce.
+func (x *Expander) owner(ctx context.Context, list string) (envelope.Address, bool, error) {
+	if strings.HasPrefix(list, "owner-") || strings.HasSuffix(list, "-request") {
+		return "", false, nil
+	}
+	owner := "owner-" + list
+	value, found, err := x.conf.Aliases.Lookup(ctx, owner)
+	if err != nil {
+		return "", false, fmt.Errorf("alias %s: %w", owner, err)
+	}
+	if !found {
+		return "", false, nil
+	}
+	if items, err := ParseList(value); err == nil && len(items) == 1 && items[0].Addr != "" {
+		return items[0].Addr, true, nil
+	}
+	return envelope.Address(owner), true, nil
+}
+
+// user looks the login name up: as it is, in lower case, then both without the detail.
+func (x *Expander) user(name string) (e passwd.Entry, detail string, found bool, err error) {
+	base, detail, plus := strings.Cut(name, "+")
+	try := []struct{ name, detail string }{{name, ""}, {strings.ToLower(name), ""}}
+	if plus && base != "" {
+		try = append(try, []struct{ name, detail string }{{base, detail}, {strings.ToLower(base), detail}}...)
+	}
+	for _, t := range try {
+		e, found, err := x.conf.Users.Lookup(t.name)
+		if err != nil {
+			return passwd.Entry{}, "", false, fmt.Errorf("user %s: %w", t.name, err)
+		}
+		if found {
+			e.Name = t.name
+			return e, t.detail, true, nil
+		}
+	}
+	return passwd.Entry{}, "", false, nil
+}
+
+// special answers for the names that must exist (RFC 5321 4.5.1), and says no to all others.
+func (x *Expander) special(name string, again bool) (Result, error) {
+	to := ""
+	switch base, _, _ := strings.Cut(strings.ToLower(name), "+"); {
+	case base == "mailer-daemon":
+		to = "postmaster"
+	case base == "postmaster" && !strings.EqualFold(x.conf.Postmaster, "postmaster"):
+		to = x.conf.Postmaster
+	case base == strings.ToLower(x.conf.Postmaster):
+		return Result{}, fmt.Errorf("the postmaster's mail goes to %s, who does not exist", x.conf.Postmaster)
+	}
+	if to == "" || again {
+		return unknown(), nil
+	}
+	return Result{Members: []Member{{Addr: envelope.Address(to)}}, Source: "the duty to have a postmaster"}, nil
+}
+
+func unknown() Result { return refusal("5.1.1", "user unknown", sysexits.NoUser) }
+
+func refusal(code, text string, exit int) Result {
+	s := transport.NewStatus(transport.Failed, code, text)
+	s.Exit = exit
+	return Result{Status: &s}
+}
+
+// dequote takes the quotes of a quoted local part away: "bob" and bob are one mailbox.
+func dequote(name string) string {
+	if inner, whole := unquote(name); whole {
+		return inner
+	}
+	return name
+}
+
+// sameName compares two local names without case and detail.
+func sameName(a, b string) bool {
+	a, _, _ = strings.Cut(dequote(strings.TrimPrefix(a, `\`)), "+")
+	b, _, _ = strings.Cut(b, "+")
+	return strings.EqualFold(a, b)
+}
+
+// validShell reports whether the shell is one of those that users with full access have.
+func validShell(shell, file string) (bool, error) {
+	if shell == "" {
+		shell = "/bin/sh" // passwd(5)
+	}
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) { // getusershell(3)
+		return shell == "/bin/sh" || shell == "/bin/csh", nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for line := range strings.Lines(string(text)) {
+		line, _, _ = strings.Cut(line, "#")
+		if line = strings.TrimSpace(line); line != "" && (line == shell || line == "/SENDMAIL/ANY/SHELL/") {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,298 @@
+package expand
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"waybill/transport"
+	"waybill/transport/identity"
+	"waybill/transport/passwd"
+	"waybill/transport/sysexits"
+)
+
+const (
+	maxForward  = 256 << 10 // octets of a .forward file
+	maxInclude  = 64 << 20  // octets of an :include: file
+	maxIncludes = 10        // :include: in :include: in ...
+)
+
+// including turns items into members on behalf of whoever wrote the list.
+type including struct {
+	x         *Expander
+	self      string        // the name whose list this is: found in its own list, it goes on with selfStage
+	selfStage string        //
+	user      *passwd.Entry // whose rights files are read, written and programs run with; nil: the administrator's list
+	barred    string        // why no programs and files may be used; empty: they may
+}
+
+func (in including) members(items []Item, depth int) ([]Member, error) {
+	var all []Member
+	for _, item := range items {
+		switch {
+		case item.Include != "":
+			members, err := in.include(item.Include, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, members...)
+		case item.Command != "" || item.File != "":
+			m := Member{Command: item.Command, File: item.File}
+			if in.barred != "" {
+				name := string(item.File)
+				if item.Command != "" {
+					name = "|" + string(item.Command)
+				}
+				m = refused(name, "5.7.1", in.barred, sysexits.Unavailable)
+			} else if in.user != nil {
+				m.As = in.user.Name
+			}
+			all = append(all, m)
+		default:
+			m := Member{Addr: item.Addr}
+			if item.Final {
+				m.Stage = StageFinal
+			} else if strings.EqualFold(dequote(string(item.Addr)), in.self) {
+				m.Stage = in.selfStage
+			}
+			all = append(all, m)
+		}
+		if len(all) > maxItems {
+			return nil, fmt.Errorf("more than %d members", maxItems)
+		}
+	}
+	return all, nil
+}
+
+func refused(name, code, text string, exit int) Member {
+	s := transport.NewStatus(transport.Failed, code, text)
+	s.Exit = exit
+	return Member{Name: name, Refused: &s}
+}
+
+// include reads an :include: file. Programs and files in it are used with the rights of its owner, and not at all when
+// somebody else could have written them there. One that is missing or not readable is the list owner's fault and is
+// reported; an error of the disk is waited for.
+func (in including) include(name string, depth int) ([]Member, error) {
+	if depth > maxIncludes {
+		return []Member{refused(":include:"+name, "5.4.6", "aliasing/forwarding loop broken", sysexits.Usage)}, nil
+	}
+	var items []Item
+	next := in
+	err := in.as(func() error {
+		f, st, err := openPlain(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		switch unsafe := unsafePath(name, st, -1); {
+		case unsafe != "":
+			next.barred = "the :include: file is not safe for programs and files"
+		case st.Uid != 0 && (in.user == nil || int(st.Uid) != in.user.UID):
+			next.user, next.barred = in.x.includeOwner(int(st.Uid))
+		}
+		items, err = readLists(f, name, maxInclude)
+		return err
+	})
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EACCES), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, errNotPlain):
+		in.x.conf.Log.Warn("cannot use an :include: file", "file", name, "err", err)
+		return []Member{refused(":include:"+name, "5.2.4", "cannot open :include: file", sysexits.Unavailable)}, nil
+	case err != nil:
+		return nil, err
+	}
+	return next.members(items, depth)
+}
+
+// includeOwner finds who owns an :include: file of the administrator's list. Only a Source that knows user ids can
+// tell; without one no programs and files are used.
+func (x *Expander) includeOwner(uid int) (*passwd.Entry, string) {
+	const nobody = "the owner of the :include: file may not run programs"
+	byUID, ok := x.conf.Users.(interface {
+		ByUID(uid int) (passwd.Entry, bool, error)
+	})
+	if !ok {
+		return nil, nobody
+	}
+	e, found, err := byUID.ByUID(uid)
+	if err != nil || !found {
+		return nil, nobody
+	}
+	if valid, err := validShell(e.Shell, x.conf.Shells); err != nil || !valid {
+		return &e, nobody
+	}
+	return &e, ""
+}
+
+// as runs work with the rights of the list's author.
+func (in including) as(work func() error) error {
+	if in.user == nil {
+		return work()
+	}
+	return identity.As(identity.ID{UID: in.user.UID, GID: in.user.GID, Groups: in.user.Groups}, work)
+}
+
+// forward reads the first .forward file of the user that exists. No members mean: there is none, it is empty, or it is
+// ignored because others may have written it (sendmail does that silently; we log it).
+func (x *Expander) forward(user passwd.Entry, detail string) ([]Member, string, error) {
+	in := including{x: x, self: user.Name, selfStage: StageFinal, user: &user}
+	for _, template := range x.conf.Forward {
+		name, ok := x.forwardPath(template, user, detail)
+		if !ok {
+			continue
+		}
+		var items []Item
+		err := in.as(func() error {
+			f, st, err := openPlain(name)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			if why := unsafePath(name, st, user.UID); why != "" {
+				return fmt.Errorf("%w: %s", errUnsafe, why)
+			}
+			items, err = readLists(f, name, maxForward)
+			return err
+		})
+		switch {
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.EACCES), errors.Is(err, unix.ENAMETOOLONG):
+			continue
+		case errors.Is(err, errUnsafe), errors.Is(err, errNotPlain), errors.Is(err, unix.ELOOP):
+			x.conf.Log.Info("forward file ignored", "file", name, "user", user.Name, "err", err)
+			continue
+		case err != nil:
+			return nil, "", err
+		}
+		valid, err := validShell(user.Shell, x.conf.Shells)
+		if err != nil {
+			return nil, "", err
+		}
+		if !valid {
+			in.barred = "this user's login shell does not allow programs and files"
+		}
+		members, err := in.members(items, 0)
+		if err != nil {
+			return nil, "", fmt.Errorf("%s: %w", name, err)
+		}
+		return members, name, nil
+	}
+	return nil, "", nil
+}
+
+func (x *Expander) forwardPath(template string, user passwd.Entry, detail string) (string, bool) {
+	if !filepath.IsAbs(user.Home) {
+		return "", false
+	}
+	var b strings.Builder
+	for template != "" {
+		before, after, found := strings.Cut(template, "$")
+		b.WriteString(before)
+		if !found {
+			break
+		}
+		template = after
+		matched := false
+		for _, v := range []struct{ name, value string }{
+			{"home", user.Home}, {"user", user.Name}, {"host", x.conf.Host}, {"detail", detail},
+			{"z", user.Home}, {"u", user.Name}, {"w", x.conf.Host}, {"h", detail},
+		} {
+			if rest, ok := strings.CutPrefix(template, v.name); ok {
+				if v.name != "home" && v.name != "z" && (v.value == "" || strings.ContainsAny(v.value, "/\x00")) {
+					return "", false
+				}
+				b.WriteString(v.value)
+				template, matched = rest, true
+				break
+			}
+		}
+		if !matched {
+			b.WriteByte('$')
+		}
+	}
+	return filepath.Clean(b.String()), true
+}
+
+var (
+	errUnsafe   = errors.New("unsafe file")
+	errNotPlain = errors.New("not a plain file")
+)
+
+// openPlain opens a file that must be a plain one, without waiting on a FIFO.
+func openPlain(name string) (*os.File, unix.Stat_t, error) {
+	var st unix.Stat_t
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		if err == unix.ENXIO || err == unix.ENODEV {
+			err = errNotPlain
+		}
+		return nil, st, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if err := unix.Fstat(fd, &st); err != nil {
+		f.Close()
+		return nil, st, &os.PathError{Op: "fstat", Path: name, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		f.Close()
+		return nil, st, &os.PathError{Op: "open", Path: name, Err: errNotPlain}
+	}
+	return f, st, nil
+}
+
+// unsafePath tells who beside its owner could have put something into the file; empty: nobody. It must belong to uid or
+// to root (uid -1: to anybody); neither it nor a directory above it may be writable by group or others, except
+// directories with the sticky bit that belong to root.
+func unsafePath(name string, st unix.Stat_t, uid int) string {
+	if uid >= 0 && int(st.Uid) != uid && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return fmt.Sprintf("belongs to uid %d", st.Uid)
+	}
+	if st.Mode&0o022 != 0 {
+		return fmt.Sprintf("mode %04o: others may write it", st.Mode&0o7777)
+	}
+	for dir := filepath.Dir(name); ; dir = filepath.Dir(dir) {
+		var d unix.Stat_t
+		if err := unix.Stat(dir, &d); err != nil {
+			return "directory " + dir + " cannot be looked at"
+		}
+		if d.Mode&0o022 != 0 && (d.Mode&unix.S_ISVTX == 0 || d.Uid != 0) {
+			return fmt.Sprintf("directory %s has mode %04o: others may write it", dir, d.Mode&0o7777)
+		}
+		if dir == "/" || dir == "." {
+			return ""
+		}
+	}
+}
+
+// readLists reads a file of lists, one a line; a "#" at the beginning of a line makes it a comment.
+func readLists(r io.Reader, name string, limit int64) ([]Item, error) {
+	var items []Item
+	limited := &io.LimitedReader{R: r, N: limit + 1}
+	lines := bufio.NewScanner(limited)
+	lines.Buffer(make([]byte, 0, 4096), 64<<10)
+	for number := 1; lines.Scan(); number++ {
+		line := lines.Text()
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		more, err := ParseList(line)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", name, number, err)
+		}
+		if items = append(items, more...); len(items) > maxItems {
+			return nil, fmt.Errorf("%s:%d: more than %d entries", name, number, maxItems)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if limited.N <= 0 {
+		return nil, fmt.Errorf("%s: larger than %d octets", name, limit)
+	}
+	return items, nil
+}
