@@ -29,6 +29,7 @@ var mayImport = []struct {
 	{"queue", []string{"rules", "transport", "transport/envelope", "transport/sysexits"}},
 	{"queue/spool", []string{"transport/envelope", "transport/sysexits"}},
 	{"queue/sched", nil},
+	{"queue/expand", []string{"transport", "transport/envelope", "transport/sysexits", "transport/passwd", "transport/identity"}},
 	{"compat", []string{"rules/prog", "rules/addr", "rules/eval", "rules/trace", "transport/envelope", "transport/sysexits"}},
 	{"cmd/sendmail", []string{"compat/flags", "compat/submit", "queue/spool", "transport/envelope", "transport/sysexits"}},
 	{"cmd/mail.local", []string{"transport/mbox", "transport/smtp", "transport/sysexits", "transport/envelope", "transport"}},
