@@ -1,0 +1,331 @@
+package smtpclient
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"waybill/transport"
+	"waybill/transport/smtp"
+)
+
+// session is one connection that has been greeted.
+type session struct {
+	conf    *Config
+	hop     hop
+	conn    net.Conn
+	br      *bufio.Reader
+	bw      *bufio.Writer
+	verbose func(string)
+	ext     extensions
+	tls     string // as in transport.Status
+	dead    bool   // nothing more may be sent
+	release func() bool
+}
+
+// extensions is what the peer offered in its last EHLO reply.
+type extensions struct {
+	esmtp      bool
+	pipelining bool
+	eightBit   bool
+	dsn        bool
+	utf8       bool
+	startTLS   bool
+	size       bool
+	maxSize    int64 // 0: no limit was named
+}
+
+// wire sets a deadline before each write, so that a peer that stops reading is noticed (RFC 5321 4.5.3.2.5).
+type wire struct {
+	net.Conn
+	timeout time.Duration
+}
+
+func (w wire) Write(p []byte) (int, error) {
+	if err := w.Conn.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil {
+		return 0, err
+	}
+	return w.Conn.Write(p)
+}
+
+// Sizes of the buffers of a session: a reply line must fit the first, and the second makes large writes.
+const (
+	readBuffer  = 4096
+	writeBuffer = 16384
+)
+
+// dial connects. The connection is closed when ctx ends, whatever is being waited for.
+func (c *Client) dial(ctx context.Context, h hop) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.conf.Timeouts.Connect)
+	defer cancel()
+	if h.socket != "" {
+		return c.conf.Dial(ctx, "unix", h.socket)
+	}
+	at := netip.AddrPortFrom(h.addr, h.port).String()
+	if c.conf.ConnectTo != "" {
+		at = c.conf.ConnectTo
+	}
+	return c.conf.Dial(ctx, "tcp", at)
+}
+
+// open connects to h and speaks up to the point where MAIL may be sent.
+func (c *Client) open(ctx context.Context, h hop, plain bool, verbose func(string)) (*session, *verdict) {
+	conn, err := c.dial(ctx, h)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		v := unreached(h, err)
+		return nil, &v
+	}
+	s := &session{conf: &c.conf, hop: h, verbose: verbose}
+	s.attach(conn)
+	s.release = context.AfterFunc(ctx, func() { conn.Close() })
+	if v := s.greet(ctx, plain); v != nil {
+		c.close(s)
+		return nil, v
+	}
+	return s, nil
+}
+
+func (s *session) attach(conn net.Conn) {
+	s.conn = conn
+	s.br = bufio.NewReaderSize(conn, readBuffer)
+	s.bw = bufio.NewWriterSize(wire{conn, s.conf.Timeouts.DataBlock}, writeBuffer)
+}
+
+// greet waits for 220, says EHLO or HELO, and starts TLS as the policy asks.
+func (s *session) greet(ctx context.Context, plain bool) *verdict {
+	r, v := s.expect(ctx, atGreeting, s.conf.Timeouts.Greeting)
+	if v != nil {
+		return v
+	}
+	if r.Code != 220 {
+		v := judge(atGreeting, r, s)
+		return &v
+	}
+	if v := s.hello(ctx); v != nil {
+		return v
+	}
+	if plain || s.conf.TLS == TLSNever {
+		return nil
+	}
+	return s.startTLS(ctx)
+}
+
+// hello says EHLO (LHLO in LMTP), and HELO to those who do not know it.
+func (s *session) hello(ctx context.Context) *verdict {
+	word := "EHLO "
+	if s.conf.LMTP {
+		word = "LHLO " // RFC 2033 4.1
+	}
+	s.ext = extensions{}
+	r, v := s.ask(ctx, atHello, s.conf.Timeouts.Hello, word+s.conf.Hello)
+	if v != nil {
+		return v
+	}
+	switch {
+	case r.Code == 250:
+		s.ext = parseExtensions(r.Lines)
+	case r.Permanent() && !s.conf.LMTP:
+		if r, v = s.ask(ctx, atHello, s.conf.Timeouts.Hello, "HELO "+s.conf.Hello); v != nil {
+			return v
+		}
+		if r.Code != 250 {
+			v := judge(atHello, r, s)
+			return &v
+		}
+	default:
+		v := judge(atHello, r, s)
+		return &v
+	}
+	// A peer with our own name is ourselves, reached through an MX that should not point here.
+	name, _, _ := strings.Cut(r.Lines[0], " ")
+	if s.conf.LoopCheck && strings.Contains(name, ".") && strings.EqualFold(strings.TrimSuffix(name, "."), s.conf.Hello) {
+		v := loop(s.hop.name)
+		return &v
+	}
+	return nil
+}
+
+// parseExtensions reads the lines of an EHLO reply behind the first (RFC 5321 4.1.1.1).
+func parseExtensions(lines []string) (e extensions) {
+	e.esmtp = true
+	for _, line := range lines[min(1, len(lines)):] {
+		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch strings.ToUpper(word) {
+		case "PIPELINING": // RFC 2920
+			e.pipelining = true
+		case "8BITMIME": // RFC 6152
+			e.eightBit = true
+		case "DSN": // RFC 3461
+			e.dsn = true
+		case "SMTPUTF8": // RFC 6531
+			e.utf8 = true
+		case "STARTTLS": // RFC 3207
+			e.startTLS = true
+		case "SIZE": // RFC 1870
+			e.size = true
+			if n, err := strconv.ParseInt(strings.TrimSpace(rest), 10, 64); err == nil && n > 0 {
+				e.maxSize = n
+			}
+		}
+	}
+	return e
+}
+
+// send writes one command line into the buffer.
+func (s *session) send(line string) {
+	if s.verbose != nil {
+		s.verbose(">>> " + line)
+	}
+	s.bw.WriteString(line)
+	s.bw.WriteString("\r\n")
+}
+
+// ask sends one command and waits for its reply.
+func (s *session) ask(ctx context.Context, at stage, timeout time.Duration, line string) (*smtp.Reply, *verdict) {
+	s.send(line)
+	return s.expect(ctx, at, timeout)
+}
+
+// expect flushes what was sent and waits for one reply. A verdict means that the connection is of no more use.
+func (s *session) expect(ctx context.Context, at stage, timeout time.Duration) (*smtp.Reply, *verdict) {
+	err := s.bw.Flush()
+	var r *smtp.Reply
+	if err == nil {
+		if err = s.conn.SetReadDeadline(time.Now().Add(timeout)); err == nil {
+			r, err = smtp.ReadReply(s.br)
+		}
+	}
+	if err != nil {
+		s.dead = true
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		v := lost(at, err, s)
+		return nil, &v
+	}
+	s.show(r)
+	if r.Code == 421 { // RFC 5321 3.8: the peer closes
+		s.dead = true
+	}
+	return r, nil
+}
+
+func (s *session) show(r *smtp.Reply) {
+	if s.verbose == nil {
+		return
+	}
+	for i, line := range r.Lines {
+		sep := "-"
+		if i == len(r.Lines)-1 {
+			sep = " "
+		}
+		if r.Enhanced != "" {
+			line = r.Enhanced + " " + line
+		}
+		s.verbose(strconv.Itoa(r.Code) + sep + line)
+	}
+}
+
+// sign writes into st who said it.
+func (s *session) sign(st *transport.Status, r *smtp.Reply) {
+	st.Remote = s.hop.String()
+	st.TLS = s.tls
+	if r != nil {
+		st.Reply = clip(r.String(), 900)
+		st.Diagnostic = "smtp"
+	}
+}
+
+// startTLS encrypts the session where the peer offers it (RFC 3207). On success everything that was said before is
+// forgotten.
+func (s *session) startTLS(ctx context.Context) *verdict {
+	if !s.ext.startTLS {
+		return s.noTLS("does not offer STARTTLS")
+	}
+	r, v := s.ask(ctx, atTLS, s.conf.Timeouts.Hello, "STARTTLS")
+	if v != nil {
+		return v
+	}
+	if r.Code != 220 {
+		if s.dead {
+			v := judge(atTLS, r, s)
+			return &v
+		}
+		return s.noTLS("refused STARTTLS")
+	}
+	if s.br.Buffered() > 0 { // what stands behind 220 in clear was not said by the one at the other end of TLS (CVE-2011-0411)
+		s.dead = true
+		v := lost(atTLS, errProtocol, s)
+		return &v
+	}
+	conf := s.conf.TLSConfig.Clone()
+	conf.ServerName = s.hop.name
+	conf.InsecureSkipVerify = s.conf.TLS != TLSVerify
+	if s.hop.addr.IsValid() && strings.HasPrefix(s.hop.name, "[") {
+		conf.ServerName = s.hop.addr.String()
+	}
+	secure := tls.Client(s.conn, conf)
+	deadline, cancel := context.WithTimeout(ctx, s.conf.Timeouts.Hello)
+	defer cancel()
+	if err := secure.HandshakeContext(deadline); err != nil {
+		s.dead = true
+		if cause := context.Cause(ctx); cause != nil {
+			v := lost(atTLS, cause, s)
+			return &v
+		}
+		v := verdict{status: transport.NewStatus(transport.Deferred, "4.7.5", "TLS handshake with "+s.hop.name+" failed"), next: true, tls: true}
+		s.sign(&v.status, nil)
+		return &v
+	}
+	s.attach(secure)
+	s.tls = describe(secure.ConnectionState(), !conf.InsecureSkipVerify)
+	return s.hello(ctx)
+}
+
+// noTLS goes on in clear where the policy allows.
+func (s *session) noTLS(why string) *verdict {
+	if s.conf.TLS == TLSMay {
+		return nil
+	}
+	v := verdict{status: transport.NewStatus(transport.Deferred, "4.7.4", s.hop.name+" "+why+", and TLS is required"), next: true}
+	s.sign(&v.status, nil)
+	return &v
+}
+
+func describe(state tls.ConnectionState, verified bool) string {
+	version := strings.Replace(tls.VersionName(state.Version), "TLS 1.", "TLSv1.", 1)
+	word := "unverified"
+	if verified {
+		word = "verified"
+	}
+	return fmt.Sprintf("%s %s %s", version, tls.CipherSuiteName(state.CipherSuite), word)
+}
+
+// close ends the session: QUIT where the peer still listens (RFC 5321 4.1.1.10), in the background, so that nobody
+// waits for a peer's good-bye.
+func (c *Client) close(s *session) {
+	s.release()
+	if s.dead {
+		s.conn.Close()
+		return
+	}
+	s.dead = true
+	s.verbose = nil
+	c.quits.Go(func() {
+		defer s.conn.Close()
+		s.send("QUIT")
+		s.conn.SetDeadline(time.Now().Add(c.conf.Timeouts.Quit))
+		if s.bw.Flush() == nil {
+			smtp.ReadReply(s.br)
+		}
+	})
+}

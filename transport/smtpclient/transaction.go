@@ -1,0 +1,353 @@
+package smtpclient
+
+import (
+	"context"
+	"io"
+	"strconv"
+	"strings"
+
+	"waybill/transport"
+	"waybill/transport/envelope"
+	"waybill/transport/smtp"
+	"waybill/transport/sysexits"
+)
+
+// transact sends the message to some recipients, and settles those that are decided. It returns the recipients that
+// the peer wants in another transaction. Afterwards the session is at rest, or dead.
+//
+// With PIPELINING (RFC 2920) MAIL, all RCPTs and DATA leave in one write; without, each waits for the reply before it.
+// The replies are read in the same order either way.
+func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again []int) {
+	mail, v := d.mailCommand(s)
+	if v != nil {
+		d.settle(batch, *v)
+		return nil
+	}
+	batch = d.expressible(s, batch)
+	if len(batch) == 0 {
+		return nil
+	}
+	times := &d.client.conf.Timeouts
+
+	s.send(mail)
+	if s.ext.pipelining {
+		for _, i := range batch {
+			s.send(d.rcptCommand(s, i))
+		}
+		s.send("DATA")
+	}
+
+	r, v := s.expect(ctx, atMail, times.Mail)
+	if v == nil && !r.Positive() {
+		x := judge(atMail, r, s)
+		v = &x
+	}
+	if v != nil {
+		d.settle(batch, *v)
+		d.skip(ctx, s, len(batch))
+		return nil
+	}
+
+	var accepted []int
+	for n, i := range batch {
+		if !s.ext.pipelining {
+			s.send(d.rcptCommand(s, i))
+		}
+		r, v := s.expect(ctx, atRcpt, times.Rcpt)
+		switch {
+		case v != nil:
+			d.settle(accepted, *v)
+			d.settle(batch[n:], *v)
+			d.settle(again, *v)
+			return nil
+		case s.dead: // 421
+			v := judge(atRcpt, r, s)
+			d.settle(accepted, v)
+			d.settle(batch[n:], v)
+			d.settle(again, v)
+			return nil
+		case r.Positive():
+			accepted = append(accepted, i)
+		case (r.Code == 452 || r.Code == 552) && len(accepted) > 0 && !strings.HasPrefix(r.Enhanced, "4.2") && !strings.HasPrefix(r.Enhanced, "5.2"):
+			again = append(again, i)
+		default:
+			d.settle([]int{i}, judge(atRcpt, r, s))
+		}
+	}
+	if len(accepted) == 0 {
+		d.skip(ctx, s, 0)
+		return nil
+	}
+
+	if !s.ext.pipelining {
+		s.send("DATA")
+	}
+	r, v = s.expect(ctx, atData, times.DataInit)
+	if v == nil && r.Code != 354 {
+		x := judge(atData, r, s)
+		v = &x
+		if !s.dead {
+			d.reset(ctx, s)
+		}
+	}
+	if v != nil {
+		d.settle(accepted, *v)
+		d.settle(again, *v)
+		return nil
+	}
+	d.message(ctx, s, accepted)
+	if s.dead {
+		d.settle(again, ours("connection to "+s.hop.name+" ended before another transaction"))
+		return nil
+	}
+	return again
+}
+
+// message sends the message and the final dot, and settles the recipients as the replies say.
+func (d *delivery) message(ctx context.Context, s *session, accepted []int) {
+	if v := d.body(ctx, s); v != nil {
+		d.settle(accepted, *v)
+		return
+	}
+	for n, i := range accepted {
+		r, v := s.expect(ctx, atDot, d.client.conf.Timeouts.DataFinal)
+		if v != nil {
+			d.settle(accepted[n:], *v)
+			return
+		}
+		rest := []int{i} // RFC 2033 4.2: LMTP has one reply per recipient
+		if !s.conf.LMTP {
+			rest = accepted
+		}
+		if r.Positive() {
+			d.settle(rest, d.taken(s, r))
+		} else {
+			d.settle(rest, judge(atDot, r, s))
+			if r.Intermediate() {
+				s.dead = true // it waits for more, and we have no more to say
+			}
+		}
+		if !s.conf.LMTP {
+			return
+		}
+	}
+}
+
+// taken is the status of a recipient that the peer took the message for.
+func (d *delivery) taken(s *session, r *smtp.Reply) verdict {
+	outcome := transport.Relayed
+	if s.conf.LMTP {
+		outcome = transport.Delivered
+	}
+	st := transport.NewStatus(outcome, enhanced(outcome, atDot, r), "accepted by "+s.hop.name+": "+clip(r.Text(), 300))
+	st.DSN = s.ext.dsn && !s.conf.LMTP
+	s.sign(&st, r)
+	return verdict{status: st}
+}
+
+// body sends the octets of the message and the final dot. A verdict means that the dot was not sent.
+func (d *delivery) body(ctx context.Context, s *session) *verdict {
+	fail := func(v verdict) *verdict {
+		s.dead = true
+		s.conn.Close() // without the dot, so that the peer drops what it has
+		return &v
+	}
+	in, err := d.req.Body.Open()
+	if err != nil {
+		d.log.Error("message cannot be opened", "id", d.req.Envelope.ID, "err", err)
+		return fail(ours("message cannot be read"))
+	}
+	defer in.Close()
+	if s.verbose != nil {
+		defer s.verbose(">>> .")
+	}
+	out := smtp.NewDotWriter(s.bw, s.conf.LineLimit)
+	buf := d.client.buffers.Get().(*[copyBuffer]byte)
+	defer d.client.buffers.Put(buf)
+	for {
+		n, err := in.Read(buf[:])
+		if n > 0 {
+			if _, werr := out.Write(buf[:n]); werr != nil {
+				return fail(d.broken(ctx, s, werr))
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			d.log.Error("message cannot be read", "id", d.req.Envelope.ID, "err", err)
+			return fail(ours("message cannot be read"))
+		}
+	}
+	if err := out.Close(); err != nil {
+		// Part of the dot may have left. What the peer made of it is not known.
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return fail(lost(atDot, err, s))
+	}
+	return nil
+}
+
+const copyBuffer = 32 << 10
+
+// broken looks whether the peer said why it stopped reading.
+func (d *delivery) broken(ctx context.Context, s *session, err error) verdict {
+	if cause := context.Cause(ctx); cause != nil {
+		return lost(atBody, cause, s)
+	}
+	s.bw.Reset(io.Discard) // forget the error of the write: only the reply matters now
+	if r, v := s.expect(ctx, atDot, d.client.conf.Timeouts.Quit); v == nil && (r.Temporary() || r.Permanent()) {
+		return judge(atDot, r, s)
+	}
+	return lost(atBody, err, s)
+}
+
+// skip brings a session to rest after MAIL or all RCPTs were refused: in a pipeline the replies to the RCPTs and to DATA
+// are still to come.
+func (d *delivery) skip(ctx context.Context, s *session, rcpts int) {
+	if s.dead {
+		return
+	}
+	if s.ext.pipelining {
+		for range rcpts {
+			if _, v := s.expect(ctx, atRcpt, d.client.conf.Timeouts.Rcpt); v != nil || s.dead {
+				return
+			}
+		}
+		r, v := s.expect(ctx, atData, d.client.conf.Timeouts.DataInit)
+		if v != nil || s.dead {
+			return
+		}
+		if r.Intermediate() { // RFC 2920 3.1: the peer wants a message for nobody; it gets an empty one
+			s.send(".")
+			if _, v := s.expect(ctx, atDot, d.client.conf.Timeouts.DataFinal); v != nil || s.dead {
+				return
+			}
+		}
+	}
+	d.reset(ctx, s)
+}
+
+// reset ends a transaction that came to nothing (RFC 5321 4.1.1.5).
+func (d *delivery) reset(ctx context.Context, s *session) {
+	if r, v := s.ask(ctx, atMail, d.client.conf.Timeouts.Quit, "RSET"); v != nil || !r.Positive() {
+		s.dead = true
+	}
+}
+
+// mailCommand builds MAIL with the parameters that the peer knows. A verdict means that the message cannot go there.
+func (d *delivery) mailCommand(s *session) (string, *verdict) {
+	env := d.req.Envelope
+	sender := string(env.Sender)
+	var b strings.Builder
+	b.WriteString("MAIL FROM:<" + sender + ">")
+	if s.ext.size {
+		// RFC 1870 6.1. The size is ours, with LF line ends: the parameter is an estimate.
+		if size := d.req.Body.Size(); size >= 0 {
+			if s.ext.maxSize > 0 && size > s.ext.maxSize {
+				v := verdict{status: refused("5.3.4", "message is too large for "+s.hop.name+": "+strconv.FormatInt(s.ext.maxSize, 10)+" octets at most", sysexits.Unavailable)}
+				s.sign(&v.status, nil)
+				return "", &v
+			}
+			b.WriteString(" SIZE=" + strconv.FormatInt(size, 10))
+		}
+	}
+	if s.ext.eightBit && (env.BodyType == envelope.Body7Bit || env.BodyType == envelope.Body8BitMIME) {
+		b.WriteString(" BODY=" + string(env.BodyType)) // RFC 6152 2
+	}
+	switch {
+	case s.ext.utf8 && d.needsUTF8(): // RFC 6531 3.4
+		b.WriteString(" SMTPUTF8")
+	case !s.ext.utf8 && (env.SMTPUTF8 || !isASCII(sender)): // RFC 6531 3.2: returned, never mangled
+		return "", s.noUTF8()
+	}
+	if s.ext.dsn { // RFC 3461 5.2.1
+		if env.Ret != envelope.RetDefault {
+			b.WriteString(" RET=" + string(env.Ret))
+		}
+		if env.EnvID != "" {
+			b.WriteString(" ENVID=" + env.EnvID)
+		}
+	}
+	return b.String(), nil
+}
+
+func (d *delivery) needsUTF8() bool {
+	if d.req.Envelope.SMTPUTF8 || !isASCII(string(d.req.Envelope.Sender)) {
+		return true
+	}
+	for _, r := range d.req.Recipients {
+		if !isASCII(r.User) {
+			return true
+		}
+	}
+	return false
+}
+
+// expressible settles the recipients that this peer cannot be told of, and returns the others.
+func (d *delivery) expressible(s *session, batch []int) []int {
+	if s.ext.utf8 {
+		return batch
+	}
+	var rest []int
+	for _, i := range batch {
+		if isASCII(d.req.Recipients[i].User) {
+			rest = append(rest, i)
+			continue
+		}
+		d.settle([]int{i}, *s.noUTF8())
+	}
+	return rest
+}
+
+func (s *session) noUTF8() *verdict {
+	v := verdict{status: refused("5.6.7", s.hop.name+" does not take internationalized addresses", sysexits.Unavailable)}
+	s.sign(&v.status, nil)
+	return &v
+}
+
+func (d *delivery) rcptCommand(s *session, i int) string {
+	r := &d.req.Recipients[i]
+	line := "RCPT TO:<" + r.User + ">"
+	if s.ext.dsn { // RFC 3461 5.2.1
+		if notify := r.Orig.Notify.String(); notify != "" {
+			line += " NOTIFY=" + notify
+		}
+		if r.Orig.ORcpt != "" {
+			line += " ORCPT=" + r.Orig.ORcpt
+		}
+	}
+	return line
+}
+
+func isASCII(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// validPath reports whether addr can stand between angle brackets without meaning anything else. It is looser than
+// RFC 5321 4.1.2 (dots may stand anywhere, as they do in real addresses), but nothing that passes can end the path or
+// the line.
+func validPath(addr string) bool {
+	quoted := false
+	for i := 0; i < len(addr); i++ {
+		switch c := addr[i]; {
+		case c < ' ' || c == 0x7f:
+			return false
+		case c == '\\':
+			if i++; i >= len(addr) || addr[i] < ' ' || addr[i] == 0x7f {
+				return false
+			}
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == '<' || c == '>' || c == ' '):
+			return false
+		}
+	}
+	return !quoted
+}
