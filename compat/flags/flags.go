@@ -204,7 +204,7 @@ func (p *parse) word(word string, following []string) ([]string, *Error) {
 		word = word[1:]
 		f, ok := flagOf(letter)
 		if !ok {
-			return nil, &Error{Text: p.v.Program + ": illegal option -- " + string(rune(letter)), Stderr: true, Exit: sysexits.Usage}
+			return nil, &Error{Text: p.v.Program + ": illegal option -- " + clean(string(rune(letter))), Stderr: true, Exit: sysexits.Usage}
 		}
 		value := ""
 		switch f.Value {

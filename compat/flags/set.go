@@ -268,7 +268,7 @@ func upperHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'A' && c <= 'F'
 // clean makes a piece of the command line safe to print: control characters become "?".
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
 			return '?'
 		}
 		return r

@@ -164,7 +164,7 @@ func (e *element) scan(list string) (rest string, sep byte) {
 		case c == ':' && !group && !e.angle && i+1 < len(list) && list[i+1] == ':': // DECnet: node::user
 			word.WriteString("::")
 			i += 2
-		case c == ':' && !group && !e.angle && (word.Len() > 0 || len(e.tokens) > 0):
+		case c == ':' && !group && !e.angle && (word.Len() > 0 && word.String()[0] != ':' || len(e.tokens) > 0):
 			group = true
 			return list[i+1:], ':'
 		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
@@ -201,8 +201,6 @@ func (e *element) words() []string {
 func (e *element) mailbox() []Mailbox {
 	m := Mailbox{Name: e.name, Text: e.text}
 	if e.angle {
-		inner := element{}
-		inner.tokens = nil
 		m.Addr = envelope.Address(squeeze(e.inside))
 	} else {
 		m.Addr = envelope.Address(strings.Join(e.words(), ".")) // what sendmail's BlankSub does to "two words"

@@ -1,0 +1,73 @@
+package submit
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseList(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"alice", "alice"},
+		{"a@b, c@d", "a@b|c@d"},
+		{"alice bob", "alice|bob"},
+		{"alice bob, carol", "alice.bob|carol"},
+		{"Dave D. Example <dave@example.com>", "dave@example.com"},
+		{`"Carol, C" <carol@example.net>`, "carol@example.net"},
+		{`"two words"@example.com`, `"two words"@example.com`},
+		{`two\ words@example.com`, `two\ words@example.com`},
+		{"dave@example.com (Dave, the man), bob", "dave@example.com|bob"},
+		{"dave (a (nested) comment) @ example . com", "dave@example.com"},
+		{"friends: a, b;", "a|b"},
+		{"friends: a, b;, c", "a|b|c"},
+		{"one: a;, two: b;", "a|b"},
+		{"undisclosed-recipients:;", ""},
+		{"undisclosed-recipients: ;", ""},
+		{"", ""},
+		{" , ,, ", ""},
+		{"<a@b>", "a@b"},
+		{"<@relay.test:dave@example.com>", "@relay.test:dave@example.com"},
+		{"dave@[127.0.0.4]", "dave@[127.0.0.4]"},
+		{"dave@[IPv6:::1], e", "dave@[IPv6:::1]|e"},
+		{"hub!dave", "hub!dave"},
+		{"node::user", "node::user"},
+		{":include:/x", ":include:/x"},
+		{`\bob`, `\bob`},
+		{"a@b\n\tc@d", "a@b|c@d"},
+		{"a@b,\n\tc@d", "a@b|c@d"},
+		{"dave@x;carol@y", "!Illegal ';' in address"},
+		{"a <b", "!Unbalanced '<'"},
+		{"a (b", "!Unbalanced '('"},
+		{`"a b`, `!Unbalanced '"'`},
+		{"a)", "!Unbalanced ')'"},
+		{"<>", "!User address required"},
+		{"a\x01b", "!Illegal character in address"},
+		{strings.Repeat("x", 321), "!Address too long"},
+		{"ok, a\x7f, fine", "ok|!Illegal character in address|fine"},
+	} {
+		var got []string
+		for _, m := range ParseList(c.in) {
+			if m.Problem != "" {
+				got = append(got, "!"+m.Problem)
+			} else {
+				got = append(got, string(m.Addr))
+			}
+		}
+		if g := strings.Join(got, "|"); g != c.want {
+			t.Errorf("%q: %s, want %s", c.in, g, c.want)
+		}
+	}
+}
+
+// FuzzParseList: it ends, and no address holds what an envelope cannot.
+func FuzzParseList(f *testing.F) {
+	for _, s := range []string{`"a" <b@c>, d: e, f;, (g) h`, `\`, `"`, `<`, `(`, "a::b", `[`, "x:y:z;", "a@@b <>"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, m := range ParseList(s) {
+			if m.Problem == "" && (m.Addr == "" || len(m.Addr) > maxAddress || strings.ContainsAny(string(m.Addr), "\x00\n\r\t\x7f")) {
+				t.Errorf("%q gives %q", s, m.Addr)
+			}
+		}
+	})
+}
