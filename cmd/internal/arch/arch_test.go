@@ -36,6 +36,9 @@ var mayImport = []struct {
 	{"cmd/waybill", []string{"cmd/internal/app"}},
 	{"cmd/internal/arch", nil},
 	{"cmd/internal/app", []string{"..."}},
+	{"cmd/internal/testsite", []string{"transport/dns"}},
+	{"cmd/internal/bench", []string{"cmd/internal/testsite"}},
+	{"cmd/internal/try", []string{"cmd/internal/testsite"}},
 }
 
 // exact lists the entries of mayImport that name one package, not a tree.
