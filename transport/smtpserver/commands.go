@@ -1,0 +1,266 @@
+package smtpserver
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"waybill/transport/smtp"
+)
+
+func (c *conn) ehlo(ctx context.Context, arg string) { c.hello(ctx, arg, "EHLO") }
+func (c *conn) helo(ctx context.Context, arg string) { c.hello(ctx, arg, "HELO") }
+func (c *conn) lhlo(ctx context.Context, arg string) { c.hello(ctx, arg, "LHLO") }
+
+// hello: RFC 5321 4.1.1.1 and 4.1.4: it ends a transaction; RFC 2033 4.1: LMTP has LHLO and nothing else.
+func (c *conn) hello(ctx context.Context, name, verb string) {
+	switch {
+	case c.cfg.LMTP != (verb == "LHLO"):
+		c.reply(smtp.NewReply(500, "5.5.1", "command not recognized"))
+		return
+	case !smtp.ValidHelo(strings.TrimSuffix(name, "."), true):
+		// RFC 5321 4.1.1.1: a domain or an address literal. The name goes into Received: anything else stays out.
+		c.reply(smtp.NewReply(501, "5.5.4", "bad domain name or address literal"))
+		return
+	}
+	c.endTransaction()
+	if g, ok := c.session.(Greeter); ok {
+		if r := g.Helo(ctx, name); r != nil && !r.Positive() {
+			c.answer(r, nil)
+			return
+		}
+	}
+	c.client.Helo, c.client.ESMTP = name, verb != "HELO"
+	c.state = ready
+	if !c.client.ESMTP {
+		c.send(smtp.NewReply(250, "", c.cfg.Hostname))
+		return
+	}
+	c.send(&smtp.Reply{Code: 250, Lines: append([]string{c.cfg.Hostname}, c.keywords()...)})
+}
+
+// keywords is what EHLO offers now.
+func (c *conn) keywords() []string {
+	list := []string{"ENHANCEDSTATUSCODES", "PIPELINING"}
+	if c.has("EXPN") {
+		list = append(list, "EXPN")
+	}
+	list = append(list, "8BITMIME")
+	if c.cfg.MaxSize > 0 {
+		list = append(list, "SIZE "+strconv.FormatInt(c.cfg.MaxSize, 10))
+	} else {
+		list = append(list, "SIZE")
+	}
+	list = append(list, "DSN")
+	if c.has("ETRN") {
+		list = append(list, "ETRN")
+	}
+	return append(list, "HELP")
+}
+
+// offered is the set of extensions whose parameters MAIL and RCPT may carry now.
+func (c *conn) offered() smtp.Ext {
+	return smtp.ExtSize | smtp.Ext8BitMIME | smtp.ExtDSN
+}
+
+// mail: RFC 5321 4.1.1.2.
+func (c *conn) mail(ctx context.Context, arg string) {
+	text, ok := cutKeyword(arg, "FROM:")
+	if !ok {
+		c.reply(smtp.NewReply(501, "5.5.4", "say MAIL FROM:<address>"))
+		return
+	}
+	path, rest, err := smtp.ParseReversePath(text)
+	if err != nil {
+		c.reply(smtp.NewReply(501, "5.1.7", err.Error()))
+		return
+	}
+	params, refusal := smtp.ParseMailParams(rest, c.offered())
+	switch {
+	case refusal != nil:
+		c.reply(refusal)
+		return
+	case path.UTF8 && !params.UTF8:
+		c.reply(smtp.NewReply(553, "5.6.7", "SMTPUTF8 is needed for this address")) // RFC 6531 3.5
+		return
+	case c.cfg.MaxSize > 0 && params.Size > c.cfg.MaxSize:
+		c.reply(smtp.NewReply(552, "5.3.4", "message size exceeds the limit")) // RFC 1870 6.1
+		return
+	case c.cfg.MaxMessages > 0 && c.messages >= c.cfg.MaxMessages:
+		c.close(smtp.NewReply(421, "4.7.0", c.cfg.Hostname+" takes no more messages in this connection"))
+		return
+	}
+	if !c.answer(c.session.Mail(ctx, MailFrom{path.Addr, params}), smtp.NewReply(250, "2.1.0", "sender ok")) {
+		c.session.Reset()
+		return
+	}
+	c.state, c.utf8, c.bodyType = mail, params.UTF8, params.Body
+}
+
+// rcpt: RFC 5321 4.1.1.3.
+func (c *conn) rcpt(ctx context.Context, arg string) {
+	text, ok := cutKeyword(arg, "TO:")
+	if !ok {
+		c.reply(smtp.NewReply(501, "5.5.4", "say RCPT TO:<address>"))
+		return
+	}
+	if over(c.rcpts+1, c.cfg.MaxRecipients) {
+		c.send(smtp.NewReply(452, "4.5.3", "too many recipients")) // RFC 5321 4.5.3.1.10
+		return
+	}
+	r := c.rcptReply(ctx, text)
+	if r.Positive() {
+		c.rcpts++
+		c.state = rcpt
+		c.send(r)
+		return
+	}
+	c.refused++
+	if r.Permanent() {
+		c.badRcpts++
+		c.throttle(ctx)
+	}
+	c.send(r) // not reply: a list with dead addresses is no broken client; badRcpts counts these
+	if r.Code == 421 {
+		c.state = closing
+	}
+}
+
+func (c *conn) rcptReply(ctx context.Context, text string) *smtp.Reply {
+	path, rest, err := smtp.ParseForwardPath(text)
+	if err != nil {
+		return smtp.NewReply(501, "5.1.3", err.Error())
+	}
+	params, refusal := smtp.ParseRcptParams(rest, c.offered(), c.utf8)
+	switch {
+	case refusal != nil:
+		return refusal
+	case path.UTF8 && !c.utf8:
+		return smtp.NewReply(553, "5.6.7", "SMTPUTF8 is needed for this address") // RFC 6531 3.5
+	}
+	return settle(c.session.Rcpt(ctx, RcptTo{path.Addr, params}), smtp.NewReply(250, "2.1.5", "recipient ok"))
+}
+
+// throttle makes guessing of addresses slow.
+func (c *conn) throttle(ctx context.Context) {
+	if c.trusted || !over(c.badRcpts, c.cfg.BadRcptThrottle) || over(c.badRcpts, c.cfg.MaxBadRecipients) {
+		return
+	}
+	if err := c.w.bw.Flush(); err != nil {
+		return
+	}
+	select {
+	case <-time.After(c.cfg.BadRcptDelay):
+	case <-ctx.Done():
+	}
+}
+
+// rset: RFC 5321 4.1.1.5.
+func (c *conn) rset(_ context.Context, _ string) {
+	c.endTransaction()
+	c.send(smtp.NewReply(250, "2.0.0", "reset"))
+}
+
+// endTransaction forgets the envelope, and keeps what HELO said.
+func (c *conn) endTransaction() {
+	if c.state&(mail|rcpt|chunks) != 0 {
+		c.session.Reset()
+	}
+	if c.state != fresh && c.state != closing {
+		c.state = ready
+	}
+	c.rcpts, c.refused, c.utf8, c.bodyType = 0, 0, false, ""
+}
+
+// noop: RFC 5321 4.1.1.9: the argument is ignored.
+func (c *conn) noop(_ context.Context, _ string) { c.send(smtp.NewReply(250, "2.0.0", "ok")) }
+
+// quit: RFC 5321 4.1.1.10: an open transaction is forgotten.
+func (c *conn) quit(_ context.Context, _ string) {
+	c.close(smtp.NewReply(221, "2.0.0", c.cfg.Hostname+" closes the connection"))
+}
+
+// vrfy: RFC 5321 3.5.3, 7.3.
+func (c *conn) vrfy(ctx context.Context, arg string) {
+	var r *smtp.Reply
+	if v, ok := c.session.(Verifier); ok {
+		r = v.Vrfy(ctx, arg)
+	}
+	c.answer(r, smtp.NewReply(252, "2.5.2", "cannot verify, send some mail and see"))
+}
+
+func (c *conn) expn(ctx context.Context, arg string) {
+	v, ok := c.session.(Verifier)
+	if !ok {
+		c.reply(smtp.NewReply(502, "5.5.1", "command not implemented"))
+		return
+	}
+	c.answer(v.Expn(ctx, arg), smtp.NewReply(252, "2.5.2", "cannot expand, send some mail and see"))
+}
+
+// help: RFC 5321 4.1.1.8.
+func (c *conn) help(_ context.Context, _ string) {
+	verbs := make([]string, 0, len(c.srv.commands))
+	for _, cmd := range commands() {
+		if c.has(cmd.verb) {
+			verbs = append(verbs, cmd.verb)
+		}
+	}
+	c.send(&smtp.Reply{Code: 214, Enhanced: "2.0.0", Lines: []string{"commands: " + strings.Join(verbs, " "), "see RFC 5321"}})
+}
+
+// has reports whether verb is of use in this session.
+func (c *conn) has(verb string) bool {
+	switch verb {
+	case "LHLO":
+		return c.cfg.LMTP
+	case "EHLO", "HELO":
+		return !c.cfg.LMTP
+	case "EXPN":
+		_, ok := c.session.(Verifier)
+		return ok
+	case "ETRN":
+		_, ok := c.session.(QueueRunner)
+		return ok
+	}
+	return true
+}
+
+// etrn: RFC 1985.
+func (c *conn) etrn(ctx context.Context, arg string) {
+	q, ok := c.session.(QueueRunner)
+	if !ok {
+		c.reply(smtp.NewReply(502, "5.5.1", "command not implemented"))
+		return
+	}
+	if err := checkNode(arg); err != nil {
+		c.reply(smtp.NewReply(501, "5.5.4", err.Error()))
+		return
+	}
+	c.answer(q.Etrn(ctx, arg), smtp.NewReply(250, "2.0.0", "queuing started"))
+}
+
+// checkNode: RFC 1985 5: a domain, "@" and a domain, or "#" and a name; and no other octets, whoever reads it later.
+func checkNode(arg string) error {
+	name := arg
+	if strings.HasPrefix(arg, "@") {
+		name = arg[1:]
+	}
+	if strings.HasPrefix(arg, "#") {
+		name = arg[1:]
+	}
+	if !smtp.ValidHelo(name, false) || strings.HasPrefix(name, "[") {
+		return errors.New("bad node name")
+	}
+	return nil
+}
+
+// cutKeyword cuts "FROM:" or "TO:" off, in any case.
+func cutKeyword(arg, keyword string) (string, bool) {
+	if len(arg) < len(keyword) || !strings.EqualFold(arg[:len(keyword)], keyword) {
+		return "", false
+	}
+	return arg[len(keyword):], true
+}

@@ -1,0 +1,99 @@
+package smtpserver
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"waybill/transport/smtp"
+)
+
+// Config is how a Server behaves. The zero value of a field is its default; where a limit can be lifted, a negative
+// value lifts it.
+type Config struct {
+	Hostname string       // our name in the greeting; required
+	Greeting string       // text behind the name in the greeting; default "ESMTP Waybill", or "LMTP Waybill"
+	Log      *slog.Logger // required
+	LMTP     bool         // speak LMTP (RFC 2033) instead of SMTP
+
+	// Lenient is for a local program on a pipe (sendmail -bs): lines of commands may end in LF alone, and MAIL may
+	// come without EHLO. The message itself is read as strictly as ever.
+	Lenient bool
+
+	MaxSize       int64     // largest message in octets with CRLF line ends, offered as SIZE; default 0: no limit
+	MaxLine       int       // longest line of a message in octets without CRLF; default 0: no limit
+	Bare          smtp.Bare // what happens to bare CR, bare LF and NUL in a message; default: the message is refused
+	MaxRecipients int       // recipients of a message; default 1000, at least 100 (RFC 5321 4.5.3.1.8); then 452
+	MaxMessages   int       // messages of a session; default: no limit; then 421
+
+	MaxSessions          int // connections at once; default 2000; then 421
+	MaxSessionsPerClient int // connections at once of one IPv4 address or one IPv6 /64; default 50; then 421
+
+	// Trusted tells clients that no limit per client, rate or error budget is applied to; nil: none.
+	Trusted func(netip.Addr) bool
+
+	MaxErrors        int           // 5xx replies to commands since the last message; default 20; then 421
+	MaxJunk          int           // commands beside MAIL, RCPT and DATA since the last message; default 25; then 421
+	MaxBadRecipients int           // refused recipients since the last message; default 100; then 421
+	BadRcptThrottle  int           // refused recipients behind which each answer is delayed; default 20
+	BadRcptDelay     time.Duration // the delay; default 1s
+
+	GreetPause time.Duration // wait before the greeting; a client that talks meanwhile is sent away; default 0
+
+	// CommandTimeout is how long a whole command line may take to come, and how long a reply may take to go; default
+	// 5m (RFC 5321 4.5.3.2.7).
+	CommandTimeout time.Duration
+	// DataTimeout is how long a piece of a message may take to come; default 5m (RFC 5321 4.5.3.2.5 has clients wait
+	// 3m).
+	DataTimeout time.Duration
+	// MinRate is the slowest message in octets per second, over the time that we waited for it beyond DataTimeout;
+	// default 100.
+	MinRate int64
+}
+
+func (c *Config) setDefaults() error {
+	switch {
+	case c.Hostname == "":
+		return errors.New("smtpserver: no host name")
+	case !smtp.ValidHelo(c.Hostname, true):
+		return fmt.Errorf("smtpserver: %q is no host name", c.Hostname)
+	case c.Log == nil:
+		return errors.New("smtpserver: no logger")
+	case c.MaxRecipients > 0 && c.MaxRecipients < 100:
+		return fmt.Errorf("smtpserver: %d recipients are fewer than the 100 of RFC 5321 4.5.3.1.8", c.MaxRecipients)
+	}
+	for _, s := range []string{c.Hostname, c.Greeting} {
+		if s != smtp.Printable(s) {
+			return fmt.Errorf("smtpserver: control character in %q", s)
+		}
+	}
+	if c.Greeting == "" {
+		c.Greeting = "ESMTP Waybill"
+		if c.LMTP {
+			c.Greeting = "LMTP Waybill"
+		}
+	}
+	defaultTo(&c.MaxRecipients, 1000)
+	defaultTo(&c.MaxSessions, 2000)
+	defaultTo(&c.MaxSessionsPerClient, 50)
+	defaultTo(&c.MaxErrors, 20)
+	defaultTo(&c.MaxJunk, 25)
+	defaultTo(&c.MaxBadRecipients, 100)
+	defaultTo(&c.BadRcptThrottle, 20)
+	defaultTo(&c.BadRcptDelay, time.Second)
+	defaultTo(&c.CommandTimeout, 5*time.Minute)
+	defaultTo(&c.DataTimeout, 5*time.Minute)
+	defaultTo(&c.MinRate, 100)
+	return nil
+}
+
+func defaultTo[T int | int64 | time.Duration](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// over reports whether n has passed limit; a negative limit is none.
+func over(n, limit int) bool { return limit >= 0 && n > limit }

@@ -1,0 +1,341 @@
+package smtpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"waybill/transport/envelope"
+	"waybill/transport/smtp"
+)
+
+// conn is one connection: the state, and the loop that reads commands, looks them up in the table of states.go, and
+// runs them.
+type conn struct {
+	srv     *Server
+	cfg     *Config
+	log     *slog.Logger
+	w       *wire
+	client  *Client
+	session Session
+
+	group   netip.Prefix
+	trusted bool
+	counted bool
+
+	state    state
+	verb     string // the command that is being run, for the log
+	utf8     bool   // the transaction has SMTPUTF8
+	bodyType envelope.BodyType
+	rcpts    int // recipients that the Session took
+	refused  int // recipients of this transaction that were not taken
+
+	messages, errors, junk, badRcpts int // since the last message, but for messages
+
+	err error // why the connection is of no more use
+
+	ctx     context.Context
+	cancel  context.CancelFunc
+	cutOnce sync.Once
+	rw      io.ReadWriter
+}
+
+func newConn(ctx context.Context, s *Server, rw io.ReadWriter, client *Client) *conn {
+	c := &conn{srv: s, cfg: &s.cfg, w: newWire(rw, &s.cfg), client: client, rw: rw, state: fresh}
+	c.ctx, c.cancel = context.WithCancel(ctx)
+	if s.cfg.Lenient && !s.cfg.LMTP {
+		c.state = ready
+	}
+	addr := client.Remote.Addr()
+	c.group = clientGroup(addr)
+	c.trusted = s.cfg.Trusted != nil && addr.IsValid() && s.cfg.Trusted(addr)
+	c.log = s.cfg.Log
+	if addr.IsValid() {
+		c.log = c.log.With("client", addr.String())
+	}
+	return c
+}
+
+// cut ends the connection wherever it is.
+func (c *conn) cut() {
+	c.cutOnce.Do(func() {
+		c.cancel()
+		if cl, ok := c.rw.(io.Closer); ok {
+			_ = cl.Close()
+		}
+	})
+}
+
+// serve runs the dialogue from the greeting to the end. The error says what ended it, nil being QUIT or the client's
+// going away between transactions.
+func (c *conn) serve() (err error) {
+	ctx := c.ctx
+	defer c.cancel()
+	stopCut := context.AfterFunc(ctx, c.cut)
+	defer stopCut()
+	defer func() {
+		if p := recover(); p != nil {
+			// one client must not end the service for all; what the Session did is its own to undo in Close
+			c.log.Error("panic in an SMTP session", "command", c.verb, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+			c.closeSession()
+		}
+	}()
+	if c.greet(ctx) {
+		for c.state != closing {
+			c.next(ctx)
+		}
+	}
+	c.closeSession()
+	if ferr := c.w.bw.Flush(); c.err == nil {
+		c.err = ferr
+	}
+	return c.err
+}
+
+func (c *conn) closeSession() {
+	if c.session != nil {
+		s := c.session
+		c.session = nil
+		s.Reset()
+		s.Close()
+	}
+}
+
+func (c *conn) greet(ctx context.Context) bool {
+	if c.cfg.GreetPause > 0 && !c.trusted && c.talksEarly() {
+		return false
+	}
+	session, refusal := c.srv.backend.NewSession(ctx, c.client)
+	c.session = session
+	switch {
+	case refusal != nil && !refusal.Positive():
+		c.log.Info("client refused", "reply", refusal.String())
+		c.close(refusal)
+		return false
+	case session == nil:
+		c.log.Error("no session for a client that was not refused")
+		c.close(smtp.NewReply(421, "4.3.0", c.cfg.Hostname+" is out of order"))
+		return false
+	}
+	c.send(smtp.NewReply(220, "", c.cfg.Hostname+" "+c.cfg.Greeting))
+	return true
+}
+
+// talksEarly waits for the greeting pause to pass. RFC 5321 3.1, 4.3.1: a client waits for the greeting; one that does
+// not is no mail server.
+func (c *conn) talksEarly() bool {
+	c.w.lineEnd = time.Now().Add(c.cfg.GreetPause)
+	_, err := c.w.br.Peek(1)
+	switch {
+	case err == nil:
+		c.log.Info("client talked before the greeting")
+		c.close(smtp.NewReply(554, "5.5.1", "you talked before the greeting"))
+		return true
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return false
+	}
+	c.fail(err)
+	return true
+}
+
+// next reads one command and runs it.
+func (c *conn) next(ctx context.Context) {
+	idle := c.state == fresh || c.state == ready
+	if stopping := c.w.setIdle(idle); idle && stopping {
+		c.fail(errStopping)
+		return
+	}
+	line, err := c.w.line(smtp.MaxCommandLine, c.cfg.Lenient)
+	c.w.setIdle(false)
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	c.run(ctx, string(line))
+	c.checkBudgets()
+}
+
+// run executes one command line.
+func (c *conn) run(ctx context.Context, line string) {
+	verb, arg, _ := strings.Cut(line, " ")
+	verb = strings.ToUpper(verb)
+	arg = strings.TrimRight(arg, " ") // RFC 5321 4.1.1: trailing white space SHOULD be tolerated
+	if speaksHTTP(verb) {
+		// cross-protocol scripting: a browser that was told to send us a form
+		c.log.Info("client speaks HTTP")
+		c.close(smtp.NewReply(421, "4.7.0", "this is not a web server"))
+		return
+	}
+	cmd, known := c.srv.commands[verb]
+	if !known {
+		c.verb = "?"
+		c.unknown(verb)
+		return
+	}
+	c.verb = verb
+	if cmd.junk {
+		c.junk++
+	}
+	switch {
+	case cmd.legal&c.state == 0:
+		c.reply(c.outOfOrder())
+	case cmd.arg == argNone && arg != "":
+		c.reply(smtp.NewReply(501, "5.5.4", verb+" takes no argument"))
+	case cmd.arg == argNeed && arg == "":
+		c.reply(smtp.NewReply(501, "5.5.4", verb+" needs an argument"))
+	default:
+		cmd.run(c, ctx, arg)
+	}
+}
+
+// outOfOrder says which command was expected (RFC 5321 4.3.2).
+func (c *conn) outOfOrder() *smtp.Reply {
+	hello := "EHLO"
+	if c.cfg.LMTP {
+		hello = "LHLO"
+	}
+	switch {
+	case c.state == fresh:
+		return smtp.NewReply(503, "5.5.1", "say "+hello+" first")
+	case c.state == ready && c.client.Helo == "":
+		return smtp.NewReply(503, "5.5.1", "say "+hello+" or MAIL first")
+	case c.state == ready:
+		return smtp.NewReply(503, "5.5.1", "say MAIL first")
+	case c.state == mail && c.refused > 0:
+		return smtp.NewReply(554, "5.5.1", "no valid recipients") // RFC 5321 3.3
+	case c.state == mail:
+		return smtp.NewReply(503, "5.5.1", "say RCPT first")
+	}
+	return smtp.NewReply(503, "5.5.1", "not in the middle of a transaction")
+}
+
+func (c *conn) unknown(verb string) {
+	switch verb {
+	case "SEND", "SOML", "SAML", "TURN", "BDAT", "AUTH", "STARTTLS", "XCLIENT", "BURL", "ATRN", "VERB", "ONEX":
+		c.reply(smtp.NewReply(502, "5.5.1", "command not implemented"))
+	default:
+		c.reply(smtp.NewReply(500, "5.5.1", "command not recognized")) // nothing of it is echoed
+	}
+}
+
+func speaksHTTP(verb string) bool {
+	switch verb {
+	case "GET", "POST", "PUT", "HEAD", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
+		"HOST:", "USER-AGENT:", "COOKIE:", "REFERER:", "CONTENT-LENGTH:", "CONTENT-TYPE:", "ACCEPT:":
+		return true
+	}
+	return false
+}
+
+// reply answers a command. A 5yz answer counts against the budget of errors.
+func (c *conn) reply(r *smtp.Reply) {
+	if r.Permanent() {
+		c.errors++
+	}
+	c.send(r)
+}
+
+// answer sends what a Session said, or ok where it said nothing, and reports whether that was consent. A reply that
+// the Session had no right to give, 1yz, 3yz or none at all, is temporary: it must not pass for consent.
+func (c *conn) answer(r *smtp.Reply, ok *smtp.Reply) bool {
+	r = settle(r, ok)
+	c.reply(r)
+	if r.Code == 421 {
+		c.state = closing // RFC 5321 3.8
+	}
+	return r.Positive()
+}
+
+func settle(r, ok *smtp.Reply) *smtp.Reply {
+	switch {
+	case r == nil:
+		return ok
+	case r.Positive() || r.Temporary() || r.Permanent():
+		return r
+	}
+	return smtp.NewReply(451, "4.3.0", "internal error")
+}
+
+func (c *conn) send(r *smtp.Reply) {
+	if err := c.w.send(r, c.utf8); err != nil {
+		c.lost(err)
+	}
+}
+
+// close sends the last reply.
+func (c *conn) close(r *smtp.Reply) {
+	c.send(r)
+	c.state = closing
+}
+
+// lost notes that the connection is gone: nothing can be said any more.
+func (c *conn) lost(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+	c.state = closing
+}
+
+// fail treats an error of reading: a line that is no command, a wait that was too long, an end. Every one of them has
+// its answer here.
+func (c *conn) fail(err error) {
+	name := c.cfg.Hostname
+	switch {
+	case errors.Is(err, errLongLine):
+		c.reply(smtp.NewReply(500, "5.5.2", "line too long")) // RFC 5321 4.5.3.1.9
+	case errors.Is(err, errOctet):
+		c.reply(smtp.NewReply(500, "5.5.2", "CR or NUL in a command line"))
+	case errors.Is(err, errFlood):
+		c.close(smtp.NewReply(421, "4.5.2", name+" waits for a line end no longer"))
+	case errors.Is(err, errBareLine):
+		c.close(smtp.NewReply(421, "4.5.2", "lines must end in CRLF"))
+	case errors.Is(err, errStopping), c.stopped(err):
+		c.close(smtp.NewReply(421, "4.3.2", name+" is shutting down"))
+		c.err = errStopping
+	case errors.Is(err, errTooSlow), errors.Is(err, os.ErrDeadlineExceeded):
+		c.log.Info("timeout", "state", c.state.String(), "command", c.verb)
+		c.close(smtp.NewReply(421, "4.4.2", name+" waited too long"))
+		c.err = err
+	case errors.Is(err, io.EOF) && (c.state == fresh || c.state == ready):
+		c.state = closing
+	default:
+		c.log.Info("connection lost", "state", c.state.String(), "command", c.verb, "err", err)
+		c.lost(err)
+	}
+}
+
+// stopped tells a deadline that stop set from one that has passed.
+func (c *conn) stopped(err error) bool {
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	return errors.Is(err, os.ErrDeadlineExceeded) && c.w.stopping && (c.state == fresh || c.state == ready)
+}
+
+// checkBudgets ends a session that leads nowhere. RFC 5321 has no such limits; every server has.
+func (c *conn) checkBudgets() {
+	if c.state == closing || c.trusted {
+		return
+	}
+	why := ""
+	switch {
+	case over(c.errors, c.cfg.MaxErrors):
+		why = "too many errors"
+	case over(c.badRcpts, c.cfg.MaxBadRecipients):
+		why = "too many unknown recipients"
+	case over(c.junk, c.cfg.MaxJunk):
+		why = "too many commands without a message"
+	default:
+		return
+	}
+	c.log.Info("session ended", "why", why)
+	c.close(smtp.NewReply(421, "4.7.0", c.cfg.Hostname+" closes the connection: "+why))
+}

@@ -1,0 +1,224 @@
+package smtpserver
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"waybill/transport/smtp"
+)
+
+// Server accepts connections. One Server may serve several listeners; its limits hold over all of them.
+type Server struct {
+	cfg      Config
+	backend  Backend
+	commands map[string]command
+
+	mu        sync.Mutex
+	conns     map[*conn]struct{}
+	perClient map[netip.Prefix]int
+	listeners map[net.Listener]struct{}
+	stopping  bool
+	done      sync.WaitGroup
+}
+
+// New returns a Server that has no listener yet. An error says what is wrong with cfg.
+func New(cfg Config, backend Backend) (*Server, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, backend: backend, commands: make(map[string]command),
+		conns: make(map[*conn]struct{}), perClient: make(map[netip.Prefix]int), listeners: make(map[net.Listener]struct{})}
+	for _, c := range commands() {
+		s.commands[c.verb] = c
+	}
+	return s, nil
+}
+
+// ErrStopped is what Serve returns after Shutdown.
+var ErrStopped = errors.New("smtpserver: stopped")
+
+// Serve accepts connections from ln until Shutdown, or until ln fails for good. It closes ln. ctx is the parent of
+// what the Sessions get; ending it closes connections in the middle of whatever they do: use Shutdown for a stop that
+// loses nothing.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	defer ln.Close()
+	s.mu.Lock()
+	if s.stopping {
+		s.mu.Unlock()
+		return ErrStopped
+	}
+	s.listeners[ln] = struct{}{}
+	s.mu.Unlock()
+	pause := time.Duration(0)
+	for {
+		nc, err := ln.Accept()
+		if err != nil {
+			s.mu.Lock()
+			stopping := s.stopping
+			s.mu.Unlock()
+			var ne net.Error
+			switch {
+			case stopping:
+				return ErrStopped
+			case errors.Is(err, net.ErrClosed):
+				return err
+			case errors.As(err, &ne):
+				// out of descriptors, or a client that is gone already: not the listener's end
+				pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+				s.cfg.Log.Warn("accept", "listener", ln.Addr().String(), "err", err)
+				select {
+				case <-time.After(pause):
+					continue
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			return err
+		}
+		pause = 0
+		s.accept(ctx, nc)
+	}
+}
+
+func (s *Server) accept(ctx context.Context, nc net.Conn) {
+	client := &Client{Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), LMTP: s.cfg.LMTP}
+	c, refusal := s.admit(ctx, nc, client)
+	if refusal != nil {
+		s.cfg.Log.Info("connection refused", "client", client.Remote.Addr(), "reply", refusal.String())
+		_ = nc.SetDeadline(time.Now().Add(time.Second))
+		_, _ = nc.Write(refusal.Append(nil, false))
+		_ = nc.Close()
+		return
+	}
+	go func() {
+		defer s.leave(c)
+		defer nc.Close()
+		c.serve()
+		linger(nc)
+	}()
+}
+
+// ServeConn serves one client on rw and returns when it is gone: sendmail -bs on standard input and output, LMTP on a
+// pipe, a socket that somebody else accepted. Limits on the number of connections do not apply. Deadlines hold where
+// rw has the methods of net.Conn for them; rw is not closed.
+func (s *Server) ServeConn(ctx context.Context, rw io.ReadWriter, client Client) error {
+	client.LMTP = s.cfg.LMTP
+	c := newConn(ctx, s, rw, &client)
+	s.mu.Lock()
+	if s.stopping {
+		s.mu.Unlock()
+		return ErrStopped
+	}
+	s.conns[c] = struct{}{}
+	s.done.Add(1)
+	s.mu.Unlock()
+	defer s.leave(c)
+	return c.serve()
+}
+
+// admit counts the connection, or says why there are too many.
+func (s *Server) admit(ctx context.Context, nc net.Conn, client *Client) (*conn, *smtp.Reply) {
+	c := newConn(ctx, s, nc, client)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var refusal *smtp.Reply
+	switch {
+	case s.stopping:
+		refusal = smtp.NewReply(421, "4.3.2", s.cfg.Hostname+" is shutting down")
+	case s.cfg.MaxSessions >= 0 && len(s.conns) >= s.cfg.MaxSessions:
+		refusal = smtp.NewReply(421, "4.3.2", s.cfg.Hostname+" has too many connections, try again later")
+	case s.cfg.MaxSessionsPerClient >= 0 && !c.trusted && s.perClient[c.group] >= s.cfg.MaxSessionsPerClient:
+		refusal = smtp.NewReply(421, "4.7.0", s.cfg.Hostname+" has too many connections from you, try again later")
+	}
+	if refusal != nil {
+		c.cancel()
+		return nil, refusal
+	}
+	s.perClient[c.group]++
+	c.counted = true
+	s.conns[c] = struct{}{}
+	s.done.Add(1)
+	return c, nil
+}
+
+func (s *Server) leave(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if c.counted {
+		if s.perClient[c.group]--; s.perClient[c.group] == 0 {
+			delete(s.perClient, c.group)
+		}
+	}
+	s.done.Done()
+}
+
+// Sessions is the number of connections that are open.
+func (s *Server) Sessions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// Shutdown stops the server without losing anything: listeners are closed, connections between transactions get 421,
+// a transaction that has begun is finished first. It returns when the last connection is gone. When ctx ends before,
+// the connections that are left are cut, and the error of ctx is returned.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.stopping = true
+	for ln := range s.listeners {
+		_ = ln.Close()
+	}
+	for c := range s.conns {
+		c.w.stop()
+	}
+	s.mu.Unlock()
+	gone := make(chan struct{})
+	go func() { s.done.Wait(); close(gone) }()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	for c := range s.conns {
+		c.cut()
+	}
+	s.mu.Unlock()
+	<-gone
+	return ctx.Err()
+}
+
+// linger lets a client read our last words: closing a socket with unread octets in it makes the kernel throw away
+// what we sent. It waits no longer than a second, and reads no more than a flood's worth.
+func linger(nc net.Conn) {
+	half, ok := nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = nc.SetReadDeadline(time.Now().Add(time.Second))
+	_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, io.LimitReader(struct{ io.Reader }{nc}, 4<<20), make([]byte, 4<<10))
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{}
+}
+
+// clientGroup is what counts as one client: an IPv4 address, an IPv6 /64.
+func clientGroup(a netip.Addr) netip.Prefix {
+	bits := a.BitLen()
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.WithZone("").Prefix(bits)
+	return p
+}

@@ -1,0 +1,129 @@
+// Package smtpserver receives mail by SMTP and LMTP. Octets of a connection flow in; calls of the Session interface,
+// which this package defines and its caller implements, flow out, and the Session's replies flow back. It reads and
+// writes the protocol of RFC 5321 with PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152), DSN (RFC 3461),
+// ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207), AUTH (RFC 4954), CHUNKING (RFC 3030), SMTPUTF8 (RFC 6531),
+// DELIVERBY (RFC 2852), REQUIRETLS (RFC 8689), LIMITS (RFC 9422), ETRN (RFC 1985), and LMTP (RFC 2033).
+//
+// It knows nothing of queues, rules or users: whether a sender, a recipient or a message is welcome is for the Session
+// to say. What it guards is the protocol: the order of commands (states.go), lines, octets, sizes, times, numbers.
+package smtpserver
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net/netip"
+
+	"waybill/transport/envelope"
+	"waybill/transport/smtp"
+)
+
+// Backend makes a Session for each connection.
+type Backend interface {
+	// NewSession is called before the greeting. A reply refuses the client: a negative one is sent instead of the
+	// greeting, and the connection is closed behind it. The client stays valid, and is kept up to date by the
+	// server, until the Session is closed; only Name may be set by the Backend.
+	NewSession(ctx context.Context, client *Client) (Session, *smtp.Reply)
+}
+
+// Session is what the server asks. Its methods are called one after the other, never at once. A nil reply is consent
+// with the usual words. ctx ends when the server is stopped the hard way or the connection has failed.
+type Session interface {
+	// Mail begins a transaction.
+	Mail(ctx context.Context, from MailFrom) *smtp.Reply
+	// Rcpt adds a recipient to it.
+	Rcpt(ctx context.Context, to RcptTo) *smtp.Reply
+	// Data ends the transaction: body is the message with LF line ends, read from the connection as it arrives. Only
+	// io.EOF from it is the end of the message; after any other error the message must be forgotten, and the server
+	// answers in place of the Session. A positive reply is a promise: it must come after the message is safe. The
+	// Session may take its time, also between reads. What it does not read is discarded.
+	Data(ctx context.Context, body io.Reader) *smtp.Reply
+	// Reset ends the transaction without a message: RSET, EHLO, STARTTLS, a failure. It is also called behind Data.
+	Reset()
+	// Close is the last call.
+	Close()
+}
+
+// Greeter is a Session that wants to see, and may refuse, the name in HELO, EHLO or LHLO.
+type Greeter interface {
+	Helo(ctx context.Context, name string) *smtp.Reply
+}
+
+// RecipientData is a Session that answers for each recipient of an LMTP transaction (RFC 2033 4.2): as many replies
+// as recipients it accepted, in order. Without it the reply of Data is given once for each.
+type RecipientData interface {
+	DataLMTP(ctx context.Context, body io.Reader) []*smtp.Reply
+}
+
+// Verifier is a Session that answers VRFY and EXPN. Without it VRFY is answered 252 for everybody (RFC 5321 7.3) and
+// EXPN is not offered.
+type Verifier interface {
+	Vrfy(ctx context.Context, name string) *smtp.Reply
+	Expn(ctx context.Context, list string) *smtp.Reply
+}
+
+// QueueRunner is a Session that answers ETRN (RFC 1985). node is a domain, "@" and a domain, or "#" and a queue name.
+// Without it ETRN is not offered.
+type QueueRunner interface {
+	Etrn(ctx context.Context, node string) *smtp.Reply
+}
+
+// MailFrom is a MAIL command that was well-formed.
+type MailFrom struct {
+	Addr envelope.Address
+	smtp.MailParams
+}
+
+// RcptTo is a RCPT command that was well-formed.
+type RcptTo struct {
+	Addr envelope.Address
+	smtp.RcptParams
+}
+
+// Client is what is known about the other side.
+type Client struct {
+	Remote netip.AddrPort // zero when the client is a local program on a pipe
+	Local  netip.AddrPort
+	Name   string               // verified name; set by the Backend, or by XCLIENT
+	Helo   string               // as in the last HELO, EHLO or LHLO; empty before
+	ESMTP  bool                 // it was EHLO or LHLO
+	TLS    *tls.ConnectionState // nil without TLS
+	Auth   string               // authenticated identity; empty without
+	LMTP   bool
+}
+
+// Protocol is the word behind "with" in Received (RFC 3848, RFC 6531 4.3). utf8 says that the transaction has SMTPUTF8.
+func (c *Client) Protocol(utf8 bool) string {
+	word := "SMTP"
+	switch {
+	case c.LMTP && utf8:
+		word = "UTF8LMTP"
+	case c.LMTP:
+		word = "LMTP"
+	case utf8:
+		word = "UTF8SMTP"
+	case c.ESMTP:
+		word = "ESMTP"
+	default:
+		return word
+	}
+	if c.TLS != nil {
+		word += "S"
+	}
+	if c.Auth != "" {
+		word += "A"
+	}
+	return word
+}
+
+// TLSText is the version and cipher for Received and logs, "TLSv1.3 TLS_AES_128_GCM_SHA256"; empty without TLS.
+func (c *Client) TLSText() string {
+	if c.TLS == nil {
+		return ""
+	}
+	version := map[uint16]string{tls.VersionTLS12: "TLSv1.2", tls.VersionTLS13: "TLSv1.3"}[c.TLS.Version]
+	if version == "" {
+		version = "TLS"
+	}
+	return version + " " + tls.CipherSuiteName(c.TLS.CipherSuite)
+}
