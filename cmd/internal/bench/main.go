@@ -1,0 +1,216 @@
+// Command bench prints the figures that Waybill promises, measured on this machine: how long a program waits for
+// "sendmail -t", and how much memory a large message costs. Times are told as ratios to an empty Go program and to
+// peers, taken in turns in one run, because the machine says more about milliseconds than the mailer does. In flow the
+// directory with the built commands and, with -peer, commands to compare with; out flows a table.
+//
+//	bench [-n RUNS] [-peer NAME=COMMAND]... BIN
+//
+// A peer's COMMAND is split at blanks, gets the message on standard input, and must take it: "postfix=sendmail -t".
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"waybill/cmd/internal/testsite"
+)
+
+func main() {
+	runs := flag.Int("n", 200, "timed runs of each command")
+	var peers []contestant
+	flag.Func("peer", "NAME=COMMAND to compare with", func(s string) error {
+		name, command, ok := strings.Cut(s, "=")
+		if !ok {
+			return fmt.Errorf("%q is not NAME=COMMAND", s)
+		}
+		peers = append(peers, contestant{name: name, args: strings.Fields(command)})
+		return nil
+	})
+	flag.Parse()
+	if flag.NArg() != 1 {
+		fmt.Fprintln(os.Stderr, "usage: bench [-n RUNS] [-peer NAME=COMMAND]... BIN")
+		os.Exit(64)
+	}
+	if err := bench(flag.Arg(0), *runs, peers); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(bin string, runs int, peers []contestant) error {
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "waybill-bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	if err := submission(ctx, bin, dir, runs, peers); err != nil {
+		return err
+	}
+	return memory(ctx, bin, dir)
+}
+
+// site starts a site whose only user is bob.
+func site(ctx context.Context, bin, dir string) (*testsite.Site, error) {
+	addrs, port, err := testsite.Ports(1)
+	if err != nil {
+		return nil, err
+	}
+	s, err := testsite.Layout(testsite.Options{Bin: bin, Dir: dir, Host: "bench.example.test", Addr: fmt.Sprintf("%s:%d", addrs[0], port), SMTPPort: port})
+	if err != nil {
+		return nil, err
+	}
+	return s, s.Start(ctx)
+}
+
+// contestant is a command whose run is timed.
+type contestant struct {
+	name  string
+	args  []string
+	times []time.Duration
+}
+
+// submission times "sendmail -t" with a message of 10 KB while the daemon runs.
+func submission(ctx context.Context, bin, dir string, runs int, peers []contestant) error {
+	empty := filepath.Join(dir, "empty")
+	source := filepath.Join(dir, "empty.go")
+	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o644); err != nil {
+		return err
+	}
+	build := exec.Command("go", "build", "-o", empty, source)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building an empty program: %w\n%s", err, out)
+	}
+	s, err := site(ctx, bin, filepath.Join(dir, "submission"))
+	if err != nil {
+		return err
+	}
+	defer s.Kill()
+	message := filepath.Join(dir, "message")
+	if err := os.WriteFile(message, []byte("From: alice@bench.example.test\nTo: bob@bench.example.test\nSubject: ten kilobytes\n\n" + strings.Repeat("The quick brown fox jumps over the lazy dog, and 78 octets are in this line...\n", 128)), 0o644); err != nil {
+		return err
+	}
+	complaints, err := os.Create(filepath.Join(dir, "complaints"))
+	if err != nil {
+		return err
+	}
+	defer complaints.Close()
+	all := append([]contestant{
+		{name: "an empty Go program", args: []string{empty}},
+		{name: "waybill: sendmail -t", args: []string{filepath.Join(bin, "sendmail"), "-C", s.Rules, "-t"}},
+	}, peers...)
+	for round := range runs + 5 {
+		for i := range all {
+			in, err := os.Open(message)
+			if err != nil {
+				return err
+			}
+			c := exec.Command(all[i].args[0], all[i].args[1:]...)
+			c.Stdin, c.Stderr = in, complaints // files: what runs on behind the user's back delays nothing
+			began := time.Now()
+			err = c.Run()
+			took := time.Since(began)
+			in.Close()
+			if err != nil {
+				text, _ := os.ReadFile(complaints.Name())
+				return fmt.Errorf("%s: %w\n%s", all[i].name, err, text)
+			}
+			if round >= 5 { // the first ones warm up
+				all[i].times = append(all[i].times, took)
+			}
+			time.Sleep(5 * time.Millisecond) // what a mailer does behind the user's back is not the next one's burden
+		}
+	}
+	fmt.Printf("A program hands over 10 KB (%d runs in turns, the daemon runs):\n", runs)
+	base := median(all[0].times)
+	for _, c := range all {
+		m := median(c.times)
+		fmt.Printf("  %-28s median %6.2f ms   90%% %6.2f ms   %5.1f x empty\n", c.name, ms(m), ms(quantile(c.times, 0.9)), float64(m)/float64(base))
+	}
+	ours := median(all[1].times)
+	for _, c := range all[2:] {
+		fmt.Printf("  %s takes %.2f x as long as we do\n", c.name, float64(median(c.times))/float64(ours))
+	}
+	verdict(ours <= 4*time.Millisecond, "at most 4 ms")
+	if err := s.WaitEmpty(ctx); err != nil {
+		return err
+	}
+	if got, err := s.Mailbox("bob"); err != nil || len(got) != runs+5 {
+		return fmt.Errorf("%d of %d messages arrived: %v", len(got), runs+5, err)
+	}
+	return s.Stop()
+}
+
+// memory compares the peaks of the processes for a small and a 50 MB message.
+func memory(ctx context.Context, bin, dir string) error {
+	const large, allowed = 50 << 20, 8 << 20
+	var front, daemon [2]int64
+	for i, size := range []int64{1000, large} {
+		s, err := site(ctx, bin, filepath.Join(dir, fmt.Sprint("memory", i)))
+		if err != nil {
+			return err
+		}
+		defer s.Kill()
+		r, peak, err := s.MeasuredCommand(testsite.Stream("memory", size), "sendmail", "-C", s.Rules, "-i", "bob")
+		if err != nil || r.Exit != 0 {
+			return fmt.Errorf("sendmail: %+v %v", r, err)
+		}
+		front[i] = peak
+		if err := testsite.Wait(ctx, func() bool {
+			info, err := os.Stat(filepath.Join(s.Dir, "mail", "bob"))
+			return err == nil && info.Size() >= size
+		}); err != nil {
+			return fmt.Errorf("the message does not arrive: %w\n%s", err, s.Trouble())
+		}
+		if err := s.WaitEmpty(ctx); err != nil {
+			return err
+		}
+		if daemon[i], err = testsite.PeakMemory(s.PID()); err != nil {
+			return err
+		}
+		if err := s.Stop(); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("\nPeak memory, 1 KB and 50 MB through front end, queue and mailbox:\n")
+	for _, p := range []struct {
+		name string
+		peak [2]int64
+	}{{"sendmail", front}, {"waybill serve", daemon}} {
+		fmt.Printf("  %-28s %6.1f MB   %6.1f MB   %+.1f MB\n", p.name, mb(p.peak[0]), mb(p.peak[1]), mb(p.peak[1]-p.peak[0]))
+	}
+	verdict(front[1]-front[0] <= allowed && daemon[1]-daemon[0] <= allowed, "at most 8 MB more")
+	return nil
+}
+
+func verdict(ok bool, goal string) {
+	word := "reached"
+	if !ok {
+		word = "MISSED"
+	}
+	fmt.Printf("  goal, %s: %s\n", goal, word)
+}
+
+func median(d []time.Duration) time.Duration { return quantile(d, 0.5) }
+
+func quantile(d []time.Duration, q float64) time.Duration {
+	sorted := slices.Sorted(slices.Values(d))
+	return sorted[int(q*float64(len(sorted)-1))]
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func mb(n int64) float64 { return float64(n) / (1 << 20) }
