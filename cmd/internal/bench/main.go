@@ -100,7 +100,7 @@ func submission(ctx context.Context, bin, dir string, runs int, peers []contesta
 	}
 	defer s.Kill()
 	message := filepath.Join(dir, "message")
-	if err := os.WriteFile(message, []byte("From: alice@bench.example.test\nTo: bob@bench.example.test\nSubject: ten kilobytes\n\n" + strings.Repeat("The quick brown fox jumps over the lazy dog, and 78 octets are in this line...\n", 128)), 0o644); err != nil {
+	if err := os.WriteFile(message, []byte("From: alice@bench.example.test\nTo: bob@bench.example.test\nSubject: ten kilobytes\n\n"+strings.Repeat("The quick brown fox jumps over the lazy dog, and 78 octets are in this line...\n", 128)), 0o644); err != nil {
 		return err
 	}
 	complaints, err := os.Create(filepath.Join(dir, "complaints"))
