@@ -115,6 +115,13 @@ func (m *machine) testHolds(c *prog.Cond, base int) (ok bool, status int) {
 		return c.Value.Window.Holds(f.Time.Hour()*60 + f.Time.Minute()), OK
 	}
 	text, known := m.textFact(f, c)
+	switch c.Fact {
+	case prog.FactCapture:
+		text = m.condText([]prog.Tok{{Kind: prog.Capture, N: c.Cap}}, base)
+		known = true
+	case prog.FactMacro:
+		text, known = m.st.Macros.Get(c.Header)
+	}
 	switch c.Cmp {
 	case prog.IsSet:
 		return known, OK
