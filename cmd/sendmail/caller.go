@@ -8,8 +8,6 @@ import (
 	"waybill/compat/submit"
 )
 
-const passwdFile = "/etc/passwd"
-
 // caller is who runs the program, and where their dead letters go.
 type caller struct {
 	submit.Caller
@@ -18,9 +16,9 @@ type caller struct {
 
 // whoCalls finds the real user in the passwd file. Where there is none (a chroot, a user from a directory service), the
 // environment says the login name; the daemon knows the user id from the kernel in any case.
-func whoCalls() caller {
+func (p program) whoCalls() caller {
 	uid := os.Getuid()
-	user, found := submit.FindUser(passwdFile, func(_ string, u int) bool { return u == uid })
+	user, found := submit.FindUser(p.passwd, func(_ string, u int) bool { return u == uid })
 	c := caller{Caller: submit.Caller{UID: uid, Login: user.Login, Name: user.Name, EnvName: os.Getenv("NAME")}, Home: user.Home}
 	if found {
 		return c
@@ -44,8 +42,8 @@ func isLogin(s string) bool {
 		strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == ""
 }
 
-func fullName(login string) string {
-	user, _ := submit.FindUser(passwdFile, func(l string, _ int) bool { return strings.EqualFold(l, login) })
+func (p program) fullName(login string) string {
+	user, _ := submit.FindUser(p.passwd, func(l string, _ int) bool { return strings.EqualFold(l, login) })
 	return user.Name
 }
 

@@ -19,23 +19,30 @@ import (
 	"waybill/transport/sysexits"
 )
 
-func main() {
+func main() { os.Exit(program{passwd: "/etc/passwd"}.run()) }
+
+// program is what differs between the real thing and a test.
+type program struct {
+	passwd string // users are found here
+}
+
+// run is the whole program; it returns the exit status.
+func (p program) run() int {
 	privileged := hygiene()
 	v, wrong := flags.Parse(os.Args)
 	if wrong != nil {
-		os.Exit(say(wrong))
+		return say(wrong)
 	}
 	if privileged && (len(v.Unsafe) > 0 || !v.Mode.Submission()) {
 		dropPrivilege()
 	}
 	if !v.Mode.Submission() || foreignConfig(v.ConfigFile) {
 		dropPrivilege()
-		os.Exit(runEngine(v.Name, os.Args[1:]))
+		return runEngine(v.Name, os.Args[1:])
 	}
 	out := bufio.NewWriter(os.Stdout)
-	exit := deliver(v, os.Stdin, out)
-	out.Flush()
-	os.Exit(exit)
+	defer out.Flush()
+	return p.deliver(v, os.Stdin, out)
 }
 
 // say prints what was wrong with the command line.
@@ -51,7 +58,7 @@ func say(e *flags.Error) int {
 }
 
 // deliver submits the message on in. What sendmail says goes to out, failures of ours to standard error.
-func deliver(v *flags.Invocation, in io.Reader, out io.Writer) (exit int) {
+func (p program) deliver(v *flags.Invocation, in io.Reader, out io.Writer) (exit int) {
 	for _, line := range v.Complaints {
 		fmt.Fprintln(out, line)
 	}
@@ -59,13 +66,13 @@ func deliver(v *flags.Invocation, in io.Reader, out io.Writer) (exit int) {
 	if err != nil {
 		return fail(sysexits.Config, "configuration", err)
 	}
-	caller := whoCalls()
+	caller := p.whoCalls()
 	memory := &memory{r: in}
 	m, err := submit.Read(v, memory, caller.Caller, submit.Site{
 		Host:         site.Host,
 		Now:          time.Now(),
 		Unique:       unique,
-		FullName:     fullName,
+		FullName:     p.fullName,
 		ReceiptIsDSN: true,
 	})
 	var known *submit.Error
