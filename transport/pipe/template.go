@@ -1,0 +1,107 @@
+package pipe
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// template is an argument, compiled: values are put in as data and never looked at again.
+type template []part
+
+// part is literal text, or the name of a value.
+type part struct{ text, value string }
+
+var macros = map[string]string{
+	"u": "user", "h": "host", "f": "sender", "g": "sender", "i": "id", "z": "home", "d": "detail",
+	"user": "user", "host": "host", "sender": "sender", "id": "id", "home": "home", "detail": "detail",
+}
+
+func compile(text string) (template, error) {
+	if control(text) {
+		return nil, errors.New("control character")
+	}
+	var t template
+	literal := func(s string) {
+		if s == "" {
+			return
+		}
+		if n := len(t); n > 0 && t[n-1].value == "" {
+			t[n-1].text += s
+			return
+		}
+		t = append(t, part{text: s})
+	}
+	for {
+		before, rest, found := strings.Cut(text, "$")
+		literal(before)
+		if !found {
+			return t, nil
+		}
+		if after, ok := strings.CutPrefix(rest, "$"); ok {
+			literal("$")
+			text = after
+			continue
+		}
+		name := ""
+		if inner, braced := strings.CutPrefix(rest, "{"); braced {
+			end := strings.IndexByte(inner, '}')
+			if end < 0 {
+				return nil, errors.New("\"${\" is not closed")
+			}
+			name, text = inner[:end], inner[end+1:]
+		} else {
+			end := 0
+			for end < len(rest) && (rest[end] >= 'a' && rest[end] <= 'z') {
+				end++
+			}
+			if macros[rest[:end]] == "" && end > 1 { // $u@example, $uxyz: one letter it is
+				end = 1
+			}
+			name, text = rest[:end], rest[end:]
+		}
+		value := macros[name]
+		if value == "" {
+			return nil, fmt.Errorf("unknown macro \"$%s\"", name)
+		}
+		t = append(t, part{value: value})
+	}
+}
+
+func (t template) uses(value string) bool {
+	for _, p := range t {
+		if p.value == value {
+			return true
+		}
+	}
+	return false
+}
+
+func (t template) isUserAlone() bool { return len(t) == 1 && t[0].value == "user" }
+
+// beginsLiterally reports whether the argument's beginning stands in the configuration.
+func (t template) beginsLiterally() bool { return len(t) > 0 && t[0].value == "" }
+
+// literal returns the text of a template without macros.
+func (t template) literal() string {
+	if len(t) == 1 {
+		return t[0].text
+	}
+	return ""
+}
+
+func (t template) expand(values map[string]string) (string, error) {
+	var b strings.Builder
+	for _, p := range t {
+		if p.value == "" {
+			b.WriteString(p.text)
+			continue
+		}
+		v := values[p.value]
+		if control(v) {
+			return "", fmt.Errorf("control character in $%s", p.value)
+		}
+		b.WriteString(v)
+	}
+	return b.String(), nil
+}
