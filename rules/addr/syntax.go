@@ -38,14 +38,16 @@ func BlankSub(s string) Option { return func(x *Syntax) { x.blankSub = s } }
 // them, and so does a Syntax without this option.
 func EightBit() Option { return func(x *Syntax) { x.eightBit = true } }
 
-// New returns the syntax with these operator characters (beside the built-in ones).
+// New returns the syntax with these operator characters (beside the built-in ones); others than ASCII are left out.
 func New(operators string, options ...Option) *Syntax {
 	s := &Syntax{chars: operators, blankSub: " "}
 	for _, o := range options {
 		o(s)
 	}
 	for i := 0; i < len(operators); i++ {
-		s.operator[operators[i]] = true
+		if operators[i] < 0x80 { // an octet of a UTF-8 character must not become a token of its own
+			s.operator[operators[i]] = true
+		}
 	}
 	for i := 0; i < len(builtin); i++ {
 		s.operator[builtin[i]] = true

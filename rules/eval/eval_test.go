@@ -120,14 +120,24 @@ func TestLimits(t *testing.T) {
 }
 
 func TestBacktrackingIsBounded(t *testing.T) {
-	e := engine(t, "St\nR$* a $* a $* a $* a $* a $* a $* b\tno", nil)
-	start := time.Now()
-	_, r, err := run(t, e, "t", strings.Repeat("a ", 120))
-	if err != nil || len(r.Tokens) != 120 {
-		t.Errorf("%d tokens, err %v", len(r.Tokens), err)
-	}
-	if d := time.Since(start); d > time.Second {
-		t.Errorf("took %v", d)
+	for _, rule := range []string{
+		"R$* a $* a $* a $* a $* a $* a $* c b\tno",
+		"R$* $=A $* $=A $* $=A $* $=A $* $=A $* c b\tno",
+		"R$* $&m $* $&m $* $&m $* $&m $* $&m c b\tno",
+		"R$* $~B $* $~B $* $~B $* $~B $* $~B $* c b\tno",
+		"R$* $* $* $* $* $* $* $* $* c b\tno",
+	} {
+		e := engine(t, "CAa aa aaa aaaa aaaaa\nDma a\nSt\n"+rule, nil)
+		for _, n := range []int{120, 900} {
+			start := time.Now()
+			_, r, err := run(t, e, "t", "c "+strings.Repeat("a ", n/2)+"b")
+			if d := time.Since(start); d > time.Second {
+				t.Errorf("%s: %d tokens took %v", rule, n, d)
+			}
+			if r.Status == OK && len(r.Tokens) != n/2+2 {
+				t.Errorf("%s: %d tokens, err %v", rule, len(r.Tokens), err)
+			}
+		}
 	}
 }
 

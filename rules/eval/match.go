@@ -105,7 +105,7 @@ func (m *machine) match(lhs []sym, rest []int32, in []word) bool {
 			memo = m.memo[:words]
 			clear(memo)
 		}
-		if extended&1023 == 0 && m.steps+extended > m.e.limit {
+		if extended&127 == 0 && m.steps+extended > m.e.limit {
 			m.stack = stack[:0]
 			m.steps += extended
 			return false // the caller sees the budget
@@ -139,11 +139,14 @@ func (m *machine) extend(s *sym, top *openItem, lhs []sym, rest []int32, in []wo
 		return last // the last symbol has to take everything
 	}
 	if l := &lhs[next]; l.kind == prog.Literal {
+		first := hi
 		for ; hi <= last; hi++ {
 			if in[hi].id == l.id {
+				m.steps += int(hi-first) >> 3
 				return hi
 			}
 		}
+		m.steps += int(hi-first) >> 3
 		return -1
 	}
 	return hi
@@ -153,6 +156,7 @@ func (m *machine) extend(s *sym, top *openItem, lhs []sym, rest []int32, in []wo
 func (m *machine) extendClass(set *classSet, lo, hi, last int32, in []word) int32 {
 	m.buf = m.buf[:0]
 	for k := lo; k < last; k++ {
+		m.steps++
 		m.buf = appendFold(m.buf, string(in[k].text))
 		if k == lo && (len(m.buf) == 0 || !set.first[m.buf[0]]) || len(m.buf) > set.max {
 			return -1
@@ -185,6 +189,7 @@ func (m *machine) sameAsMacro(name string, in []word) (int32, bool) {
 		return 0, true
 	}
 	toks, _ := m.e.syntax.SplitStripped(value)
+	m.steps += 8 + 4*len(toks)
 	if len(toks) > len(in) {
 		return 0, false
 	}
@@ -193,7 +198,6 @@ func (m *machine) sameAsMacro(name string, in []word) (int32, bool) {
 			return 0, false
 		}
 	}
-	m.steps += len(toks)
 	return int32(len(toks)), true
 }
 

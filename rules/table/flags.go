@@ -1,0 +1,180 @@
+package table
+
+import (
+	"fmt"
+	"strings"
+
+	"waybill/rules/prog"
+)
+
+// flags are the options of a table's declaration and what follows them. The letters are sendmail's.
+type flags struct {
+	def      *prog.Table
+	class    string
+	set      [256]bool
+	optional bool   // -o: a missing file is an empty table
+	keepCase bool   // -f
+	match    bool   // -m: the value is the key
+	keep     bool   // -q: quotes stay in the key
+	suffix   string // -a: goes behind values
+	temp     string // -T: goes behind the key when the answer is "not now"
+	hasTemp  bool
+	tempIsNo bool   // -t: "not now" counts as "not there"
+	lazy     bool   // -D: not asked when delivery is deferred
+	space    string // -S: stands for blanks in the key
+	key      string // -k
+	value    string // -v
+	delim    string // -z
+	subs     string // -s
+	join     string // -d
+	record   string // -R
+	base     string // -B
+	limit    string // -Z
+	level    string // -L
+	rest     []string
+}
+
+// spaced are the options whose value may follow in the next word.
+const spaced = "kvzRB"
+
+func parseFlags(def *prog.Table) (*flags, error) {
+	f := &flags{def: def, class: def.Class}
+	args := def.Args
+	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
+		letter, v := args[0][1], args[0][2:]
+		args = args[1:]
+		if v == "" && strings.IndexByte(spaced, letter) >= 0 && len(args) > 0 {
+			v, args = args[0], args[1:]
+		}
+		f.set[letter] = true
+		switch letter {
+		case 'o':
+			f.optional = true
+		case 'f':
+			f.keepCase = true
+		case 'm':
+			f.match = true
+		case 'q':
+			f.keep = true
+		case 'a':
+			f.suffix = v
+		case 'T':
+			f.temp, f.hasTemp = v, true
+		case 't':
+			f.tempIsNo = true
+		case 'D':
+			f.lazy = true
+		case 'S':
+			f.space = v
+		case 'k':
+			f.key = v
+		case 'v':
+			f.value = v
+		case 'z':
+			f.delim = v
+			switch v {
+			case `\n`:
+				f.delim = "\n"
+			case `\t`:
+				f.delim = "\t"
+			}
+		case 's':
+			f.subs = v
+		case 'd':
+			f.join = v
+		case 'R':
+			f.record = v
+		case 'B':
+			f.base = v
+		case 'Z':
+			f.limit = v
+		case 'L':
+			f.level = v
+		case 'N', 'O', 'A', 'n', 'b', 'r', 'l', 'p', 'w', '1':
+		default:
+			return nil, fmt.Errorf("%s: table %s: unknown option -%c", def.Pos, def.Name, letter)
+		}
+	}
+	f.rest = args
+	return f, nil
+}
+
+// file returns the one file name that must follow the options.
+func (f *flags) file() (string, error) {
+	if len(f.rest) == 0 {
+		return "", fmt.Errorf("%s: table %s: no file name", f.def.Pos, f.def.Name)
+	}
+	return f.rest[0], nil
+}
+
+// clean makes the key that is looked up: without quotes unless -q, blanks replaced with -S, in lower case unless -f.
+func (f *flags) clean(key string) string {
+	if !f.keep {
+		key = dequoteKey(key)
+	}
+	if f.space != "" {
+		key = strings.ReplaceAll(key, " ", f.space)
+	}
+	if !f.keepCase {
+		key = fold(key)
+	}
+	return key
+}
+
+// dequoteKey takes the quotation marks out of a key, and what a backslash protects out of its backslash.
+func dequoteKey(key string) string {
+	if strings.IndexByte(key, '"') < 0 {
+		return key
+	}
+	b := make([]byte, 0, len(key))
+	quoted := false
+	for i := 0; i < len(key); i++ {
+		switch c := key[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\' && quoted && i+1 < len(key):
+			i++
+			b = append(b, key[i])
+		default:
+			b = append(b, c)
+		}
+	}
+	return string(b)
+}
+
+// found makes the result of an entry that was found under a clean key.
+func (f *flags) found(key, value string, args []string, pos prog.Pos) Result {
+	if f.match {
+		value = key
+	} else {
+		value = Expand(value, key, args)
+	}
+	return Result{Value: value + f.suffix, Pos: pos}
+}
+
+// failed makes the result of a lookup that failed for now.
+func (f *flags) failed(key string, err error) (Result, bool, error) {
+	switch {
+	case f.tempIsNo:
+		return Result{}, false, nil
+	case f.hasTemp:
+		return Result{Value: key + f.temp}, true, err
+	}
+	return Result{}, false, err
+}
+
+// fold is text in lower case, ASCII only.
+func fold(s string) string {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 'A' && s[i] <= 'Z' {
+			b := []byte(s)
+			for ; i < len(b); i++ {
+				if b[i] >= 'A' && b[i] <= 'Z' {
+					b[i] |= 0x20
+				}
+			}
+			return string(b)
+		}
+	}
+	return s
+}

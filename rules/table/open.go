@@ -1,0 +1,94 @@
+package table
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"waybill/rules/prog"
+)
+
+// Env is what tables need from outside. The zero value is fine for tables that are files.
+type Env struct {
+	Resolver Resolver           // nil: lookups in DNS say "not now"
+	Table    func(string) Table // other tables by name, for sequences; nil: there are none
+	// Native tells that the declaration is in our own language: text files then have the rest of the line as value.
+	Native bool
+	// Hosts is the hosts file that the class host reads; empty: none.
+	Hosts string
+}
+
+// Open makes a table from its declaration. A declaration that makes no sense is an error and no table. A file that
+// cannot be read is an error too, but there is a table, which says "not now" until a Reload succeeds: sendmail.cf
+// files count on that.
+func Open(def *prog.Table, env Env) (Table, error) {
+	f, err := parseFlags(def)
+	if err != nil {
+		return nil, err
+	}
+	switch def.Class {
+	case "text":
+		load, err := textLoader(f, env.Native)
+		if err != nil {
+			return nil, err
+		}
+		return openFile(f, load)
+	case "aliases":
+		return openFile(f, loadAliases)
+	case "cidr":
+		return openFile(f, loadPrefixes)
+	case "regex":
+		return newRegex(f)
+	case "null":
+		return null{}, nil
+	case "macro":
+		return null{}, nil // package eval sets macros itself
+	case "arith":
+		return arith{}, nil
+	case "dequote":
+		return &dequote{f}, nil
+	case "sequence":
+		return newSequence(f, env)
+	case "host":
+		return newHost(f, env)
+	case "dns":
+		return newDNS(f, env)
+	}
+	return nil, fmt.Errorf("%s: table %s: %w: %s", def.Pos, def.Name, ErrClass, def.Class)
+}
+
+// null is a table without entries.
+type null struct{}
+
+func (null) Lookup(context.Context, string, []string) (Result, bool, error) {
+	return Result{}, false, nil
+}
+
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// maxClassFile limits files that are read as a whole.
+const maxClassFile = 64 << 20
+
+// readRegular reads a file as a whole when it is a regular one of reasonable size.
+func readRegular(path string) ([]byte, error) {
+	in, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxClassFile+1))
+	if err == nil && len(data) > maxClassFile {
+		err = fmt.Errorf("%s is larger than %d octets", path, maxClassFile)
+	}
+	return data, err
+}

@@ -1,0 +1,238 @@
+package table
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// arith computes: the key is the operator, the arguments are the operands (SEMANTICS fact 41). Numbers are 64 bits wide
+// and wrap around; a result has at most 15 characters, as the real one's.
+type arith struct{}
+
+func (arith) Lookup(_ context.Context, op string, args []string) (Result, bool, error) {
+	if op == "" || len(args) < 1 {
+		return Result{}, false, &Trouble{Status: 78, Err: errors.New("arith: operands are missing")}
+	}
+	a := number(args[0])
+	if len(args) < 2 {
+		return Result{}, false, &Trouble{Status: 78, Err: errors.New("arith: an operand is missing")}
+	}
+	b := number(args[1])
+	var v int64
+	switch op[0] {
+	case '+':
+		v = a + b
+	case '-':
+		v = a - b
+	case '*':
+		v = a * b
+	case '/', '%':
+		switch {
+		case b == 0:
+			return Result{}, false, nil
+		case op[0] == '/':
+			v = a / b
+		default:
+			v = a % b
+		}
+	case '&':
+		v = a & b
+	case '|':
+		v = a | b
+	case 'l':
+		return truth(a < b), true, nil
+	case '=':
+		return truth(a == b), true, nil
+	case 'r':
+		if b < a {
+			return Result{}, false, nil
+		}
+		v = a + rand.Int64N(b-a+1)
+	default:
+		return Result{}, false, nil
+	}
+	s := strconv.FormatInt(v, 10)
+	return Result{Value: s[:min(len(s), 15)]}, true, nil
+}
+
+func truth(b bool) Result {
+	if b {
+		return Result{Value: "TRUE"}
+	}
+	return Result{Value: "FALSE"}
+}
+
+// number reads an integer as C's strtol with base 0 does: as far as it goes, 0x and 0 prefixes count, and what is no
+// number is 0.
+func number(s string) int64 {
+	s = strings.TrimLeft(s, " \t\n\v\f\r")
+	sign := ""
+	if s != "" && (s[0] == '-' || s[0] == '+') {
+		if s[0] == '-' {
+			sign = "-"
+		}
+		s = s[1:]
+	}
+	base := 10
+	if len(s) > 2 && s[0] == '0' && (s[1] == 'x' || s[1] == 'X') {
+		base, s = 16, s[2:]
+	} else if len(s) > 1 && s[0] == '0' {
+		base, s = 8, s[1:]
+	}
+	n := 0
+	for n < len(s) {
+		if _, err := strconv.ParseUint(s[n:n+1], base, 8); err != nil {
+			break
+		}
+		n++
+	}
+	v, _ := strconv.ParseInt(sign+s[:n], base, 64) // out of range gives the nearest, as strtol does
+	return v
+}
+
+// dequote takes the quotes off a key; it finds nothing when there were none, or when what is left could not stand
+// without them (SEMANTICS fact 43).
+type dequote struct{ *flags }
+
+func (d *dequote) Lookup(_ context.Context, key string, _ []string) (Result, bool, error) {
+	blank := " "
+	if d.subs != "" {
+		blank = d.subs[:1]
+	}
+	var b strings.Builder
+	quotes, angles, parens, quoted := 0, 0, 0, false
+	for i := 0; i < len(key); i++ {
+		c := key[i]
+		switch {
+		case c == '"':
+			quotes++
+			quoted = !quoted
+			continue
+		case c == '\\' && i+1 < len(key):
+			b.WriteByte(c)
+			i++
+			c = key[i]
+		case c == ' ':
+			if d.subs == "" {
+				return Result{}, false, nil
+			}
+			b.WriteString(blank)
+			continue
+		case c == '(':
+			parens++
+		case c == ')':
+			if parens--; parens < 0 {
+				return Result{}, false, nil
+			}
+		case c == '<':
+			angles++
+		case c == '>':
+			if angles--; angles < 0 {
+				return Result{}, false, nil
+			}
+		}
+		b.WriteByte(c)
+	}
+	if quotes == 0 || quoted || parens != 0 || angles != 0 {
+		return Result{}, false, nil
+	}
+	return Result{Value: b.String() + d.suffix}, true, nil
+}
+
+// sequence asks tables in turn and takes the first answer. One that says "not now" ends it: an answer of a later one
+// might not be the right one (design: not now never turns into no).
+type sequence struct {
+	*flags
+	members []Table
+}
+
+func newSequence(f *flags, env Env) (Table, error) {
+	s := &sequence{flags: f}
+	for _, name := range f.rest {
+		if env.Table == nil {
+			break
+		}
+		t := env.Table(name)
+		if t == nil {
+			return nil, errors.New(f.def.Pos.String() + ": table " + f.def.Name + ": no table " + name)
+		}
+		s.members = append(s.members, t)
+	}
+	return s, nil
+}
+
+func (s *sequence) Lookup(ctx context.Context, key string, args []string) (Result, bool, error) {
+	for _, t := range s.members {
+		r, ok, err := t.Lookup(ctx, key, args)
+		if err != nil {
+			return s.failed(key, err)
+		}
+		if ok {
+			r.Value += s.suffix
+			return r, true, nil
+		}
+	}
+	return Result{}, false, nil
+}
+
+// regex matches the key against a regular expression (RE2, so that no key takes long; SEMANTICS fact 42).
+type regex struct {
+	*flags
+	re   *regexp.Regexp
+	subs []int
+}
+
+func newRegex(f *flags) (Table, error) {
+	text := strings.Join(f.rest, " ")
+	if text == "" {
+		return nil, errors.New(f.def.Pos.String() + ": table " + f.def.Name + ": no regular expression")
+	}
+	if !f.keepCase {
+		text = "(?i:" + text + ")"
+	}
+	re, err := regexp.Compile(text)
+	if err != nil {
+		return nil, errors.New(f.def.Pos.String() + ": table " + f.def.Name + ": " + err.Error())
+	}
+	re.Longest()
+	r := &regex{flags: f, re: re}
+	if f.set['s'] {
+		for _, n := range strings.Split(f.subs, ",") {
+			v, err := strconv.Atoi(n)
+			if err != nil || v < 0 || v > re.NumSubexp() {
+				return nil, errors.New(f.def.Pos.String() + ": table " + f.def.Name + ": no substring " + n)
+			}
+			r.subs = append(r.subs, v)
+		}
+	}
+	return r, nil
+}
+
+func (r *regex) Lookup(_ context.Context, key string, _ []string) (Result, bool, error) {
+	if !r.keep {
+		key = dequoteKey(key)
+	}
+	m := r.re.FindStringSubmatch(key)
+	if (m != nil) == r.set['n'] {
+		return Result{}, false, nil
+	}
+	switch {
+	case r.match:
+		return Result{Value: key + r.suffix}, true, nil
+	case m == nil || r.subs == nil:
+		return Result{Value: r.suffix}, true, nil
+	}
+	join := "$|"
+	if r.join != "" {
+		join = r.join[:1]
+	}
+	var parts []string
+	for _, n := range r.subs {
+		parts = append(parts, m[n])
+	}
+	return Result{Value: strings.Join(parts, join) + r.suffix}, true, nil
+}
