@@ -7,7 +7,7 @@ PREFIX   ?= /usr
 BIN      := bin
 COMMANDS := waybill sendmail mail.local
 # Debian packages whose real programs the tests talk to; the C compiler is for the race detector.
-PEERS    := git git-email mpack uucp openssl gcc libc6-dev
+PEERS    := git git-email mpack uucp openssl fail2ban logwatch gcc libc6-dev
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # cgo would cost the front end most of its start-up time, and is never needed.
@@ -39,7 +39,7 @@ peers: ## install the Debian packages that the tests talk to
 		missing=$$(for p in $(PEERS); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
 		if [ -n "$$missing" ]; then \
 			echo "installing for the tests:" $$missing; \
-			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+			apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 		fi; \
 	fi
 
