@@ -89,13 +89,18 @@ func (l *Log) From(f From) {
 	l.Line(env.ID, b.String())
 }
 
-// Relay is how a log line names where a message came from: "host [192.0.2.1]", "user@localhost".
+// Relay is how a log line names where a message came from: "host [192.0.2.1]", "[IPv6:2001:db8::1]",
+// "user@localhost".
 func Relay(o envelope.Origin) string {
+	addr := o.ClientAddr
+	if strings.Contains(addr, ":") && !strings.HasPrefix(addr, "IPv6:") {
+		addr = "IPv6:" + addr
+	}
 	switch {
-	case o.ClientAddr != "" && o.ClientName != "" && !strings.HasPrefix(o.ClientName, "["):
-		return o.ClientName + " [" + o.ClientAddr + "]"
-	case o.ClientAddr != "":
-		return "[" + o.ClientAddr + "]"
+	case addr != "" && o.ClientName != "" && !strings.HasPrefix(o.ClientName, "["):
+		return o.ClientName + " [" + addr + "]"
+	case addr != "":
+		return "[" + addr + "]"
 	case o.User != "":
 		return o.User + "@localhost"
 	}
@@ -214,8 +219,8 @@ func withoutCodes(reply string) string {
 // Reject is a refusal at the door, before there is a message.
 type Reject struct {
 	ID      string // empty before the message has one
-	Ruleset string // name of the rules that refused, "rcpt"; sendmail's check_rcpt is written for it
-	Arg     string // what was refused: the address in the command
+	Ruleset string // sendmail's name for the rules that refused: check_rcpt, check_mail, check_relay
+	Arg     string // what was refused: "<a@b>" as in the command, or the client's name
 	Relay   string // the client: Relay(origin)
 	Verb    string // "reject", "discard", "quarantine"; empty is "reject"
 	Text    string // the answer: "550 5.7.1 <a@b>... Relaying denied"
@@ -232,11 +237,7 @@ func (l *Log) Reject(r Reject) {
 		verb = "reject"
 	}
 	b.add(verb, r.Text)
-	id := r.ID
-	if id == "" {
-		id = "NOQUEUE"
-	}
-	l.Line(id, b.String())
+	l.Line(r.ID, b.String())
 }
 
 // Line logs a text about a message; an empty id leaves out the mark.
