@@ -70,7 +70,7 @@ type Config struct {
 // Mbox is a Transport. It is safe for concurrent use.
 type Mbox struct {
 	conf  Config
-	path  []segment
+	path  *Path
 	locks []lockKind
 }
 
@@ -79,7 +79,7 @@ func New(c Config) (*Mbox, error) {
 	m := &Mbox{conf: c}
 	var err error
 	if c.Path != "" {
-		if m.path, err = compilePath(c.Path); err != nil {
+		if m.path, err = ParsePath(c.Path); err != nil {
 			return nil, fmt.Errorf("mbox: path %q: %w", c.Path, err)
 		}
 	}
@@ -146,7 +146,7 @@ func (m *Mbox) one(ctx context.Context, req *transport.Request, rcpt transport.R
 	case !found:
 		return with(transport.NewStatus(transport.Failed, "5.1.1", "user unknown"), sysexits.NoUser)
 	}
-	name, err := expandPath(m.path, rcpt.User, user.Home)
+	name, err := m.path.Expand(rcpt.User, user.Home)
 	if err != nil {
 		log.Warn("no mailbox path", "user", rcpt.User, "err", err)
 		return transport.NewStatus(transport.Deferred, "4.3.5", "the mailbox has no usable path")

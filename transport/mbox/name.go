@@ -26,6 +26,27 @@ func hasControl(s string) bool {
 	return false
 }
 
+// Path is a path with $user and $home in it, compiled.
+type Path struct{ parts []segment }
+
+// ParsePath compiles a template: absolute, or beginning with $home; $user and $home are replaced as data, $$ is a
+// dollar sign.
+func ParsePath(template string) (*Path, error) {
+	parts, err := compilePath(template)
+	if err != nil {
+		return nil, err
+	}
+	return &Path{parts}, nil
+}
+
+// Expand puts in the values. The user's name must be a ValidName.
+func (p *Path) Expand(user, home string) (string, error) {
+	if !ValidName(user) {
+		return "", fmt.Errorf("user name %q cannot be part of a path", user)
+	}
+	return expandPath(p.parts, user, home)
+}
+
 // segment is literal text, or the name of a value.
 type segment struct{ text, value string }
 
