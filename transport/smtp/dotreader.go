@@ -176,20 +176,6 @@ func (d *DotReader) step(p []byte) (int, error) {
 	return d.put(p, buf[:1+run(buf[1:])])
 }
 
-// run is the number of octets of b before the first that needs a decision.
-func run(b []byte) int {
-	if i := bytes.IndexByte(b, '\n'); i >= 0 {
-		b = b[:i]
-	}
-	if i := bytes.IndexByte(b, '\r'); i >= 0 {
-		b = b[:i]
-	}
-	if i := bytes.IndexByte(b, 0); i >= 0 {
-		b = b[:i]
-	}
-	return len(b)
-}
-
 // put moves text, which lies at the front of the buffer, to p.
 func (d *DotReader) put(p, text []byte) (int, error) {
 	n := copy(p, text)
