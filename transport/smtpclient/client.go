@@ -14,6 +14,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -72,6 +74,16 @@ type Config struct {
 	TLS       TLSPolicy
 	TLSConfig *tls.Config // roots, client certificates, versions; ServerName and verification are ours. Default: Go's
 
+	Family           string     // "4" or "6" is tried first; default: as the DNS answers, IPv6 first
+	Source4, Source6 netip.Addr // our end of connections; default: the system's choice
+
+	MaxIdle     int           // connections kept open for the next message; default 1000, negative: none
+	IdleTime    time.Duration // how long; default 30s
+	MaxMessages int           // on one connection; default 100 (mailer m=)
+	MaxAge      time.Duration // of a connection that gets another message; default 5m
+	MaxPerHost  int           // deliveries at one host at a time, others wait; default 20, negative: no limit
+	HostStatus  time.Duration // longest time that an address is left alone after failures; default 30s, negative: none
+
 	LineLimit     int // longest line in octets without CRLF; default 998, negative: no limit. sendmail's L= is 990
 	MaxRecipients int // in one transaction; default 100 (RFC 5321 4.5.3.1.8: every host takes as many)
 	MaxAddresses  int // tried for one message; default 10
@@ -83,6 +95,8 @@ type Client struct {
 	conf    Config
 	quits   sync.WaitGroup
 	buffers sync.Pool
+	pool    *pool
+	memory  memory
 }
 
 var _ transport.Transport = (*Client)(nil)
@@ -96,7 +110,7 @@ func New(conf Config) (*Client, error) {
 		conf.Resolver = dns.Static(&dns.Zone{})
 	}
 	if conf.Dial == nil {
-		conf.Dial = new(net.Dialer).DialContext
+		conf.Dial = dialer(conf.Source4, conf.Source6)
 	}
 	if conf.TLSConfig == nil {
 		conf.TLSConfig = &tls.Config{}
@@ -126,7 +140,14 @@ func New(conf Config) (*Client, error) {
 	setDefault(&t.DataBlock, 3*time.Minute)
 	setDefault(&t.DataFinal, 10*time.Minute)
 	setDefault(&t.Quit, 10*time.Second)
-	c := &Client{conf: conf}
+	setDefault(&conf.MaxIdle, 1000)
+	setDefault(&conf.IdleTime, 30*time.Second)
+	setDefault(&conf.MaxMessages, 100)
+	setDefault(&conf.MaxAge, 5*time.Minute)
+	setDefault(&conf.MaxPerHost, 20)
+	setDefault(&conf.HostStatus, 30*time.Second)
+	c := &Client{conf: conf, memory: memory{most: max(conf.HostStatus, 0), byAddr: map[netip.AddrPort]*mark{}}}
+	c.pool = newPool(max(conf.MaxIdle, 0), max(conf.MaxPerHost, 0), conf.IdleTime, c.bye)
 	c.buffers.New = func() any { return new([copyBuffer]byte) }
 	return c, nil
 }
@@ -138,8 +159,11 @@ func setDefault[T comparable](v *T, d T) {
 	}
 }
 
-// Close waits for the connections that are saying good-bye.
-func (c *Client) Close() { c.quits.Wait() }
+// Close says good-bye on idle connections and waits for the end of that.
+func (c *Client) Close() {
+	c.pool.close()
+	c.quits.Wait()
+}
 
 // delivery is one call of Deliver.
 type delivery struct {
@@ -179,7 +203,11 @@ func (d *delivery) checkPaths() {
 
 func (d *delivery) run(ctx context.Context) {
 	if d.client.conf.Socket != "" {
-		d.try(ctx, hop{name: d.req.Host, socket: d.client.conf.Socket})
+		h := hop{name: d.req.Host, socket: d.client.conf.Socket}
+		if h.name == "" {
+			h.name = h.socket
+		}
+		d.tryHost(ctx, h.socket, []hop{h})
 		return
 	}
 	host := d.req.Host
@@ -206,57 +234,145 @@ func (d *delivery) run(ctx context.Context) {
 
 // tryAll tries the hosts of one group, each with all its addresses.
 func (d *delivery) tryAll(ctx context.Context, domain string, list []exchange) {
+	c := d.client
+	// Of hosts with one preference, one to which a connection is open comes first.
+	slices.SortStableFunc(list, func(a, b exchange) int {
+		if a.pref != b.pref || !a.mx || !b.mx {
+			return int(a.pref) - int(b.pref)
+		}
+		return c.pool.rank(c.key(b)) - c.pool.rank(c.key(a))
+	})
 	for _, x := range list {
-		hops, v := d.client.hops(ctx, x)
+		hops, v := c.hops(ctx, x)
 		if v != nil {
 			d.settle(d.open(), *v)
 			continue
 		}
-		for _, h := range hops {
-			if d.client.own(h) {
-				// RFC 5321 5.1: this host is ourselves; those behind it would only send the message back
-				d.settle(d.open(), loop(domain))
-				return
-			}
-			if d.tries++; d.tries > d.client.conf.MaxAddresses {
-				return
-			}
-			d.try(ctx, h)
-			if len(d.open()) == 0 || context.Cause(ctx) != nil {
-				return
-			}
+		if slices.ContainsFunc(hops, c.own) {
+			// RFC 5321 5.1: this host is ourselves; those behind it would only send the message back
+			d.settle(d.open(), loop(domain))
+			return
+		}
+		d.tryHost(ctx, c.key(x), hops)
+		if len(d.open()) == 0 || context.Cause(ctx) != nil || d.tries >= c.conf.MaxAddresses {
+			return
 		}
 	}
 }
 
-// try delivers what is open to one address.
-func (d *delivery) try(ctx context.Context, h hop) {
-	open := d.open()
-	if len(open) == 0 {
+// key is what connections to a host are known by in the pool.
+func (c *Client) key(x exchange) string {
+	port := x.port
+	if port == 0 {
+		port = c.conf.Port
+	}
+	return x.name + ":" + strconv.Itoa(int(port))
+}
+
+// tryHost delivers what is open to one host: over an idle connection if there is one, otherwise over a new one to the
+// address that answers first; when that one turns out to be of no use, to the others.
+func (d *delivery) tryHost(ctx context.Context, key string, hops []hop) {
+	c := d.client
+	leave, err := c.pool.enter(ctx, key)
+	if err != nil {
+		d.settle(d.open(), unreached(hops[0], err))
 		return
 	}
-	if d.req.Verbose != nil {
-		d.req.Verbose(d.req.Recipients[open[0]].User + "... Connecting to " + h.verbose() + " via " + d.client.conf.Name + "...")
+	defer leave()
+	for s := c.pool.take(key); s != nil; s = c.pool.take(key) {
+		s.attach(s.conn)
+		s.bind(ctx, d.req.Verbose)
+		s.used = true
+		d.show("Using cached ESMTP connection to " + s.hop.verbose() + " via " + c.conf.Name + "...")
+		if d.use(ctx, s); !s.stale {
+			return
+		}
 	}
-	s, v := d.client.open(ctx, h, false, d.req.Verbose)
-	if v != nil && d.client.conf.TLS == TLSMay && v.tls {
+	left, down := c.memory.usable(hops, time.Now())
+	if down != nil {
+		d.settle(d.open(), *down)
+	}
+	left = interleave(left, c.conf.Family)
+	for len(left) > 0 && d.tries < c.conf.MaxAddresses && context.Cause(ctx) == nil {
+		d.show("Connecting to " + left[0].verbose() + " via " + c.conf.Name + "...")
+		s, gone := d.connect(ctx, left[:min(len(left), c.conf.MaxAddresses-d.tries)])
+		d.tries += len(gone)
+		left = slices.DeleteFunc(left, func(h hop) bool { return slices.Contains(gone, h) })
+		if s == nil {
+			continue
+		}
+		s.key = key
+		d.use(ctx, s)
+		if len(d.open()) == 0 {
+			return
+		}
+	}
+}
+
+// connect opens a connection to one of list. gone are the addresses that are used up, for good or bad.
+func (d *delivery) connect(ctx context.Context, list []hop) (s *session, gone []hop) {
+	c := d.client
+	conn, h, failed := c.race(ctx, list)
+	for _, x := range list {
+		if err := failed[x.at()]; err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			d.unusable(ctx, x, unreached(x, err))
+			gone = append(gone, x)
+		}
+	}
+	if conn == nil {
+		if cause := context.Cause(ctx); cause != nil && len(gone) == 0 {
+			d.settle(d.open(), unreached(list[0], cause))
+		}
+		return nil, list
+	}
+	gone = append(gone, h)
+	s, v := c.begin(ctx, conn, h, false, d.req.Verbose)
+	if v != nil && c.conf.TLS == TLSMay && v.tls && context.Cause(ctx) == nil {
 		d.log.Info("TLS failed, going on in clear", "id", d.req.Envelope.ID, "host", h.String())
-		s, v = d.client.open(ctx, h, true, d.req.Verbose)
+		if conn, err := c.dial(ctx, h); err == nil {
+			s, v = c.begin(ctx, conn, h, true, d.req.Verbose)
+		}
 	}
 	if v != nil {
-		d.log.Info("host not usable", "id", d.req.Envelope.ID, "host", h.String(), "status", v.status.Code(), "why", v.status.Text())
-		d.settle(open, *v)
-		return
+		d.unusable(ctx, h, *v)
+		return nil, gone
 	}
+	c.memory.reached(h)
+	return s, gone
+}
+
+// unusable records that an address could not be used.
+func (d *delivery) unusable(ctx context.Context, h hop, v verdict) {
+	d.log.Info("host not usable", "id", d.req.Envelope.ID, "host", h.String(), "status", v.status.Code(), "why", v.status.Text())
+	if context.Cause(ctx) == nil {
+		d.client.memory.failed(h, v, time.Now())
+	}
+	d.settle(d.open(), v)
+}
+
+// use delivers what is open over s, in as many transactions as it takes.
+func (d *delivery) use(ctx context.Context, s *session) {
 	defer d.client.close(s)
+	open := d.open()
 	for len(open) > 0 && !s.dead {
 		batch := open[:min(len(open), d.client.conf.MaxRecipients)]
-		open = open[len(batch):]
 		again := d.transact(ctx, s, batch)
-		open = append(again, open...)
+		if s.stale {
+			return
+		}
+		open = append(again, open[len(batch):]...)
 	}
 	if len(open) > 0 {
 		d.settle(open, lost(atMail, io.EOF, s))
+	}
+}
+
+func (d *delivery) show(text string) {
+	if open := d.open(); d.req.Verbose != nil && len(open) > 0 {
+		d.req.Verbose(d.req.Recipients[open[0]].User + "... " + text)
 	}
 }
 

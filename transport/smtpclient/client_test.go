@@ -111,19 +111,24 @@ func TestEveryAnswerAtEveryStage(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%s/%d", c.stage, c.answer, len(ext)), func(t *testing.T) {
 				t.Parallel()
 				script := map[string]string{c.stage: c.answer}
+				hurry := func(conf *Config) {
+					if c.answer == "hang" {
+						conf.Timeouts = quick
+					}
+				}
 				body := "Subject: x\n\nhello\n"
 				if c.stage == "body" {
 					body += strings.Repeat("0123456789\n", 1<<20) // more than the sockets hold
 				}
 				first := startPeer(t, script, ext...)
 				w := world{twoHosts, map[string]*peer{"192.0.2.1:25": first}}
-				got := w.client(t, nil).Deliver(t.Context(), request("[192.0.2.1]", body, "bob@example.com"))
+				got := w.client(t, hurry).Deliver(t.Context(), request("[192.0.2.1]", body, "bob@example.com"))
 				if outcomes(got) != c.alone {
 					t.Errorf("alone: %s (%s), want %s", outcomes(got), got[0].Text(), c.alone)
 				}
 				second := startPeer(t, nil, ext...)
 				w = world{twoHosts, map[string]*peer{"192.0.2.1:25": startPeer(t, script, ext...), "192.0.2.2:25": second}}
-				got = w.client(t, nil).Deliver(t.Context(), request("example.com", body, "bob@example.com"))
+				got = w.client(t, hurry).Deliver(t.Context(), request("example.com", body, "bob@example.com"))
 				want := c.alone
 				if c.next {
 					want = "relayed 2.0.0"

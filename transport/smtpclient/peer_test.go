@@ -15,7 +15,7 @@ import (
 )
 
 // peer is a server that follows a script: a reply per stage. "close" closes, "hang" says nothing, several lines are
-// joined by "\n". A key "RCPT bob@x" is for that recipient, "DOT 2" for the second reply to the dot.
+// joined by "\n". "after" is said behind a message, and ends the connection. A key "RCPT bob@x" is for that recipient, "DOT 2" for the second reply to the dot.
 type peer struct {
 	script map[string]string
 	ext    []string // keywords of EHLO
@@ -146,6 +146,12 @@ func (p *peer) serve(c net.Conn, stop chan struct{}) {
 			p.mu.Unlock()
 			if !p.lmtp {
 				ok = say("250 2.0.0 queued as 1", "DOT")
+				if r := p.script["after"]; r != "" { // the connection ends while it is idle
+					if r != "close" {
+						say(r)
+					}
+					return
+				}
 				break
 			}
 			for n := range rcpts {
@@ -198,8 +204,12 @@ func (p *peer) got() []string {
 	return append([]string(nil), p.messages...)
 }
 
-var quick = Timeouts{time.Second, 300 * time.Millisecond, 300 * time.Millisecond, 300 * time.Millisecond, 300 * time.Millisecond,
-	300 * time.Millisecond, 300 * time.Millisecond, 300 * time.Millisecond, 200 * time.Millisecond}
+// quick is for peers that hang; slow is for peers that work, on a machine that is busy.
+var (
+	quick = Timeouts{time.Second, 300 * time.Millisecond, 300 * time.Millisecond, 300 * time.Millisecond, 300 * time.Millisecond,
+		300 * time.Millisecond, 300 * time.Millisecond, 300 * time.Millisecond, 200 * time.Millisecond}
+	slow = Timeouts{10 * time.Second, 10 * time.Second, 10 * time.Second, 10 * time.Second, 10 * time.Second, 10 * time.Second, 10 * time.Second, 10 * time.Second, 200 * time.Millisecond}
+)
 
 // world gives the client a zone, and leads the addresses 192.0.2.N to peers.
 type world struct {
@@ -213,7 +223,7 @@ func (w world) client(t *testing.T, change func(*Config)) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conf := Config{Hello: "client.example", Resolver: dns.Static(zone), Timeouts: quick, TLS: TLSNever,
+	conf := Config{Hello: "client.example", Resolver: dns.Static(zone), Timeouts: slow, TLS: TLSNever,
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			var d net.Dialer
 			p := w.peers[address]

@@ -125,9 +125,10 @@ func parseTarget(word string) (target, error) {
 type exchange struct {
 	target
 	pref uint16
+	mx   bool // it came from the DNS, not from the decision
 }
 
-// exchanges turns one group of a host list into hosts in order. A group that leads nowhere is a verdict.
+// exchanges turns one group of a host list into hosts in order. The verdict is about the elements that lead nowhere.
 func (c *Client) exchanges(ctx context.Context, group []target) ([]exchange, *verdict) {
 	var list []exchange
 	var trouble *verdict
@@ -146,26 +147,24 @@ func (c *Client) exchanges(ctx context.Context, group []target) ([]exchange, *ve
 			trouble = worse(trouble, never(refused("5.1.2", "Host unknown (Name server: "+t.name+": host not found)", sysexits.NoHost)))
 		}
 		for _, mx := range m.Hosts {
-			list = append(list, exchange{target{name: mx.Host, port: t.port}, mx.Pref})
+			list = append(list, exchange{target{name: mx.Host, port: t.port}, mx.Pref, true})
 		}
 	}
 	if len(group) > 1 {
 		rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 		slices.SortStableFunc(list, func(a, b exchange) int { return int(a.pref) - int(b.pref) })
 	}
-	if own := slices.IndexFunc(list, func(x exchange) bool { return c.conf.OwnName != nil && !x.addr.IsValid() && c.conf.OwnName(x.name) }); own >= 0 {
+	isOwn := func(x exchange) bool { return c.conf.OwnName != nil && x.mx && x.port == 0 && c.conf.OwnName(x.name) }
+	if own := slices.IndexFunc(list, isOwn); own >= 0 {
 		// RFC 5321 5.1: we are in the list. Only hosts that are better than we are may be tried.
 		pref := list[own].pref
 		list = slices.DeleteFunc(list, func(x exchange) bool { return x.pref >= pref })
 		if len(list) == 0 {
 			v := loop(group[0].name)
-			return nil, &v
+			trouble = worse(trouble, &v)
 		}
 	}
-	if len(list) == 0 {
-		return nil, trouble
-	}
-	return list, nil
+	return list, trouble
 }
 
 // hops looks up the addresses of a host.

@@ -2,13 +2,14 @@ package smtpclient
 
 import (
 	"bufio"
+	"container/list"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"waybill/transport"
@@ -27,6 +28,14 @@ type session struct {
 	tls     string // as in transport.Status
 	dead    bool   // nothing more may be sent
 	release func() bool
+
+	key   string // what the pool knows it by
+	born  time.Time
+	sent  int  // transactions that ended well
+	used  bool // it came from the pool, and has said nothing since
+	stale bool // it came from the pool and was dead
+	place *list.Element
+	timer *time.Timer
 }
 
 // extensions is what the peer offered in its last EHLO reply.
@@ -60,33 +69,12 @@ const (
 	writeBuffer = 16384
 )
 
-// dial connects. The connection is closed when ctx ends, whatever is being waited for.
-func (c *Client) dial(ctx context.Context, h hop) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.conf.Timeouts.Connect)
-	defer cancel()
-	if h.socket != "" {
-		return c.conf.Dial(ctx, "unix", h.socket)
-	}
-	at := netip.AddrPortFrom(h.addr, h.port).String()
-	if c.conf.ConnectTo != "" {
-		at = c.conf.ConnectTo
-	}
-	return c.conf.Dial(ctx, "tcp", at)
-}
-
-// open connects to h and speaks up to the point where MAIL may be sent.
-func (c *Client) open(ctx context.Context, h hop, plain bool, verbose func(string)) (*session, *verdict) {
-	conn, err := c.dial(ctx, h)
-	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
-		v := unreached(h, err)
-		return nil, &v
-	}
-	s := &session{conf: &c.conf, hop: h, verbose: verbose}
+// begin speaks on a new connection up to the point where MAIL may be sent. The connection is closed when ctx ends,
+// whatever is being waited for.
+func (c *Client) begin(ctx context.Context, conn net.Conn, h hop, plain bool, verbose func(string)) (*session, *verdict) {
+	s := &session{conf: &c.conf, hop: h, born: time.Now()}
 	s.attach(conn)
-	s.release = context.AfterFunc(ctx, func() { conn.Close() })
+	s.bind(ctx, verbose)
 	if v := s.greet(ctx, plain); v != nil {
 		c.close(s)
 		return nil, v
@@ -94,11 +82,36 @@ func (c *Client) open(ctx context.Context, h hop, plain bool, verbose func(strin
 	return s, nil
 }
 
+// bind gives the session to a delivery.
+func (s *session) bind(ctx context.Context, verbose func(string)) {
+	s.verbose = verbose
+	s.release = context.AfterFunc(ctx, func() { s.conn.Close() })
+}
+
+// attach sets up the buffers. Those of an idle session are given back: it costs no more than its socket.
 func (s *session) attach(conn net.Conn) {
 	s.conn = conn
-	s.br = bufio.NewReaderSize(conn, readBuffer)
-	s.bw = bufio.NewWriterSize(wire{conn, s.conf.Timeouts.DataBlock}, writeBuffer)
+	s.br = readers.Get().(*bufio.Reader)
+	s.br.Reset(conn)
+	s.bw = writers.Get().(*bufio.Writer)
+	s.bw.Reset(wire{conn, s.conf.Timeouts.DataBlock})
 }
+
+func (s *session) detach() {
+	if s.br != nil {
+		s.br.Reset(nil)
+		s.bw.Reset(nil)
+		readers.Put(s.br)
+		writers.Put(s.bw)
+		s.br, s.bw = nil, nil
+	}
+}
+
+// The buffers of all sessions are alike, and hold nothing between two uses.
+var (
+	readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
+	writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, writeBuffer) }}
+)
 
 // greet waits for 220, says EHLO or HELO, and starts TLS as the policy asks.
 func (s *session) greet(ctx context.Context, plain bool) *verdict {
@@ -286,6 +299,7 @@ func (s *session) startTLS(ctx context.Context) *verdict {
 		s.sign(&v.status, nil)
 		return &v
 	}
+	s.detach()
 	s.attach(secure)
 	s.tls = describe(secure.ConnectionState(), !conf.InsecureSkipVerify)
 	return s.hello(ctx)
@@ -310,20 +324,37 @@ func describe(state tls.ConnectionState, verified bool) string {
 	return fmt.Sprintf("%s %s %s", version, tls.CipherSuiteName(state.CipherSuite), word)
 }
 
-// close ends the session: QUIT where the peer still listens (RFC 5321 4.1.1.10), in the background, so that nobody
-// waits for a peer's good-bye.
+// close ends the session, or keeps it for the next delivery when it is at rest.
 func (c *Client) close(s *session) {
-	s.release()
+	if !s.release() { // the context has ended, and the connection is closed
+		s.dead = true
+	}
+	s.verbose = nil
 	if s.dead {
 		s.conn.Close()
+		s.detach()
 		return
 	}
+	if s.key != "" && s.sent > 0 && s.sent < c.conf.MaxMessages && time.Since(s.born) < c.conf.MaxAge && s.br.Buffered() == 0 {
+		s.detach()
+		if c.pool.park(s) {
+			return
+		}
+	}
+	c.bye(s)
+}
+
+// bye says QUIT (RFC 5321 4.1.1.10), in the background, so that nobody waits for a peer's good-bye.
+func (c *Client) bye(s *session) {
 	s.dead = true
-	s.verbose = nil
 	c.quits.Go(func() {
 		defer s.conn.Close()
-		s.send("QUIT")
 		s.conn.SetDeadline(time.Now().Add(c.conf.Timeouts.Quit))
+		if s.br == nil {
+			s.attach(s.conn)
+		}
+		defer s.detach()
+		s.send("QUIT")
 		if s.bw.Flush() == nil {
 			smtp.ReadReply(s.br)
 		}

@@ -38,6 +38,12 @@ func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again
 	}
 
 	r, v := s.expect(ctx, atMail, times.Mail)
+	if s.used && s.dead && context.Cause(ctx) == nil {
+		// The peer closed while the connection was idle. Nothing was promised yet: another connection takes over.
+		s.stale = true
+		return nil
+	}
+	s.used = false
 	if v == nil && !r.Positive() {
 		x := judge(atMail, r, s)
 		v = &x
@@ -120,6 +126,7 @@ func (d *delivery) message(ctx context.Context, s *session, accepted []int) {
 			rest = accepted
 		}
 		if r.Positive() {
+			s.sent++
 			d.settle(rest, d.taken(s, r))
 		} else {
 			d.settle(rest, judge(atDot, r, s))
