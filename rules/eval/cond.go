@@ -121,6 +121,10 @@ func (m *machine) testHolds(c *prog.Cond, base int) (ok bool, status int) {
 		known = true
 	case prog.FactMacro:
 		text, known = m.st.Macros.Get(c.Header)
+	case prog.FactFocus:
+		for _, w := range m.mem[base:] {
+			known = known || w.text == "<"
+		}
 	}
 	switch c.Cmp {
 	case prog.IsSet:

@@ -1,0 +1,119 @@
+package check
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"waybill/rules/compile"
+)
+
+// setting is what a "set" statement may say.
+type setting struct {
+	form  string // how it is written
+	max   int    // values; 0: any number
+	valid func(string) bool
+}
+
+func anything(v string) bool { return v != "" }
+
+func size(v string) bool { _, err := compile.Size(v); return err == nil }
+
+func duration(v string) bool { d, err := compile.Duration(v); return err == nil && d >= 0 }
+
+func positive(v string) bool {
+	n, err := strconv.Atoi(v)
+	return err == nil && n > 0 && n < 1<<31
+}
+
+// listenAddress reads ADDR:PORT, *:PORT, or a Unix socket's path.
+func listenAddress(v string) bool {
+	if strings.HasPrefix(v, "/") {
+		return true
+	}
+	host, port, ok := cutPort(v)
+	if !ok || port == "" {
+		return false
+	}
+	if host == "" || host == "*" || host == "localhost" {
+		return true
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil
+}
+
+func cutPort(v string) (host, port string, ok bool) {
+	i := strings.LastIndexByte(v, ':')
+	if i < 0 {
+		return "", "", false
+	}
+	n, err := strconv.Atoi(v[i+1:])
+	return v[:i], v[i+1:], err == nil && n >= 0 && n < 1<<16
+}
+
+func yesno(v string) bool { return v == "yes" || v == "no" }
+
+// settings are all settings. Package rules has their meaning and their defaults.
+var settings = map[string]setting{
+	"listen":         {"listen ADDR:PORT...", 0, listenAddress},
+	"resolver":       {"resolver ADDR:PORT", 1, listenAddress},
+	"users":          {"users FILE", 1, anything},
+	"aliases":        {"aliases TABLE", 1, anything},
+	"log":            {"log syslog, stderr or FILE", 1, func(v string) bool { return v == "syslog" || v == "stderr" || strings.HasPrefix(v, "/") }},
+	"max-size":       {"max-size SIZE", 1, size},
+	"max-hops":       {"max-hops N", 1, positive},
+	"max-recipients": {"max-recipients N", 1, positive},
+	"retry":          {"retry DURATION...", 0, duration},
+	"give-up":        {"give-up DURATION", 1, duration},
+	"warn-after":     {"warn-after DURATION", 1, duration},
+	"postmaster":     {"postmaster NAME", 1, anything},
+	"idle-timeout":   {"idle-timeout DURATION", 1, duration},
+	"sessions":       {"sessions N", 1, positive},
+	"deliveries":     {"deliveries N", 1, positive},
+	"trust":          {"trust USER...", 0, anything},
+	"operators":      {"operators \".:%@!^/[]+\"", 1, anything},
+	"blank-sub":      {"blank-sub CHARACTER", 1, anything},
+	"cut-through":    {"cut-through yes or no", 1, yesno},
+}
+
+// SettingNames returns the names of all settings, sorted.
+func SettingNames() []string {
+	var out []string
+	for n := range settings {
+		out = append(out, n)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// transportKeys are the parameters of each kind of transport.
+var transportKeys = map[string][]string{
+	"smtp": {"tls", "tls-ca", "tls-name", "concurrency", "port", "host", "mx", "timeout", "connect-timeout", "helo", "source", "max-recipients", "auth", "line-limit",
+		"fallback", "max-addresses", "sender", "recipient", "header"},
+	"lmtp":    {"host", "port", "socket", "tls", "concurrency", "timeout", "connect-timeout", "helo", "max-recipients", "local", "sender", "recipient", "header"},
+	"mbox":    {"path", "quota", "quota-temporary", "lock", "lock-timeout", "mode", "group", "default-user", "concurrency", "biff", "return-path", "local", "sync", "sender", "recipient", "header"},
+	"maildir": {"path", "quota", "quota-temporary", "mode", "create", "default-user", "concurrency", "return-path", "local", "sync", "sender", "recipient", "header"},
+	"pipe": {"command", "user", "directory", "timeout", "environment", "concurrency", "max-recipients", "from-line", "return-path", "nice", "max-size", "line-ends", "local", "exit",
+		"sender", "recipient", "header"},
+	"uucp": {"spool", "grade", "command", "node", "user", "max-size", "max-recipients", "from-line", "concurrency", "options", "sender", "recipient", "header"},
+}
+
+// TransportKinds returns the kinds of transport, sorted.
+func TransportKinds() []string {
+	var out []string
+	for k := range transportKeys {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// TransportKeys returns the parameters that a transport of a kind can have.
+func TransportKeys(kind string) []string { return slices.Clone(transportKeys[kind]) }
+
+// TableClasses returns the classes of tables that a rule file can name.
+func TableClasses() []string {
+	return []string{"text", "aliases", "hash", "btree", "dbm", "cdb", "cidr", "regex", "host", "dns", "bestmx", "macro", "arith", "sequence", "switch", "null",
+		"static", "stab", "implicit", "dequote", "user", "passwd", "program", "socket", "ldap", "syslog", "arpa"}
+}

@@ -1,0 +1,148 @@
+package compile
+
+import (
+	"slices"
+	"strings"
+
+	"waybill/rules/lang"
+)
+
+func sortStrings(s []string) { slices.Sort(s) }
+
+// Stages are the stages of accept blocks, in the order in which they happen.
+func Stages() []string {
+	return []string{"connect", "helo", "mail", "rcpt", "data", "header", "message"}
+}
+
+// GivenWords are what "given NAME VALUE" can set.
+func GivenWords() []string {
+	return []string{"client", "name", "helo", "sender", "recipient", "size", "load", "time", "header", "auth", "tls", "priority", "attempts", "age", "recipients"}
+}
+
+func (c *compiler) tests(st *lang.Statement) {
+	if st.Test == nil {
+		return
+	}
+	t := Test{Name: st.Test.Name.Value(), Pos: st.Pos, Source: c.src}
+	for _, line := range st.Test.Lines {
+		if s, ok := c.step(line); ok {
+			t.Steps = append(t.Steps, s)
+		}
+	}
+	c.out.Tests = append(c.out.Tests, t)
+}
+
+func (c *compiler) step(line *lang.TestLine) (Step, bool) {
+	s := Step{Line: line, Pos: line.Pos, End: line.EndPos, Source: c.src.Between(line.Pos, line.EndPos)}
+	if g := line.Given; g != nil {
+		return s, c.given(&s, g)
+	}
+	in := c.fields(line.Input)
+	s.Output = c.fields(line.Output)
+	s.Tokens = line.Arrow == "->"
+	s.Kind = "route"
+	switch {
+	case s.Tokens:
+		s.Kind = "rewrite"
+		if len(in) < 2 || in[0] != "rewrite" {
+			c.errorf(line.Pos, line.EndPos, "write: rewrite RULESET ADDRESS -> RESULT; or, for a decision: ADDRESS => TRANSPORT USER", "an arrow -> in a test asks what a ruleset makes of an address")
+			return s, false
+		}
+		s.Name, in = in[1], in[2:]
+		s.Output = []string{spaced(line.Output.Items())}
+	case slices.Contains(Stages(), in[0]) && (len(in) > 1 || in[0] == "data" || in[0] == "message"):
+		s.Kind, in = in[0], in[1:]
+		if s.Kind == "header" {
+			s.Name, in = strings.ToLower(strings.TrimSuffix(in[0], ":")), in[1:]
+		}
+	}
+	s.Input = strings.Join(in, " ")
+	if s.Kind != "rewrite" { // quotes belong to an address
+		items := line.Input.Items()
+		if s.Kind != "route" {
+			items = items[min(1, len(items)):]
+		}
+		if s.Kind == "route" || s.Kind == "rcpt" || s.Kind == "mail" {
+			s.Input = raw(items)
+		}
+	} else if items := line.Input.Items(); len(items) > 2 {
+		s.Input = spaced(items[2:])
+	}
+	if s.Input == "<>" {
+		s.Input = ""
+	}
+	return s, true
+}
+
+// raw joins items as written, but 'x' loses its quotes: they are the language's, not the address's.
+func raw(items []lang.Item) string {
+	var b strings.Builder
+	for n, i := range items {
+		if n > 0 && !i.Glued {
+			b.WriteByte(' ')
+		}
+		if i.Quote() == '\'' {
+			b.WriteString(i.Value())
+		} else {
+			b.WriteString(i.Text)
+		}
+	}
+	return b.String()
+}
+
+// spaced joins items with a blank between all of them.
+func spaced(items []lang.Item) string {
+	var out []string
+	for _, i := range items {
+		if i.Quote() == '\'' {
+			out = append(out, i.Value())
+		} else {
+			out = append(out, i.Text)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func (c *compiler) given(s *Step, g *lang.Given) bool {
+	if l := g.Lookup; l != nil {
+		s.Given, s.Table = "table", strings.TrimSuffix(l.Table, "(")
+		if len(l.Args) != 1 || l.HasElse {
+			c.errorf(g.Pos, g.EndPos, "write: given hops(example.com) is VALUE", "an entry of a table has one key")
+			return false
+		}
+		if l.Args[0].Text != nil {
+			s.Key = raw(l.Args[0].Text.Items())
+		}
+		switch {
+		case g.Missing:
+			s.Answer = Missing
+		case g.Fails:
+			s.Answer = Fails
+		default:
+			s.Value = strings.Join(c.fields(g.Value), " ")
+		}
+		return true
+	}
+	s.Given = g.Fact.Value()
+	if !slices.Contains(GivenWords(), s.Given) {
+		remedy := "known are: " + strings.Join(GivenWords(), ", ")
+		if near := lang.Nearest(s.Given, GivenWords()); near != "" {
+			remedy = "did you mean \"" + near + "\"?"
+		}
+		c.errorf(g.Fact.Pos, g.Fact.EndPos, remedy, "%q cannot be given", s.Given)
+		return false
+	}
+	f := c.fields(g.Values)
+	if s.Given == "header" {
+		if len(f) < 2 {
+			c.errorf(g.Pos, g.EndPos, "write: given header Precedence bulk", "a header has a name and a value")
+			return false
+		}
+		s.Header, f = strings.TrimSuffix(f[0], ":"), f[1:]
+	}
+	s.Value = strings.Join(f, " ")
+	if s.Value == "<>" {
+		s.Value = ""
+	}
+	return true
+}

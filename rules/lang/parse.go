@@ -1,0 +1,436 @@
+// Package lang is the rule language: text flows in, a syntax tree with the place of every node flows out, or every
+// mistake of the text at once, each with its place, the source line, a caret and a remedy. Format lays a text out
+// anew. The language is described in README.md; EBNF returns its grammar. Nothing is looked up and nothing is
+// evaluated here.
+package lang
+
+import (
+	"strings"
+
+	"github.com/alecthomas/participle/v2"
+	"github.com/alecthomas/participle/v2/lexer"
+)
+
+// Parser holds the grammar. It is immutable and safe for concurrent use; making one takes a moment, so keep it.
+type Parser struct {
+	file      *participle.Parser[File]
+	statement *participle.Parser[Statement]
+	rule      *participle.Parser[Rule]
+	hookRule  *participle.Parser[HookRule]
+	sendRule  *participle.Parser[SendRule]
+	testLine  *participle.Parser[TestLine]
+	param     *participle.Parser[Param]
+	values    *participle.Parser[Values]
+}
+
+// NewParser builds the parser from the tags of the syntax tree.
+func NewParser() *Parser {
+	file := participle.MustBuild[File](participle.Lexer(definition{}), participle.Elide("Space", "Comment"), participle.UseLookahead(2))
+	p := &Parser{file: file}
+	p.statement = production[Statement](file)
+	p.rule = production[Rule](file)
+	p.hookRule = production[HookRule](file)
+	p.sendRule = production[SendRule](file)
+	p.testLine = production[TestLine](file)
+	p.param = production[Param](file)
+	p.values = production[Values](file)
+	return p
+}
+
+func production[P any](file *participle.Parser[File]) *participle.Parser[P] {
+	p, err := participle.ParserForProduction[P](file)
+	if err != nil {
+		panic(err) // the grammar is part of the program
+	}
+	return p
+}
+
+// EBNF returns the grammar, generated from the same tags that parse.
+func (p *Parser) EBNF() string { return p.file.String() }
+
+// Parse reads a rule file. participle stops at the first mistake, so statements, and in a block that does not parse
+// its lines, are handed to it one by one: every mistake is reported. The tree holds all that could be understood.
+func (p *Parser) Parse(src *Source) (*File, Diagnostics) {
+	var diags Diagnostics
+	tokens := scan(src, &diags)
+	file := &File{Source: src}
+	if len(tokens) > 0 {
+		file.Pos, file.EndPos = Pos(tokens[0].Pos), Pos(tokens[len(tokens)-1].Pos)
+	}
+	for _, chunk := range p.split(src, tokens, &diags) {
+		if chunk.broken {
+			continue
+		}
+		st, err := parseTokens(p.statement, chunk.tokens)
+		if err == nil {
+			file.Statements = append(file.Statements, st)
+			continue
+		}
+		if chunk.body == 0 {
+			p.explain(src, &diags, chunk.tokens, kindStatement, err)
+			continue
+		}
+		if st := p.parseBlock(src, &diags, chunk); st != nil {
+			file.Statements = append(file.Statements, st)
+		}
+	}
+	sortDiagnostics(diags)
+	return file, diags
+}
+
+func parseTokens[P any](parser *participle.Parser[P], tokens []lexer.Token) (*P, error) {
+	last := tokens[len(tokens)-1]
+	end := lexer.EOFToken(last.Pos)
+	end.Pos.Advance(last.Value)
+	if last.Type == tokEOF {
+		tokens = tokens[:len(tokens)-1]
+	}
+	list := make([]lexer.Token, 0, len(tokens)+1)
+	peek, err := lexer.Upgrade(&tokenList{append(append(list, tokens...), end)}, tokSpace, tokComment)
+	if err != nil {
+		return nil, err
+	}
+	return parser.ParseFromLexer(peek)
+}
+
+// chunk is the tokens of one statement.
+type chunk struct {
+	tokens []lexer.Token
+	body   int  // index in tokens of the brace that opens the body; 0: no body
+	closed bool // the last token is the brace that closes it
+	broken bool // holds a Bad token outside of a body
+}
+
+// split finds the statements: a statement ends with its line, or with the brace that closes its body.
+func (p *Parser) split(src *Source, tokens []lexer.Token, diags *Diagnostics) []chunk {
+	var chunks []chunk
+	i := 0
+	for i < len(tokens) && tokens[i].Type != tokEOF {
+		switch tokens[i].Type {
+		case tokEOL, tokSpace, tokComment:
+			i++
+			continue
+		case tokRBrace:
+			src.report(diags, Pos(tokens[i].Pos), Pos{}, "this brace closes nothing", "remove it, or look for a block that was closed too early")
+			i++
+			continue
+		}
+		c := chunk{}
+		start := i
+		for i < len(tokens) && tokens[i].Type != tokEOF && tokens[i].Type != tokEOL && tokens[i].Type != tokLBrace && tokens[i].Type != tokRBrace {
+			c.broken = c.broken || tokens[i].Type == tokBad
+			i++
+		}
+		if tokens[i].Type == tokLBrace {
+			c.body = i - start
+			open := tokens[i]
+			i, c.closed = p.block(tokens, i)
+			if !c.closed {
+				src.report(diags, Pos(open.Pos), Pos{}, "this block is never closed", "write } where it ends")
+			}
+			if c.body == 0 {
+				src.report(diags, Pos(open.Pos), Pos{}, "a block without a name", "write what it is: "+statementWords)
+				continue
+			}
+		}
+		c.tokens = trim(tokens[start:i])
+		for j, t := range c.tokens { // a Bad token inside of a line spoils that line only
+			if t.Type == tokBad && (c.body == 0 || j < c.body) {
+				c.broken = true
+			}
+		}
+		chunks = append(chunks, c)
+	}
+	return chunks
+}
+
+// block returns the index behind the block that opens at tokens[i]. A line that begins in the first column with the
+// word of a statement and cannot be a rule ends a block that somebody forgot to close.
+func (p *Parser) block(tokens []lexer.Token, i int) (end int, closed bool) {
+	i++
+	lineStart := false
+	for ; tokens[i].Type != tokEOF; i++ {
+		switch t := tokens[i]; t.Type {
+		case tokRBrace:
+			return i + 1, true
+		case tokLBrace:
+			// No block holds another one: "ruleset b {" inside of a block means that the first was not closed.
+			if line := lineOf(tokens, i); len(line) > 0 && isStatement(line[0].Value) {
+				return i - len(line), false
+			}
+		case tokEOL:
+			lineStart = true
+			continue
+		case tokSpace, tokComment:
+			continue
+		default:
+			if lineStart && t.Pos.Column == 1 && isStatement(t.Value) && !hasArrow(tokens[i:]) {
+				return i, false
+			}
+		}
+		lineStart = false
+	}
+	return i, false
+}
+
+// lineOf returns the tokens of the logical line before tokens[i], from its first word on.
+func lineOf(tokens []lexer.Token, i int) []lexer.Token {
+	j := i
+	for j > 0 && tokens[j-1].Type != tokEOL && tokens[j-1].Type != tokLBrace && tokens[j-1].Type != tokRBrace {
+		j--
+	}
+	for j < i && (tokens[j].Type == tokSpace || tokens[j].Type == tokComment) {
+		j++
+	}
+	return tokens[j:i]
+}
+
+func hasArrow(tokens []lexer.Token) bool {
+	for _, t := range tokens {
+		switch t.Type {
+		case tokArrow:
+			return true
+		case tokEOL, tokEOF, tokLBrace, tokRBrace:
+			return false
+		}
+	}
+	return false
+}
+
+const statementWords = "host, spool, set, define, include, use, class, table, transport, ruleset, route, accept, send or test"
+
+func isStatement(word string) bool {
+	switch word {
+	case "host", "spool", "set", "define", "include", "use", "class", "table", "transport", "ruleset", "route", "accept", "send", "test":
+		return true
+	}
+	return false
+}
+
+// trim removes space, comments and line ends from both ends.
+func trim(tokens []lexer.Token) []lexer.Token {
+	blank := func(t lexer.Token) bool {
+		return t.Type == tokSpace || t.Type == tokComment || t.Type == tokEOL || t.Type == tokEOF
+	}
+	for len(tokens) > 0 && blank(tokens[0]) {
+		tokens = tokens[1:]
+	}
+	for len(tokens) > 0 && blank(tokens[len(tokens)-1]) {
+		tokens = tokens[:len(tokens)-1]
+	}
+	return tokens
+}
+
+// parseBlock parses the head and each line of the body on its own.
+func (p *Parser) parseBlock(src *Source, diags *Diagnostics, c chunk) *Statement {
+	inside := c.tokens[c.body+1:]
+	if c.closed {
+		inside = inside[:len(inside)-1]
+	}
+	brace := c.tokens[c.body]
+	end := brace
+	end.Type, end.Value = tokRBrace, "}"
+	head := append(append([]lexer.Token{}, c.tokens[:c.body+1]...), end)
+	st, err := parseTokens(p.statement, head)
+	if err != nil {
+		p.explain(src, diags, c.tokens[:c.body+1], kindStatement, err)
+		if st = emptyBlock(c.tokens[0].Value); st == nil {
+			return nil
+		}
+	}
+	kept := err == nil
+	for _, line := range lines(inside) {
+		if hasBad(line) {
+			continue
+		}
+		switch {
+		case st.Ruleset != nil:
+			addLine(p, src, diags, p.rule, line, kindRule, &st.Ruleset.Rules)
+		case st.Route != nil:
+			addLine(p, src, diags, p.rule, line, kindRule, &st.Route.Rules)
+		case st.Accept != nil:
+			addLine(p, src, diags, p.hookRule, line, kindHookRule, &st.Accept.Rules)
+		case st.Send != nil:
+			addLine(p, src, diags, p.sendRule, line, kindSendRule, &st.Send.Rules)
+		case st.Test != nil:
+			addLine(p, src, diags, p.testLine, line, kindTestLine, &st.Test.Lines)
+		case st.Transport != nil:
+			addLine(p, src, diags, p.param, line, kindParam, &st.Transport.Params)
+		case st.Class != nil:
+			addLine(p, src, diags, p.values, line, kindMember, &st.Class.Members)
+		}
+	}
+	if !kept {
+		return nil
+	}
+	return st
+}
+
+// emptyBlock makes a statement for a block whose head is wrong, so that its lines are still checked.
+func emptyBlock(word string) *Statement {
+	switch word {
+	case "ruleset":
+		return &Statement{Ruleset: &Ruleset{}}
+	case "route":
+		return &Statement{Route: &Route{}}
+	case "accept":
+		return &Statement{Accept: &Accept{}}
+	case "send":
+		return &Statement{Send: &Send{}}
+	case "test":
+		return &Statement{Test: &Test{}}
+	case "transport":
+		return &Statement{Transport: &Transport{}}
+	case "class":
+		return &Statement{Class: &Class{}}
+	}
+	return nil
+}
+
+func addLine[P any](p *Parser, src *Source, diags *Diagnostics, parser *participle.Parser[P], line []lexer.Token, kind lineKind, to *[]*P) {
+	node, err := parseTokens(parser, line)
+	if err != nil {
+		p.explain(src, diags, line, kind, err)
+		return
+	}
+	*to = append(*to, node)
+}
+
+func lines(tokens []lexer.Token) [][]lexer.Token {
+	var out [][]lexer.Token
+	start := 0
+	for i := 0; i <= len(tokens); i++ {
+		if i == len(tokens) || tokens[i].Type == tokEOL {
+			if line := trim(tokens[start:i]); len(line) > 0 {
+				out = append(out, line)
+			}
+			start = i + 1
+		}
+	}
+	return out
+}
+
+func hasBad(tokens []lexer.Token) bool {
+	for _, t := range tokens {
+		if t.Type == tokBad {
+			return true
+		}
+	}
+	return false
+}
+
+// Item is one word, capture or quoted text of a line.
+type Item struct {
+	Text     string // as written
+	Pos, End Pos
+	Glued    bool // nothing stands between it and the item before
+}
+
+// Quote returns the quote that the item is written in, or 0.
+func (i Item) Quote() byte {
+	if i.Text[0] == '"' || i.Text[0] == '\'' {
+		return i.Text[0]
+	}
+	return 0
+}
+
+// Var reports whether the item is a capture, a constant, a macro or a separator.
+func (i Item) Var() bool { return i.Text[0] == '$' }
+
+// Value returns the item's text without quotes.
+func (i Item) Value() string {
+	if i.Quote() != 0 {
+		return unquote(i.Text)
+	}
+	return i.Text
+}
+
+func items(run []lexer.Token) []Item {
+	out := make([]Item, 0, len(run))
+	glued := false
+	for _, t := range run {
+		if t.Type == tokSpace || t.Type == tokComment {
+			glued = false
+			continue
+		}
+		end := t.Pos
+		end.Offset += len(t.Value)
+		end.Column += len([]rune(t.Value))
+		out = append(out, Item{Text: t.Value, Pos: Pos(t.Pos), End: Pos(end), Glued: glued})
+		glued = true
+	}
+	return out
+}
+
+// Items returns the pattern's words and captures.
+func (p *Pattern) Items() []Item { return items(p.Run) }
+
+// Items returns the text's words and captures.
+func (t *Text) Items() []Item { return items(t.Run) }
+
+// Item returns the name of the ruleset.
+func (c *Callee) Item() Item { return items(c.Name)[0] }
+
+// Items returns everything on the line.
+func (v *Values) Items() []Item {
+	if v == nil {
+		return nil
+	}
+	return items(v.Run)
+}
+
+// Fields returns the values as words: what stands together without a blank is one word, quotes removed.
+func (v *Values) Fields() []string {
+	var out []string
+	for _, i := range v.Items() {
+		if i.Glued && len(out) > 0 {
+			out[len(out)-1] += i.Value()
+		} else {
+			out = append(out, i.Value())
+		}
+	}
+	return out
+}
+
+// Value returns the name without quotes.
+func (n *Name) Value() string {
+	if n == nil {
+		return ""
+	}
+	return Item{Text: n.Raw}.Value()
+}
+
+// unquote removes quotes; \x and two hexadecimal digits, \n, \t, and a backslash before anything else.
+func unquote(s string) string {
+	s = s[1 : len(s)-1]
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' || i+1 == len(s) {
+			b.WriteByte(s[i])
+			continue
+		}
+		i++
+		switch {
+		case s[i] == 'n':
+			b.WriteByte('\n')
+		case s[i] == 't':
+			b.WriteByte('\t')
+		case s[i] == 'x' && i+2 < len(s) && hex(s[i+1]) >= 0 && hex(s[i+2]) >= 0:
+			b.WriteByte(byte(hex(s[i+1])<<4 | hex(s[i+2])))
+			i += 2
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
+}
+
+func hex(c byte) int {
+	if c >= 'A' && c <= 'F' {
+		c |= 0x20
+	}
+	return strings.IndexByte("0123456789abcdef", c)
+}

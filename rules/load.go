@@ -1,0 +1,311 @@
+package rules
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"waybill/rules/check"
+	"waybill/rules/compile"
+	"waybill/rules/eval"
+	"waybill/rules/lang"
+	"waybill/rules/prog"
+	"waybill/rules/table"
+)
+
+// Options change what Load makes of a file. The zero value is right for a file that stands on its own.
+type Options struct {
+	// Text, when not nil, is what the file holds: it is not opened then. So the embedded default rules are loaded.
+	Text []byte
+	// Hostname is our name when no host statement says it; empty: os.Hostname.
+	Hostname string
+	// Define sets constants (define NAME VALUE) and wins over the files. "host" and "spool" win over the statements
+	// of these names.
+	Define map[string]string
+	// Library holds the files that "use NAME" reads, as NAME.rules; nil: there is no library.
+	Library fs.FS
+	// Tables are used in place of those that the files declare under the same name.
+	Tables map[string]table.Table
+	// Resolver is for tables that ask the DNS; nil: they answer "not now".
+	Resolver table.Resolver
+	// SkipTests leaves the test blocks alone.
+	SkipTests bool
+
+	native bool
+}
+
+// maxDepth limits includes of includes.
+const maxDepth = 20
+
+// loader reads files and what they include.
+type loader struct {
+	opt    Options
+	parser *lang.Parser
+	files  []*lang.File
+	watch  []string
+	diags  lang.Diagnostics
+	open   []string        // files that are being read, to find loops
+	used   map[string]bool // library files, each read once
+}
+
+// Load reads a rule file with all that it includes, checks it, opens its tables and runs its test blocks. When
+// anything is wrong the error is Diagnostics, which holds all of it, and there is no Router: whoever has one keeps it.
+func Load(file string, opt Options) (*Router, error) {
+	opt.native = true
+	if opt.Hostname == "" {
+		opt.Hostname, _ = os.Hostname()
+		opt.Hostname = strings.ToLower(cmp.Or(opt.Hostname, "localhost"))
+	}
+	l := &loader{opt: opt, parser: lang.NewParser(), used: map[string]bool{}}
+	l.read(file, opt.Text, lang.Pos{}, nil)
+	if l.diags.Errors() { // names would be missing only because of these
+		return nil, sorted(l.diags)
+	}
+	res, diags := compile.Compile(l.files, compile.Options{Hostname: opt.Hostname, Define: opt.Define})
+	l.diags = append(append(l.diags, check.Names(l.files)...), diags...)
+	if l.diags.Errors() {
+		return nil, sorted(l.diags)
+	}
+	r, diags := build(res.Program, opt, res.Host, func(p prog.Pos) string {
+		if src := res.Sources[p.File]; src != nil {
+			return src.Line(p.Line)
+		}
+		return ""
+	})
+	l.diags = append(l.diags, diags...)
+	if r == nil || l.diags.Errors() {
+		return nil, sorted(l.diags)
+	}
+	r.files = l.watch
+	r.sources = res.Sources
+	r.tests = res.Tests
+	if !opt.SkipTests {
+		l.diags = append(l.diags, r.failures()...)
+		if l.diags.Errors() {
+			return nil, sorted(l.diags)
+		}
+	}
+	r.warnings = sorted(l.diags)
+	return r, nil
+}
+
+// Warnings returns what is doubtful about the rules but no reason to refuse them.
+func (r *Router) Warnings() Diagnostics { return r.warnings }
+
+// FromProgram makes a Router of a compiled program, such as that of a sendmail.cf. It has no test blocks and no rule
+// files. The error is Diagnostics.
+func FromProgram(p *prog.Program, opt Options) (*Router, error) {
+	host := cmp.Or(opt.Define["host"], opt.Hostname, p.Macros["j"])
+	r, diags := build(p, opt, host, func(prog.Pos) string { return "" })
+	if r == nil || diags.Errors() {
+		return nil, diags
+	}
+	r.warnings = diags
+	return r, nil
+}
+
+// build opens tables and makes the engine.
+func build(p *prog.Program, opt Options, host string, line func(prog.Pos) string) (*Router, lang.Diagnostics) {
+	var diags lang.Diagnostics
+	report := func(s lang.Severity, at prog.Pos, text string) {
+		diags = append(diags, lang.Diagnostic{Severity: s, Pos: lang.Pos{Filename: at.File, Line: at.Line, Column: max(at.Col, 1)}, Message: text, Source: line(at)})
+	}
+	ts, failed := openTables(p, opt)
+	for _, f := range failed {
+		severity := lang.Error
+		if f.exists {
+			severity = lang.Warning
+		}
+		report(severity, f.decl.Pos, fmt.Sprintf("table %q cannot be opened: %v", f.decl.Name, f.err))
+	}
+	engine, err := newEngine(p, ts.byName)
+	if err != nil {
+		report(lang.Error, prog.Pos{}, err.Error())
+		return nil, diags
+	}
+	for _, c := range ts.classes {
+		for _, f := range c.Files {
+			if _, err := os.Stat(f.Path); errors.Is(err, fs.ErrNotExist) && !f.Optional {
+				report(lang.Warning, f.Pos, fmt.Sprintf("class %q names a file that does not exist: %s", c.Name, f.Path))
+			}
+		}
+		words, err := classWords(c)
+		if err != nil {
+			report(lang.Error, c.Pos, err.Error())
+			continue
+		}
+		engine.SetClass(c.Name, words)
+	}
+	r := &Router{engine: engine, tables: ts, settings: newSettings(p, host)}
+	r.canonify = first(p, compile.Canonify, "3")
+	r.route = first(p, compile.Route, "parse", "0")
+	if send := p.Ruleset(compile.Send); send != nil && opt.native {
+		r.hasSend = true
+		for _, rule := range send.Rules {
+			r.prioOnly = r.prioOnly || rule.Attr.When == prog.Unset
+		}
+	}
+	if opt.native || len(p.Transports) > 0 {
+		r.mailers = map[string]bool{}
+		for _, t := range p.Transports {
+			r.mailers[strings.ToLower(t.Name)] = true
+		}
+	}
+	return r, diags
+}
+
+func first(p *prog.Program, names ...string) string {
+	for _, n := range names {
+		if p.Ruleset(n) != nil {
+			return n
+		}
+	}
+	return ""
+}
+
+// Program returns the compiled form, for tools. It must not be changed.
+func (r *Router) Program() *prog.Program { return r.engine.Program() }
+
+// Engine returns the evaluator, for tools such as an address test mode.
+func (r *Router) Engine() *eval.Engine { return r.engine }
+
+// sorted brings diagnostics into the order of files and lines, as far as they have a place.
+func sorted(ds lang.Diagnostics) lang.Diagnostics {
+	order := map[string]int{}
+	for _, d := range ds {
+		if _, ok := order[d.Pos.Filename]; !ok {
+			order[d.Pos.Filename] = len(order)
+		}
+	}
+	slices.SortStableFunc(ds, func(a, b lang.Diagnostic) int {
+		return cmp.Or(order[a.Pos.Filename]-order[b.Pos.Filename], a.Pos.Line-b.Pos.Line, a.Pos.Column-b.Pos.Column)
+	})
+	return slices.CompactFunc(ds, func(a, b lang.Diagnostic) bool {
+		return a.Pos == b.Pos && a.Message == b.Message
+	})
+}
+
+// fail reports trouble with a file that another one asked for, or with the first one.
+func (l *loader) fail(at lang.Pos, end lang.Pos, src *lang.Source, format string, args ...any) {
+	d := lang.Diagnostic{Pos: at, End: end, Message: fmt.Sprintf(format, args...)}
+	if src != nil {
+		d.Source = src.Line(at.Line)
+	}
+	l.diags = append(l.diags, d)
+}
+
+// read parses one file and goes into what it includes. Its statements come in the place of the include, so that the
+// order of rules is the order in which a person reads them.
+func (l *loader) read(file string, text []byte, from lang.Pos, by *lang.Source) {
+	if text == nil {
+		var err error
+		if text, err = os.ReadFile(file); err != nil {
+			if from.IsZero() {
+				from = lang.Pos{Filename: file}
+			}
+			l.fail(from, lang.Pos{}, by, "cannot read rules: %v", err)
+			return
+		}
+	}
+	l.watch = append(l.watch, file)
+	l.parse(file, string(text))
+}
+
+func (l *loader) parse(name, text string) {
+	src := lang.NewSource(name, text)
+	f, diags := l.parser.Parse(src)
+	l.diags = append(l.diags, diags...)
+	l.open = append(l.open, name)
+	defer func() { l.open = l.open[:len(l.open)-1] }()
+	part := &lang.File{Source: src} // the statements since the last include
+	flush := func() {
+		if len(part.Statements) > 0 {
+			l.files = append(l.files, part)
+		}
+		part = &lang.File{Source: src}
+	}
+	for _, st := range f.Statements {
+		switch {
+		case st.Include != nil:
+			flush()
+			l.include(st.Include, src)
+		case st.Use != nil:
+			flush()
+			l.use(st.Use, src)
+		default:
+			part.Statements = append(part.Statements, st)
+		}
+	}
+	flush()
+}
+
+func (l *loader) include(in *lang.Include, src *lang.Source) {
+	f := in.Pattern.Fields()
+	if len(f) != 1 {
+		l.fail(in.Pos, in.EndPos, src, "include names one file or one pattern")
+		return
+	}
+	pattern := f[0]
+	if !filepath.IsAbs(pattern) {
+		pattern = filepath.Join(filepath.Dir(src.Name), pattern)
+	}
+	if strings.ContainsAny(pattern, "*?[") {
+		l.watch = append(l.watch, pattern)
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			l.fail(in.Pos, in.EndPos, src, "this is no pattern for files: %v", err)
+			return
+		}
+		for _, n := range names {
+			l.enter(n, in.Pos, in.EndPos, src)
+		}
+		return
+	}
+	l.enter(pattern, in.Pos, in.EndPos, src)
+}
+
+func (l *loader) enter(file string, from, to lang.Pos, src *lang.Source) {
+	switch {
+	case slices.Contains(l.open, file):
+		l.fail(from, to, src, "%s includes itself", file)
+	case len(l.open) >= maxDepth:
+		l.fail(from, to, src, "files include each other more than %d deep", maxDepth)
+	default:
+		l.read(file, nil, from, src)
+	}
+}
+
+// use reads a file of the library, once.
+func (l *loader) use(u *lang.Use, src *lang.Source) {
+	name := u.Name.Value()
+	if l.used[name] {
+		return
+	}
+	l.used[name] = true
+	if l.opt.Library == nil || !fs.ValidPath(name) || strings.Contains(name, "/") {
+		l.fail(u.Name.Pos, u.Name.EndPos, src, "there is no library of rules with %q", name)
+		return
+	}
+	text, err := fs.ReadFile(l.opt.Library, name+".rules")
+	if err != nil {
+		l.fail(u.Name.Pos, u.Name.EndPos, src, "the library has no %q", name)
+		if all, err := fs.Glob(l.opt.Library, "*.rules"); err == nil {
+			d := &l.diags[len(l.diags)-1]
+			for i := range all {
+				all[i] = strings.TrimSuffix(all[i], ".rules")
+			}
+			if near := lang.Nearest(name, all); near != "" {
+				d.Remedy = fmt.Sprintf("did you mean %q?", near)
+			} else {
+				d.Remedy = "it has: " + strings.Join(all, ", ")
+			}
+		}
+		return
+	}
+	l.parse("<"+name+">", string(text))
+}

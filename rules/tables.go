@@ -1,0 +1,190 @@
+package rules
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"waybill/rules/eval"
+	"waybill/rules/prog"
+	"waybill/rules/table"
+)
+
+// Table is a table of the rule files, for others that look something up in it, such as aliases.
+type Table struct{ t table.Table }
+
+// Lookup asks for a key. An error means "not now", never "not there".
+func (t Table) Lookup(ctx context.Context, key string) (value string, found bool, err error) {
+	res, found, err := t.t.Lookup(ctx, key, nil)
+	return res.Value, found, err
+}
+
+// Table returns the table with this name.
+func (r *Router) Table(name string) (Table, bool) {
+	t, ok := r.tables.byName[name]
+	return Table{t}, ok
+}
+
+// tables are what a Router reads beside its rule files: lookup tables, and the files of classes.
+type tables struct {
+	byName  map[string]table.Table
+	classes []*prog.Class
+	mu      sync.Mutex // one Refresh at a time
+	state   map[string]fs.FileInfo
+}
+
+// Files returns every file whose change matters: rule files, files of classes, files of tables. For an include with a
+// pattern, the pattern itself is among them.
+func (r *Router) Files() []string {
+	files := slices.Clone(r.files)
+	for _, c := range r.tables.classes {
+		for _, f := range c.Files {
+			files = append(files, f.Path)
+		}
+	}
+	for _, t := range r.tables.byName {
+		if re, ok := t.(table.Reloader); ok {
+			files = append(files, re.Files()...)
+		}
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
+}
+
+// RuleFiles returns the rule files themselves: when one of them changes, Load must make a new Router. For all other
+// files of Files, Refresh is enough.
+func (r *Router) RuleFiles() []string { return slices.Clone(r.files) }
+
+// Refresh reads tables and class files again where they changed. What cannot be read keeps its old content, and the
+// error says why. A decision that is under way may see old and new content.
+func (r *Router) Refresh() (changed bool, err error) {
+	r.tables.mu.Lock()
+	defer r.tables.mu.Unlock()
+	var errs []error
+	for name, t := range r.tables.byName {
+		re, ok := t.(table.Reloader)
+		if !ok {
+			continue
+		}
+		c, err := re.Reload()
+		changed = changed || c
+		if err != nil {
+			errs = append(errs, fmt.Errorf("table %s: %w", name, err))
+		}
+	}
+	for _, c := range r.tables.classes {
+		if !r.tables.touched(c) {
+			continue
+		}
+		words, err := classWords(c)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		r.engine.SetClass(c.Name, words)
+		changed = true
+	}
+	return changed, errors.Join(errs...)
+}
+
+// touched reports whether a file of the class is another than the last time.
+func (t *tables) touched(c *prog.Class) bool {
+	changed := false
+	for _, f := range c.Files {
+		info, err := os.Stat(f.Path)
+		if err != nil {
+			info = nil
+		}
+		old, known := t.state[f.Path]
+		same := known && (old == nil) == (info == nil) && (info == nil || os.SameFile(old, info) && old.Size() == info.Size() && old.ModTime().Equal(info.ModTime()))
+		if !same {
+			t.state[f.Path] = info
+			changed = true
+		}
+	}
+	return changed
+}
+
+// classWords returns the words of a class, with those of its files. A file that is not there adds nothing.
+func classWords(c *prog.Class) ([]string, error) {
+	words := slices.Clone(c.Words)
+	for _, f := range c.Files {
+		more, err := readWords(f.Path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("class %s: %w", c.Name, err)
+		}
+		words = append(words, more...)
+	}
+	return words, nil
+}
+
+// readWords reads a file with one word a line; "#" begins a comment.
+func readWords(path string) ([]string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var words []string
+	in := bufio.NewScanner(f)
+	in.Buffer(make([]byte, 64<<10), 1<<20)
+	for in.Scan() {
+		line, _, _ := strings.Cut(in.Text(), "#")
+		if line = strings.TrimSpace(line); line != "" {
+			words = append(words, strings.Fields(line)[0])
+		}
+	}
+	return words, in.Err()
+}
+
+// openTables opens all tables of a program.
+func openTables(p *prog.Program, opt Options) (*tables, []tableError) {
+	ts := &tables{byName: map[string]table.Table{}, state: map[string]fs.FileInfo{}}
+	var failed []tableError
+	for _, decl := range p.Tables {
+		t, ok := opt.Tables[decl.Name]
+		var err error
+		if !ok {
+			if decl.Class == "macro" {
+				continue // built into the engine
+			}
+			env := table.Env{Native: opt.native, Resolver: opt.Resolver, Hosts: "/etc/hosts", Table: func(name string) table.Table { return ts.byName[name] }}
+			if t, err = table.Open(decl, env); err != nil {
+				failed = append(failed, tableError{decl, t != nil, err})
+			}
+			if t == nil {
+				continue
+			}
+		}
+		ts.byName[decl.Name] = t
+	}
+	for name, t := range opt.Tables {
+		if _, ok := ts.byName[name]; !ok {
+			ts.byName[name] = t
+		}
+	}
+	for _, c := range p.Classes {
+		if len(c.Files) > 0 {
+			ts.classes = append(ts.classes, c)
+			ts.touched(c)
+		}
+	}
+	return ts, failed
+}
+
+// tableError is a table that could not be read, or made at all.
+type tableError struct {
+	decl   *prog.Table
+	exists bool // it is there and says "not now" until its file can be read
+	err    error
+}
+
+func newEngine(p *prog.Program, ts map[string]table.Table) (*eval.Engine, error) {
+	return eval.New(p, eval.Options{Tables: ts})
+}
