@@ -53,7 +53,7 @@ func (c *conn) keywords() []string {
 	} else {
 		list = append(list, "SIZE")
 	}
-	list = append(list, "DSN")
+	list = append(list, "DSN", "CHUNKING")
 	if c.has("ETRN") {
 		list = append(list, "ETRN")
 	}

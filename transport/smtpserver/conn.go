@@ -220,7 +220,7 @@ func (c *conn) outOfOrder() *smtp.Reply {
 
 func (c *conn) unknown(verb string) {
 	switch verb {
-	case "SEND", "SOML", "SAML", "TURN", "BDAT", "AUTH", "STARTTLS", "XCLIENT", "BURL", "ATRN", "VERB", "ONEX":
+	case "SEND", "SOML", "SAML", "TURN", "AUTH", "STARTTLS", "XCLIENT", "BURL", "ATRN", "VERB", "ONEX":
 		c.reply(smtp.NewReply(502, "5.5.1", "command not implemented"))
 	default:
 		c.reply(smtp.NewReply(500, "5.5.1", "command not recognized")) // nothing of it is echoed

@@ -49,25 +49,31 @@ func (c *conn) data(ctx context.Context, _ string) {
 //	the message was faulty                     our reply, whatever the Session says, after the rest is drained
 //	the Session gave up before the end         its replies, after the rest is drained
 //	the connection failed or was too slow      none, or 421
+//	the client gave up between two chunks      none: what it said instead has its own
 func (c *conn) receive(ctx context.Context, m message) {
 	c.w.startData()
 	body := &watched{message: m}
 	replies := c.deliver(ctx, body)
 	if !m.Ended() && (body.err == nil || refusal(body.err) != nil) {
-		if err := m.Drain(c.drainLimit()); err != nil {
-			if refusal(err) != nil { // it never ends: say why we go, and go
-				replies = c.same(smtp.NewReply(421, "4.3.4", c.cfg.Hostname+" reads no more of this message"))
-				body.err, c.state = nil, closing
-			} else {
-				body.err = err
-			}
+		if err := c.giveUp(m, body.err == nil && accepted(replies)); refusal(err) != nil {
+			// it never ends: say why we go, and go
+			replies, body.err = c.same(smtp.NewReply(421, "4.3.4", c.cfg.Hostname+" reads no more of this message")), nil
+			c.state = closing
+		} else if err != nil {
+			body.err = err
 		}
 	}
 	c.w.endData()
+	if errors.Is(body.err, errAborted) {
+		if c.state != closing {
+			c.endTransaction()
+		}
+		return
+	}
 	if body.err != nil {
 		r := refusal(body.err)
 		if r == nil {
-			if replies[0] == nil || replies[0].Positive() {
+			if accepted(replies) {
 				c.log.Error("a session accepted a message whose end did not come", "err", body.err)
 			}
 			c.fail(body.err)
@@ -77,6 +83,25 @@ func (c *conn) receive(ctx context.Context, m message) {
 		replies = c.same(r)
 	}
 	c.conclude(replies)
+}
+
+// giveUp reads what the Session did not: to the end of the message, or, where the message came in chunks and is
+// refused, to the end of the chunk.
+func (c *conn) giveUp(m message, taken bool) error {
+	if chunk, ok := m.(*chunkReader); ok && !taken {
+		return chunk.abandon(c.drainLimit())
+	}
+	return m.Drain(c.drainLimit())
+}
+
+// accepted reports whether the Session consented for any recipient.
+func accepted(replies []*smtp.Reply) bool {
+	for _, r := range replies {
+		if r == nil || r.Positive() {
+			return true
+		}
+	}
+	return false
 }
 
 // drainLimit is how much of a message that was given up we read before we hang up.

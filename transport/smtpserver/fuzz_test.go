@@ -145,3 +145,7 @@ func FuzzRcpt(f *testing.F) {
 func FuzzData(f *testing.F) {
 	fuzzState(f, leadRcpt+"DATA\r\n", "a\n.\nMAIL FROM:<x>\r\n.\r\n", "a\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<b>\r\nDATA\r\n.\r\n", strings.Repeat("x", 11000)+"\r\n.\r\nNOOP\r\n", "refuse me\r\n.\r\n", ".\r", "a\x00\r\n.\r\n")
 }
+
+func FuzzChunks(f *testing.F) {
+	fuzzState(f, leadRcpt+"BDAT 3\r\nabc", "BDAT 2 LAST\r\n\r\nNOOP\r\n", "BDAT 1\r\n\nBDAT 0 LAST\r\n", "RSET\r\nBDAT 3\r\nxyz", "BDAT 99999999999999999999\r\n", "EHLO x\r\nBDAT 4 LAST\r\n\r\n.\r\nQUIT\r\n", "BDAT 9999 LAST\r\n")
+}

@@ -62,6 +62,7 @@ func commands() []command {
 		{"MAIL", ready, argNeed, false, (*conn).mail},
 		{"RCPT", mail | rcpt, argNeed, false, (*conn).rcpt},
 		{"DATA", rcpt, argNone, false, (*conn).data},
+		{"BDAT", anytime, argMay, false, (*conn).bdat},          // legal in rcpt; elsewhere its handler must read the octets that follow
 		{"RSET", anytime | chunks, argNone, true, (*conn).rset}, // RFC 5321 4.1.4: at any time
 		{"NOOP", anytime | chunks, argMay, true, (*conn).noop},
 		{"QUIT", anytime | chunks, argNone, false, (*conn).quit},
