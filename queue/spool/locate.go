@@ -19,15 +19,16 @@ const (
 
 // Site is all that a front end must know.
 type Site struct {
-	Host   string // this host's full name
-	Spool  string // spool directory, absolute
-	Socket string // the daemon's socket
+	Host    string   // this host's full name
+	Spool   string   // spool directory, absolute
+	Socket  string   // the daemon's socket
+	Trusted []string // users who may name another sender without a warning, beside root
 }
 
-// Locate scans a rules file for its top-level lines "host NAME" and "spool DIR" and nothing else, so that the front end
-// need not understand the language. configFile "" means DefaultConfig, which may be missing; a file that was named may
-// not. Includes are not followed. Host defaults to this machine's name, made fully qualified with /etc/hosts or
-// /etc/mailname and never with the DNS.
+// Locate scans a rules file for its top-level lines "host NAME", "spool DIR" and "set trust USER..." and nothing else,
+// so that the front end need not understand the language. configFile "" means DefaultConfig, which may be missing; a
+// file that was named may not. Includes are not followed. Host defaults to this machine's name, made fully qualified
+// with /etc/hosts or /etc/mailname and never with the DNS.
 func Locate(configFile string) (Site, error) {
 	var site Site
 	named := configFile != ""
@@ -70,6 +71,9 @@ func (s *Site) scan(f *os.File, name string) error {
 			case "spool":
 				s.Spool = words[1]
 			}
+		}
+		if depth == 0 && len(words) > 2 && words[0] == "set" && words[1] == "trust" {
+			s.Trusted = append(s.Trusted, words[2:]...)
 		}
 		depth = max(0, depth+braces)
 	}
