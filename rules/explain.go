@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"waybill/rules/prog"
 	"waybill/rules/trace"
@@ -90,6 +91,9 @@ func (r *recorder) Event(e *trace.Event) {
 		if e.Err != nil {
 			s.Err = e.Err.Error()
 		}
+		if e.Depth < len(r.before) {
+			s.Before = r.before[e.Depth]
+		}
 		if len(e.Args) > 0 {
 			s.Key += ", " + strings.Join(e.Args, ", ")
 		}
@@ -121,6 +125,9 @@ type Explanation struct {
 
 // Explain decides about a recipient and tells how.
 func (r *Router) Explain(ctx context.Context, q Query) Explanation {
+	if q.Time.IsZero() {
+		q.Time = time.Now()
+	}
 	d, err := r.Route(ctx, q, Explained())
 	return Explanation{Query: q, Decision: d, Err: err}
 }
@@ -151,7 +158,7 @@ func (e Explanation) Outcome() string {
 	case Defer:
 		out += ", with the next queue run and no DNS before"
 	}
-	if d.NotBefore.After(e.Query.Time) && !e.Query.Time.IsZero() || e.Query.Time.IsZero() && !d.NotBefore.IsZero() {
+	if d.NotBefore.After(e.Query.Time) {
 		out += ", not before " + d.NotBefore.Format("15:04")
 	}
 	if d.Priority != 0 {
@@ -172,14 +179,17 @@ func (e Explanation) String() string {
 	ruleset := ""
 	for _, s := range e.Decision.Why {
 		indent := strings.Repeat("  ", max(s.Depth, 1))
-		if s.Kind != StepLookup && s.Ruleset != ruleset && s.Ruleset != "" {
+		if s.Ruleset != ruleset && s.Ruleset != "" {
 			ruleset = s.Ruleset
 			fmt.Fprintf(&b, "%s%s: %s\n", indent[2:], ruleset, s.Before)
 		}
 		switch s.Kind {
 		case StepRule:
 			fmt.Fprintf(&b, "%s%s: %s\n", indent, s.Place(), s.Source)
-			if s.Before != s.After {
+			switch {
+			case strings.HasPrefix(s.After, "$# "):
+				fmt.Fprintf(&b, "%s    decides: %s\n", indent, resolved(s.After))
+			case s.Before != s.After:
 				fmt.Fprintf(&b, "%s    gives %s\n", indent, s.After)
 			}
 		case StepLookup:
@@ -189,4 +199,22 @@ func (e Explanation) String() string {
 		}
 	}
 	return b.String()
+}
+
+// resolved reads "$# mailer $@ host $: user" to people.
+func resolved(after string) string {
+	mailer, user, hasUser := strings.Cut(strings.TrimPrefix(after, "$# "), "$:")
+	mailer, host, hasHost := strings.Cut(mailer, "$@")
+	out := strings.TrimSpace(mailer)
+	if hasHost {
+		out += ", host " + strings.ReplaceAll(strings.TrimSpace(host), " ", "")
+	}
+	if hasUser {
+		user = strings.TrimSpace(user)
+		if !strings.Contains(user, `"`) {
+			user = strings.ReplaceAll(user, " ", "")
+		}
+		out += ", user " + user
+	}
+	return out
 }

@@ -66,7 +66,7 @@ func nullAddress() []addr.Token { return []addr.Token{"<", ">"} }
 // tokens cuts an address for the rules. Comments are dropped. An address with anything wrong in it is refused: what
 // is repaired silently is understood differently by the next host.
 func (r *Router) tokens(address string) ([]addr.Token, *Refusal) {
-	if address == "" {
+	if address == "" || address == "<>" {
 		return nullAddress(), nil
 	}
 	bad := &Refusal{Code: 553, Enhanced: "5.1.3", Text: "this is no mailbox address"}
@@ -82,13 +82,18 @@ func (r *Router) tokens(address string) ([]addr.Token, *Refusal) {
 	if len(issues) > 0 || len(toks) == 0 {
 		return nil, bad
 	}
+	for _, t := range toks {
+		if t == "<" || t == ">" { // brackets are the envelope's and the rules', never the address's
+			return nil, bad
+		}
+	}
 	return toks, nil
 }
 
 // canonical brings an address into the form that route and accept rules see.
 func (r *Router) canonical(ctx context.Context, address string, st *run) ([]addr.Token, *Refusal, error) {
 	toks, refusal := r.tokens(address)
-	if refusal != nil || r.canonify == "" || address == "" {
+	if refusal != nil || r.canonify == "" || address == "" || address == "<>" {
 		return toks, refusal, nil
 	}
 	res, err := r.engine.RunNamed(ctx, r.canonify, toks, &st.State)

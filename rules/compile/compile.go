@@ -112,6 +112,7 @@ func Compile(files []*lang.File, opt Options) (*Result, lang.Diagnostics) {
 	each(c.constants)
 	maps.Copy(c.consts, opt.Define)
 	c.out.Host = c.consts["host"]
+	c.consts["short"], _, _ = strings.Cut(c.out.Host, ".")
 	c.p.Macros["host"], c.p.Macros["j"] = c.out.Host, c.out.Host
 	each(c.settings)
 	c.syntax = addr.New(c.p.Operators, addr.BlankSub(c.p.BlankSub), addr.EightBit())

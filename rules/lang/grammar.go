@@ -280,7 +280,7 @@ type VarTest struct {
 type FactTest struct {
 	Pos, EndPos Pos
 	Fact        string   `parser:"@Word"`
-	Arg         *Name    `parser:"( (?! 'in' | 'is' | 'now' | 'background' | 'queue' | 'defer' | 'priority') @@ )?"`
+	Arg         *Name    `parser:"( (?! Keyword | 'in' | 'is' | 'now' | 'background' | 'queue' | 'defer' | 'priority') @@ )?"`
 	In          *Name    `parser:"( 'in' @@"`
 	Is          *Pattern `parser:"| 'is' @@"`
 	Op          string   `parser:"| @('<' | '>' | '<=' | '>=')"`

@@ -1,0 +1,29 @@
+// Package etc holds the files that are compiled into the programs: the default rules, and the library that the
+// statement "use NAME" of the rule language reads. Nothing flows in; what flows out is text in the rule language.
+package etc
+
+import (
+	"embed"
+	"io/fs"
+)
+
+//go:embed waybill.rules lib/*.rules
+var files embed.FS
+
+// DefaultRules returns the rules of a host that has none of its own.
+func DefaultRules() []byte {
+	text, err := files.ReadFile("waybill.rules")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return text
+}
+
+// Library returns the library: NAME.rules for each "use NAME".
+func Library() fs.FS {
+	sub, err := fs.Sub(files, "lib")
+	if err != nil {
+		panic(err)
+	}
+	return sub
+}
