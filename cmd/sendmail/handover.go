@@ -101,6 +101,10 @@ func (h *handOver) deliverHere(id string) int {
 
 // failed tells why nothing was accepted.
 func (h *handOver) failed(err error) int {
+	// When neither the daemon nor the drop directory took the message, the latter's reason comes first and matters.
+	if both, ok := err.(interface{ Unwrap() []error }); ok {
+		err = both.Unwrap()[0]
+	}
 	var no *spool.RefusedError
 	var bad *submit.Error
 	switch {

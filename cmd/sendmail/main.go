@@ -59,6 +59,14 @@ func say(e *flags.Error) int {
 
 // deliver submits the message on in. What sendmail says goes to out, failures of ours to standard error.
 func (p program) deliver(v *flags.Invocation, in io.Reader, out io.Writer) (exit int) {
+	if v.TrafficLog != "" {
+		var end func()
+		var err error
+		if in, out, end, err = logged(v.TrafficLog, in, out); err != nil {
+			return fail(sysexits.CantCreat, "traffic log", err)
+		}
+		defer end()
+	}
 	for _, line := range v.Complaints {
 		fmt.Fprintln(out, line)
 	}
@@ -72,6 +80,7 @@ func (p program) deliver(v *flags.Invocation, in io.Reader, out io.Writer) (exit
 		Host:         site.Host,
 		Now:          time.Now(),
 		Unique:       unique,
+		Trusted:      site.Trusted,
 		FullName:     p.fullName,
 		ReceiptIsDSN: true,
 	})

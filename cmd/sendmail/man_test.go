@@ -1,0 +1,132 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strings"
+	"testing"
+
+	"waybill/compat/flags"
+)
+
+const manDir = "../../etc/man"
+
+// page returns the lines of a manual page, and of it the items between two section headings.
+func page(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(manDir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func section(t *testing.T, text, heading string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(text, "\n.Sh "+heading+"\n")
+	if !found {
+		t.Fatalf("no section %s", heading)
+	}
+	body, _, _ := strings.Cut(rest, "\n.Sh ")
+	return body
+}
+
+// items returns what the first group of re finds at the beginnings of lines, sorted and without doubles.
+func items(text, re string) []string {
+	seen := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^"+re).FindAllStringSubmatch(text, -1) {
+		seen[m[1]] = true
+	}
+	var out []string
+	for s := range seen {
+		out = append(out, s)
+	}
+	sort.Strings(out)
+	return out
+}
+
+func same(t *testing.T, what string, manual, code []string) {
+	t.Helper()
+	sort.Strings(code)
+	in := func(list []string, s string) bool {
+		i := sort.SearchStrings(list, s)
+		return i < len(list) && list[i] == s
+	}
+	for _, s := range code {
+		if !in(manual, s) {
+			t.Errorf("%s %q is not in the manual", what, s)
+		}
+	}
+	for _, s := range manual {
+		if !in(code, s) {
+			t.Errorf("%s %q is in the manual only", what, s)
+		}
+	}
+}
+
+func TestManualHasEveryFlag(t *testing.T) {
+	text := page(t, "sendmail.8")
+	var letters, takes, modes, names, unsafe []string
+	for _, f := range flags.Table() {
+		letters = append(letters, string(rune(f.Letter)))
+		if f.Value != flags.ValueNone {
+			takes = append(takes, string(rune(f.Letter)))
+		}
+		if f.Unsafe {
+			unsafe = append(unsafe, string(rune(f.Letter)))
+		}
+	}
+	for _, m := range flags.Modes() {
+		modes = append(modes, string(rune(m.Letter)))
+	}
+	for _, n := range flags.Names() {
+		names = append(names, n.Name+" "+strings.TrimPrefix(n.Same, "-"))
+	}
+	description := section(t, text, "DESCRIPTION")
+	same(t, "flag", items(description, `\.It Fl (\w)\b`), letters)
+	same(t, "flag with a value", items(description, `\.It Fl (\w) .*Ar`), takes)
+	same(t, "flag that gives up privilege", items(description, `\.It Fl (\w)\b[^\n]*\n(?:[^.\n][^\n]*\n|\.(?:Ar|Pa|Li)[^\n]*\n)*?Set-id privilege is given up`), unsafe)
+	same(t, "mode", items(section(t, text, "MODES"), `\.It Fl b(\w)$`), modes)
+	same(t, "name", items(strings.ReplaceAll(section(t, text, "MODES"), " Ta Fl ", " "), `\.It Nm (\w+ \w+)$`), names)
+}
+
+func TestManualHasEveryExitStatus(t *testing.T) {
+	manual := items(section(t, page(t, "sendmail.8"), "EXIT STATUS"), `\.It (\d+)$`)
+	// The statuses of our own: those that fail, say and deliver name, and what exitOf makes of a refusal.
+	same(t, "status", manual, []string{"0", "64", "65", "67", "68", "69", "70", "72", "73", "74", "75", "78"})
+}
+
+// Every page has its name in it, and points to pages that exist: ours, or those of the system that are known here.
+func TestManualPages(t *testing.T) {
+	system := map[string]bool{"cron 8": true, "mail 1": true, "uux 1": true, "uucico 8": true, "systemd.unit 5": true, "signal 7": true, "syslog 3": true, "newsyslog 8": true, "m4 1": true, "procmail 1": true, "crontab 5": true, "passwd 5": true, "hosts 5": true, "resolv.conf 5": true}
+	files, err := filepath.Glob(manDir + "/*.[1-9]")
+	if err != nil || len(files) < 5 {
+		t.Fatalf("%d pages, %v", len(files), err)
+	}
+	have := map[string]bool{}
+	for _, f := range files {
+		name, sec, _ := strings.Cut(filepath.Base(f), "."+f[len(f)-1:])
+		_ = sec
+		have[name+" "+f[len(f)-1:]] = true
+	}
+	for _, f := range files {
+		base := filepath.Base(f)
+		name, sec := base[:len(base)-2], base[len(base)-1:]
+		text := page(t, base)
+		if !strings.Contains(text, "\n.Dt "+strings.ToUpper(name)+" "+sec+"\n") {
+			t.Errorf("%s: no .Dt line of its own", base)
+		}
+		if !regexp.MustCompile(`(?m)^\.Nm "?` + regexp.QuoteMeta(name)).MatchString(section(t, text, "NAME")) {
+			t.Errorf("%s: NAME does not have it", base)
+		}
+		section(t, text, "SYNOPSIS")
+		section(t, text, "DESCRIPTION")
+		for _, x := range regexp.MustCompile(`(?m)^\.Xr (\S+ \d)`).FindAllStringSubmatch(text, -1) {
+			if !have[x[1]] && !system[x[1]] {
+				t.Errorf("%s refers to %s, which is not here", base, x[1])
+			}
+		}
+	}
+}
