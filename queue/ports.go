@@ -68,15 +68,19 @@ type LocalUser struct {
 	Sender envelope.Address
 }
 
-// Member is one of those that a local user stands for. Exactly one of Addr, Command and File is set.
+// Member is one of those that a local user stands for. Exactly one of Addr, Command, File and Refused is set.
 type Member struct {
 	Addr    envelope.Address // goes through the rules like any recipient
 	Command envelope.Command
 	File    envelope.FileName
 	As      string // login name with whose rights a command or file is used; empty: the configured default
 	// Stage comes back in LocalUser when Addr turns out to be local: the Expander's own note of which steps were taken
-	// already ("no aliases", "neither aliases nor .forward"). Letters, digits, "-", "," and "=" only.
+	// already ("no aliases", "neither aliases nor .forward"). It does not begin with "refused".
 	Stage string
+	// Refused is the end of an entry that may not be used (a program of a user without a login shell): a Failed
+	// status. Name is that entry, for the report and the log.
+	Refused *transport.Status
+	Name    string
 }
 
 // Expansion is what one step makes of a local user: exactly one of Mailbox, Members and Status is set.

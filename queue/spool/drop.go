@@ -18,10 +18,12 @@ import (
 // id once it is on stable storage. It is what a front end does when no daemon answers. body is read to its end; lines
 // end in LF. On an error, also one of body's, nothing stays behind. e.ID, if it has one, is used unless taken.
 func Drop(dir string, e *envelope.Envelope, body io.Reader) (id string, err error) {
-	return dropTo(OS{}, filepath.Join(dir, dropDir), e, body)
+	return DropIn(OS{}, dir, e, body)
 }
 
-func dropTo(fsys FS, dir string, e *envelope.Envelope, body io.Reader) (string, error) {
+// DropIn is Drop on any file system.
+func DropIn(fsys FS, dir string, e *envelope.Envelope, body io.Reader) (string, error) {
+	dir = filepath.Join(dir, dropDir)
 	id := e.ID
 	if id == "" {
 		id = new(IDs).New(time.Now())

@@ -28,6 +28,7 @@ type Status struct {
 	Text       string
 	Mailer     string
 	Host       string
+	User       string // as the mailer knew the recipient
 	At         time.Time
 	Remote     string
 	Reply      string
@@ -79,6 +80,7 @@ type OutcomeOf struct {
 type Expansion struct {
 	Index   int
 	Base    int
+	User    string // the local user that was expanded
 	At      time.Time
 	Members []Recipient
 }
@@ -106,6 +108,7 @@ func (o OutcomeOf) append(b []byte) []byte {
 	b = fmt.Appendf(b, "rcpt %d %s %s at=%d", o.Index, o.Outcome, o.Code, o.At.Unix())
 	b = field(b, "mailer", o.Mailer)
 	b = field(b, "host", o.Host)
+	b = field(b, "user", o.User)
 	b = field(b, "remote", o.Remote)
 	b = field(b, "diag", o.Diagnostic)
 	b = field(b, "reply", o.Reply)
@@ -135,6 +138,7 @@ func (o OutcomeOf) apply(m *Message) error {
 
 func (x Expansion) append(b []byte) []byte {
 	b = fmt.Appendf(b, "expand %d base=%d at=%d", x.Index, x.Base, x.At.Unix())
+	b = field(b, "user", x.User)
 	for i := range x.Members {
 		r := &x.Members[i]
 		b = append(b, " +"...)
@@ -174,7 +178,7 @@ func (x Expansion) apply(m *Message) error {
 		r.Parent = x.Index
 		m.Recipients = append(m.Recipients, r)
 	}
-	m.Recipients[x.Index].Status = Status{Outcome: Expanded, Code: "2.0.0", Text: "expanded", At: x.At}
+	m.Recipients[x.Index].Status = Status{Outcome: Expanded, Code: "2.0.0", Text: "expanded", User: x.User, At: x.At}
 	return nil
 }
 
@@ -257,6 +261,8 @@ func parseOutcome(n int, rest string) (Entry, error) {
 			o.Mailer = value
 		case "host":
 			o.Host = value
+		case "user":
+			o.User = value
 		case "remote":
 			o.Remote = value
 		case "diag":
@@ -291,6 +297,8 @@ func parseExpansion(n int, rest string) (Entry, error) {
 			if err == nil && (x.Base < 0 || x.Base > 1<<24) {
 				err = fmt.Errorf("base %d out of range", x.Base)
 			}
+		case "user":
+			x.User = value
 		case "at":
 			x.At, err = parseTime(value)
 		default:

@@ -35,6 +35,7 @@ type Message struct {
 	end   int64 // where the next journal line goes
 	torn  bool  // what is before end has no line end
 	top   int   // the next free recipient index
+	noted []Entry
 }
 
 func (h head) bodyAt() int64 { return int64(headLength + h.env) }
@@ -196,20 +197,26 @@ func (m *Message) readJournal(size int64) error {
 // NextIndex is the index that the first member of the next Expansion gets.
 func (m *Message) NextIndex() int { return max(m.top, len(m.Recipients)) }
 
-// Record applies entries to m and appends them to its journal; with sync they are durable when it returns nil. On an
-// error they hold all the same for this process, which remembers them until they could be written.
-func (m *Message) Record(sync bool, entries ...Entry) error {
+// Note applies entries to m; Flush or Finish takes them to the disk.
+func (m *Message) Note(entries ...Entry) error {
 	for _, e := range entries {
 		if err := e.apply(m); err != nil {
-			return err
+			return fmt.Errorf("message %s: %w", m.ID, err)
 		}
+		m.noted = append(m.noted, e)
 	}
-	pending := append(m.s.unwritten(m.ID), entries...)
+	return nil
+}
+
+// Flush appends what was noted to the journal; with sync it is durable when Flush returns nil. On an error it holds all
+// the same for this process, which remembers it until it could be written.
+func (m *Message) Flush(sync bool) error {
+	pending := append(m.s.unwritten(m.ID), m.noted...)
+	m.noted = nil
 	if len(pending) == 0 {
 		return nil
 	}
-	err := m.write(pending, sync)
-	if err != nil {
+	if err := m.write(pending, sync); err != nil {
 		m.s.remember(m.ID, pending)
 		return fmt.Errorf("journal of %s: %w", m.ID, err)
 	}
@@ -252,18 +259,16 @@ func (m *Message) Done() bool {
 	return true
 }
 
-// Finish applies the last entries and removes the message. They need no line in the journal, unless the file cannot be
-// removed.
-func (m *Message) Finish(entries ...Entry) error {
+// Finish removes the message: nothing is left to do. What was noted needs no line in the journal, unless the file
+// cannot be removed.
+func (m *Message) Finish() error {
 	err := m.s.fs.Remove(m.path)
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		m.noted = nil
 		m.s.remember(m.ID, nil)
 		return nil
 	}
-	if werr := m.Record(true, entries...); werr != nil {
-		return errors.Join(err, werr)
-	}
-	return err
+	return errors.Join(fmt.Errorf("message %s is done and cannot be removed: %w", m.ID, err), m.Flush(true))
 }
 
 // Remove takes the message away whatever is left to do: an operator wants it so.

@@ -374,6 +374,9 @@ func (c *checked) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Size is the number of octets that Body has.
+func (d *Dropped) Size() int64 { return d.head.body }
+
 // Taken removes the drop: its message is in the queue, synced.
 func (d *Dropped) Taken() error { return d.s.fs.Remove(d.s.at(dropDir, d.id)) }
 

@@ -1,0 +1,337 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"waybill/queue/dsn"
+	"waybill/queue/spool"
+	"waybill/transport"
+	"waybill/transport/envelope"
+)
+
+const (
+	// ownReceived is how many Received lines of this host a message may bring: mail may well come back once from a
+	// list or a forwarder, but not for ever (RFC 5321 6.3).
+	ownReceived = 3
+	// maxAddress is generous: RFC 5321 4.5.3.1.3 has 256 for a path, route addresses and UUCP paths are longer.
+	maxAddress = 1024
+)
+
+// Receipt says that a message is safe.
+type Receipt struct {
+	ID   string
+	Size int64 // octets, with the Received line
+	// Statuses, where delivery was tried before Accept returned (envelope.WhenNow), has what became of each recipient
+	// of the envelope. A Failed one has been told to the sender already.
+	Statuses []transport.Status
+}
+
+// Options are the caller's wishes for one message.
+type Options struct {
+	// Verbose gets the dialogue of a delivery that happens before Accept returns.
+	Verbose func(line string)
+	// Known means that e.ID was chosen by whoever dropped the message: if the spool has that message already,
+	// Accept says so with the receipt of that one.
+	Known bool
+	// Source, with Known, is the dropped message's checksum.
+	Source uint32
+	// Quiet keeps the message where it is: no attempt begins.
+	Quiet bool
+
+	notice bool // one of our own notices
+}
+
+// Accept takes a message into the spool: when it returns a receipt the message is on stable storage, and on an error
+// nothing is left of it. The plan: refuse what loops or is malformed, stamp the Received line, write, sync, rename,
+// sync; then begin the first attempt as e.When and the rules say. body is read to its end, its lines end in LF; an
+// error of body means that there is no message. A *RefusedError is for the client; any other error is trouble of ours,
+// and temporary.
+func (q *Queue) Accept(ctx context.Context, e *envelope.Envelope, body io.Reader, opt Options) (Receipt, error) {
+	if !q.begin() {
+		return Receipt{}, errClosing
+	}
+	defer q.work.Done()
+	return q.accept(ctx, e, body, opt)
+}
+
+// acceptNotice accepts one of our own notices, also while the queue is closing.
+func (q *Queue) acceptNotice(ctx context.Context, e *envelope.Envelope, body io.Reader) (Receipt, error) {
+	return q.accept(ctx, e, body, Options{notice: true})
+}
+
+func (q *Queue) accept(ctx context.Context, e *envelope.Envelope, body io.Reader, opt Options) (Receipt, error) {
+	if err := checkEnvelope(e); err != nil {
+		return Receipt{}, err
+	}
+	in := *e
+	e = &in
+	if e.Arrival.IsZero() {
+		e.Arrival = q.cfg.Now()
+	}
+	header, body, err := readHeader(body)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if err := q.inspect(e, header); err != nil {
+		return Receipt{}, err
+	}
+	m, err := q.store(e, body, opt)
+	if err != nil {
+		return Receipt{}, err
+	}
+	receipt := Receipt{ID: m.ID, Size: m.Size}
+	q.cfg.Mail.Accepted(Accepted{ID: m.ID, Envelope: m.Envelope, Size: m.Size, MessageID: header.Value("Message-Id")})
+	receipt.Statuses = q.first(ctx, m, opt)
+	return receipt, nil
+}
+
+// errDuplicate means that the message is in the spool already.
+var errDuplicate = errors.New("accepted before")
+
+// store writes the message and makes it durable.
+func (q *Queue) store(e *envelope.Envelope, body io.Reader, opt Options) (*spool.Message, error) {
+	d, err := q.spool.Create(e)
+	if opt.Known && err != nil {
+		if d, err = q.collision(e, opt, err); err != nil {
+			return nil, err
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.WriteString(d, received(e, d.ID(), q.cfg.Host)); err != nil {
+		d.Abort()
+		return nil, err
+	}
+	in := &intake{w: d, limit: q.cfg.MaxSize}
+	if opt.notice {
+		in.limit = 0
+	}
+	if _, err := io.Copy(in, struct{ io.Reader }{body}); err != nil {
+		d.Abort()
+		return nil, err
+	}
+	d.SetSource(in.crc)
+	if in.last != '\n' && in.size > 0 {
+		io.WriteString(d, "\n")
+	}
+	return d.Commit()
+}
+
+// collision decides about a message whose id is taken: it is the same one, which somebody saw accepted and nobody
+// heard of, or by chance another, and gets a new id.
+func (q *Queue) collision(e *envelope.Envelope, opt Options, err error) (*spool.Draft, error) {
+	for _, held := range []bool{false, true} {
+		m, perr := q.spool.Peek(e.ID, held)
+		if perr != nil {
+			continue
+		}
+		same := m.Source() == opt.Source && m.Envelope.Origin.UID == e.Origin.UID
+		m.Close()
+		if same {
+			return nil, errDuplicate
+		}
+		e.ID = ""
+		return q.spool.Create(e)
+	}
+	return nil, err
+}
+
+// intake counts and sums what passes, and refuses what is too much.
+type intake struct {
+	w     io.Writer
+	limit int64
+	size  int64
+	crc   uint32
+	last  byte
+}
+
+func (i *intake) Write(p []byte) (int, error) {
+	i.size += int64(len(p))
+	if i.limit > 0 && i.size > i.limit {
+		return 0, refuse("5.3.4", "Message exceeds maximum fixed size") // RFC 3463 3.4
+	}
+	if len(p) > 0 {
+		i.last = p[len(p)-1]
+	}
+	i.crc = spool.Checksum(i.crc, p)
+	return i.w.Write(p)
+}
+
+// checkEnvelope refuses what must not be in an envelope, whoever made it.
+func checkEnvelope(e *envelope.Envelope) error {
+	if len(e.Recipients) == 0 {
+		return refuse("5.5.1", "No recipients")
+	}
+	if !clean(string(e.Sender)) {
+		return refuse("5.1.7", "Sender address has characters that no address may have")
+	}
+	for _, r := range e.Recipients {
+		// Only an alias or a .forward file names programs and files, and those come by expansion.
+		if r.Command != "" || r.File != "" || r.Addr == "" || !clean(string(r.Addr)) {
+			return refuse("5.1.3", "Recipient address has characters that no address may have")
+		}
+	}
+	return nil
+}
+
+func clean(s string) bool {
+	if len(s) > maxAddress {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// readHeader reads the header section and returns a reader of the whole message. An overlong header is cut for our
+// purposes and passed on whole.
+func readHeader(body io.Reader) (*envelope.Header, io.Reader, error) {
+	var seen bytes.Buffer
+	h, err := envelope.ReadHeader(io.TeeReader(body, &seen), envelope.HeaderLimits{})
+	if err != nil && !errors.Is(err, envelope.ErrHeaderTooLong) {
+		return nil, nil, err
+	}
+	return h, io.MultiReader(&seen, body), nil
+}
+
+// inspect refuses loops, and takes from the header what the envelope does not say.
+func (q *Queue) inspect(e *envelope.Envelope, h *envelope.Header) error {
+	e.Hops = max(e.Hops, h.Hops())
+	if e.Hops > q.cfg.MaxHops {
+		// RFC 5321 6.3; 5.4.6 is "routing loop detected" (RFC 3463)
+		return refuse("5.4.6", fmt.Sprintf("Too many hops %d (%d max)", e.Hops, q.cfg.MaxHops))
+	}
+	if n := len(h.ReceivedBy(q.cfg.Host)); n > ownReceived {
+		return refuse("5.4.6", fmt.Sprintf("Mail loop: this message was here %d times before", n))
+	}
+	if e.Priority == 0 {
+		e.Priority = headerPriority(h)
+	}
+	e.Priority = max(-1000, min(1000, e.Priority))
+	if dsn.ReceiptAsked(h) && !e.Sender.Null() {
+		e.Recipients = append([]envelope.Recipient(nil), e.Recipients...)
+		for i := range e.Recipients {
+			e.Recipients[i].Notify = dsn.WithReceipt(e.Recipients[i].Notify)
+		}
+	}
+	return nil
+}
+
+// headerPriority reads the fields by which people and programs say how urgent a message is. The first that is there
+// decides: Precedence with sendmail's values, Priority (RFC 2156), X-Priority, Importance (RFC 4021).
+func headerPriority(h *envelope.Header) int {
+	for _, f := range []struct {
+		name  string
+		value map[string]int
+	}{
+		{"Precedence", map[string]int{"special-delivery": 100, "first-class": 0, "list": -30, "bulk": -60, "junk": -100}},
+		{"Priority", map[string]int{"urgent": 50, "normal": 0, "non-urgent": -50}},
+		{"X-Priority", map[string]int{"1": 50, "2": 25, "3": 0, "4": -25, "5": -50}},
+		{"Importance", map[string]int{"high": 50, "normal": 0, "low": -50}},
+	} {
+		word, _, _ := strings.Cut(strings.ToLower(h.Value(f.name)), " ") // "1 (Highest)"
+		if p, ok := f.value[word]; ok {
+			return p
+		}
+	}
+	return 0
+}
+
+// received is the trace field that every hop puts in front (RFC 5321 4.4).
+func received(e *envelope.Envelope, id, host string) string {
+	var b strings.Builder
+	o := e.Origin
+	b.WriteString("Received: ")
+	switch {
+	case o.Helo != "" || o.ClientAddr != "":
+		name := o.ClientName
+		if name == "" {
+			name = "[" + o.ClientAddr + "]"
+		}
+		fmt.Fprintf(&b, "from %s (%s", atom(firstOf(o.Helo, name)), comment(name))
+		if o.ClientAddr != "" && !strings.Contains(name, o.ClientAddr) {
+			fmt.Fprintf(&b, " [%s]", comment(o.ClientAddr))
+		}
+		b.WriteString(")")
+	case o.User != "" || o.UID >= 0:
+		user := o.User
+		if user == "" {
+			user = fmt.Sprintf("uid%d", o.UID)
+		}
+		fmt.Fprintf(&b, "(from %s@localhost)", comment(user))
+	default:
+		b.WriteString("from localhost (localhost)")
+	}
+	if o.TLS != "" {
+		fmt.Fprintf(&b, "\n\t(using %s)", comment(o.TLS))
+	}
+	fmt.Fprintf(&b, "\n\tby %s (Waybill)", atom(host))
+	if o.Protocol != "" && o.Protocol != "local" {
+		fmt.Fprintf(&b, " with %s", atom(o.Protocol))
+	}
+	fmt.Fprintf(&b, " id %s", id)
+	if len(e.Recipients) == 1 { // more would tell each of them about the others
+		fmt.Fprintf(&b, "\n\tfor <%s>", e.Recipients[0].Addr)
+	}
+	fmt.Fprintf(&b, "; %s\n", e.Arrival.Format("Mon, 2 Jan 2006 15:04:05 -0700"))
+	return b.String()
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// atom makes s one word of a structured field, whatever a client called itself.
+func atom(s string) string { return masked(s, " \t()<>;\\\"") }
+
+// comment makes s safe within parentheses.
+func comment(s string) string { return masked(s, "()\\") }
+
+func masked(s, bad string) string {
+	if len(s) > 255 {
+		s = s[:255]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || strings.ContainsRune(bad, r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// first begins or plans the first attempt of a message that was just accepted. For envelope.WhenNow it happens here.
+func (q *Queue) first(ctx context.Context, m *spool.Message, opt Options) []transport.Status {
+	how := how{first: true, verbose: opt.Verbose}
+	id := schedID(m.ID)
+	switch {
+	case opt.Quiet:
+		m.Close()
+	case m.Envelope.When == envelope.WhenQueue || m.Envelope.When == envelope.WhenDefer:
+		m.Close()
+		q.plan(id, time.Now().Add(q.cfg.Interval), m.Envelope.Priority)
+	case m.Envelope.When == envelope.WhenNow:
+		how.keep = true
+		q.attempt(ctx, m, &how)
+		return how.statuses
+	default:
+		if !q.start(id, func(ctx context.Context) { q.attempt(ctx, m, &how) }) {
+			// As much runs as may: the message takes its place in the order.
+			m.Close()
+			q.plan(id, time.Now(), m.Envelope.Priority)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,429 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"waybill/queue/dsn"
+	"waybill/queue/spool"
+	"waybill/transport"
+	"waybill/transport/envelope"
+)
+
+// how says what kind of attempt this is, and takes what its caller wants to know.
+type how struct {
+	first   bool // right after acceptance: recipients that are to wait for a queue run do
+	forced  bool // a queue run: before its time, and whatever waits for one
+	block   bool // wait for a place at the destination: nobody else would wake the message
+	verbose func(line string)
+	keep    bool
+	// statuses, with keep, is the result for each recipient of the envelope.
+	statuses []transport.Status
+}
+
+// attempt tries the message once, which it then closes, and plans the next attempt if one is needed.
+func (q *Queue) attempt(ctx context.Context, m *spool.Message, how *how) {
+	a := &try{q: q, w: q.wiring.Load(), m: m, how: how, began: time.Now(), now: q.cfg.Now()}
+	next, done := a.run(ctx)
+	if how.keep {
+		how.statuses = a.summary()
+	}
+	priority := m.Envelope.Priority
+	if err := m.Close(); err != nil {
+		q.cfg.Log.Warn("closing a message file", "id", m.ID, "err", err)
+	}
+	if done {
+		return
+	}
+	id := schedID(m.ID)
+	q.plan(id, next, priority)
+	if a.parked != "" && !q.limits.park(a.parked, id) {
+		q.hasten(id) // the destination became free meanwhile
+	}
+}
+
+// try is one attempt at one message.
+type try struct {
+	q     *Queue
+	w     *Wiring
+	m     *spool.Message
+	how   *how
+	began time.Time // for durations
+	now   time.Time // the calendar
+	head  *envelope.Header
+
+	mu      sync.Mutex
+	results map[int]*result
+	parked  string    // a destination that has no room
+	wait    time.Time // when recipients that wait on purpose are due; zero: none do
+	early   bool      // before the time of the retry: only recipients that were never tried
+}
+
+// result is what happened to a recipient in this attempt.
+type result struct {
+	status  transport.Status // what is recorded
+	last    transport.Status // with expired: the temporary failure before
+	expired bool
+	mailer  string
+	host    string
+	user    string
+	as      string
+	took    time.Duration
+	warned  bool
+	owed    dsn.Kind
+	old     bool // its outcome was logged in an earlier attempt
+}
+
+// run is the attempt: check, pay notices that are owed, decide, deliver, tell, record. It returns when the next one is
+// due, or that nothing is left to do.
+func (a *try) run(ctx context.Context) (next time.Time, done bool) {
+	log := a.q.cfg.Log.With("id", a.m.ID)
+	if err := a.m.Verify(); err != nil {
+		if errors.Is(err, spool.ErrDamaged) {
+			return time.Time{}, a.m.SetAside(err) == nil
+		}
+		log.Error("message cannot be read", "err", err)
+		return time.Now().Add(a.q.cfg.Retry.After(a.m.Attempts + 1)), false
+	}
+	a.results = map[int]*result{}
+	a.early = !a.how.forced && a.m.Attempts > 0 && a.now.Before(a.m.NextTry) && a.now.After(a.m.LastTry)
+	a.payOwed(ctx)
+	groups := a.decide(ctx)
+	a.deliver(ctx, groups)
+	a.notify(ctx)
+	tried := a.record()
+	a.logResults()
+	if a.m.Done() {
+		if err := a.m.Finish(); err != nil {
+			log.Error("delivered message cannot be removed yet", "err", err)
+			return time.Now().Add(time.Minute), false
+		}
+		return time.Time{}, true
+	}
+	return a.conclude(tried), false
+}
+
+// conclude writes what is left of the message and when it is due again.
+func (a *try) conclude(tried bool) time.Time {
+	now := time.Now()
+	next := now.Add(time.Minute) // parked: it is woken earlier
+	switch {
+	case tried:
+		wait := a.q.cfg.Retry.After(a.m.Attempts + 1)
+		next = now.Add(wait)
+		a.m.Note(spool.Try{Number: a.m.Attempts + 1, At: a.now, Next: a.now.Add(wait)})
+	case !a.wait.IsZero():
+		next = now.Add(max(time.Second, a.wait.Sub(a.now)))
+	case a.early:
+		next = now.Add(max(time.Second, a.m.NextTry.Sub(a.now)))
+	}
+	final := false
+	for _, r := range a.results {
+		final = final || r.status.Outcome() != transport.Deferred
+	}
+	if err := a.m.Flush(final); err != nil {
+		a.q.cfg.Log.Error("outcome remembered in memory only", "id", a.m.ID, "err", err)
+	}
+	return next
+}
+
+func (a *try) header(name string) string {
+	if a.head == nil {
+		h, err := envelope.HeaderOf(a.m.Body())
+		if err != nil && !errors.Is(err, envelope.ErrHeaderTooLong) {
+			a.q.cfg.Log.Warn("header cannot be read", "id", a.m.ID, "err", err)
+		}
+		a.head = h
+	}
+	return a.head.Value(name)
+}
+
+// job is one target: several recipients may turn out to be the same mailbox, and get one copy.
+type job struct {
+	mailer   string
+	via      Mailer
+	host     string
+	to       transport.Recipient
+	sender   envelope.Address
+	indices  []int
+	priority int
+}
+
+// group is what goes to one host in one delivery.
+type group struct {
+	mailer string
+	via    Mailer
+	host   string
+	sender envelope.Address
+	jobs   []*job
+}
+
+// destination is what concurrency is counted for.
+func (g *group) destination() string { return g.mailer + "\x00" + strings.ToLower(g.host) }
+
+// decide asks the rules about each recipient that is left, expands local ones, and sorts them into groups. What it can
+// settle by itself goes into results.
+func (a *try) decide(ctx context.Context) []*group {
+	jobs := map[string]*job{}
+	var order []*job
+	for i := 0; i < len(a.m.Recipients); i++ { // expansion appends to the list
+		r := &a.m.Recipients[i]
+		if r.Final() || a.early && r.Status.Outcome != "" {
+			continue
+		}
+		j := a.resolve(ctx, i)
+		if j == nil {
+			continue
+		}
+		key := j.key()
+		if same := jobs[key]; same != nil {
+			same.indices = append(same.indices, i)
+			continue
+		}
+		if status, ok := a.before(j); ok {
+			a.settle(i, j, status, 0)
+			continue
+		}
+		jobs[key] = j
+		order = append(order, j)
+	}
+	var groups []*group
+	open := map[string]*group{}
+	for _, j := range order {
+		k := j.mailer + "\x00" + strings.ToLower(j.host) + "\x00" + string(j.sender)
+		g := open[k]
+		limit := j.via.MaxRecipients
+		if limit <= 0 {
+			limit = 100
+		}
+		if g == nil || len(g.jobs) >= limit {
+			g = &group{mailer: j.mailer, via: j.via, host: j.host, sender: j.sender}
+			open[k] = g
+			groups = append(groups, g)
+		}
+		g.jobs = append(g.jobs, j)
+	}
+	return groups
+}
+
+func (j *job) key() string {
+	user := j.to.User
+	if j.via.Local {
+		user = strings.ToLower(user) // BOB and bob are one mailbox; of a remote address we cannot know
+	}
+	switch {
+	case j.to.Orig.File != "":
+		return "file\x00" + string(j.to.Orig.File) // two aliases for one file are one copy
+	case j.to.Orig.Command != "":
+		return "prog\x00" + string(j.to.Orig.Command) + "\x00" + j.to.As
+	}
+	return strings.Join([]string{j.mailer, strings.ToLower(j.host), user, j.to.Detail, string(j.sender)}, "\x00")
+}
+
+// before finds a recipient that got the message in an earlier attempt and is the same target.
+func (a *try) before(j *job) (transport.Status, bool) {
+	for i := range a.m.Recipients {
+		s := &a.m.Recipients[i].Status
+		if (s.Outcome == spool.Delivered || s.Outcome == spool.Relayed) && s.Mailer == j.mailer && strings.EqualFold(s.Host, j.host) &&
+			s.User != "" && s.User == userOf(j) {
+			return statusOf(s), true
+		}
+	}
+	return transport.Status{}, false
+}
+
+// userOf is the name under which the journal keeps a target.
+func userOf(j *job) string {
+	if j.via.Local && j.to.Detail != "" {
+		return j.to.User + "+" + j.to.Detail
+	}
+	return j.to.User
+}
+
+// resolve finds the target of one recipient. nil: it was settled, expanded, or waits.
+func (a *try) resolve(ctx context.Context, i int) *job {
+	r := &a.m.Recipients[i]
+	j := &job{indices: []int{i}, sender: a.sender(i), to: transport.Recipient{Orig: r.Recipient, As: r.As}}
+	if status, refused := refusedMember(r.Stage); refused {
+		a.settle(i, j, status, 0)
+		return nil
+	}
+	switch {
+	case r.Command != "":
+		j.mailer, j.via, j.to.User = "prog", a.w.Program, "|"+string(r.Command)
+		return a.checked(i, j)
+	case r.File != "":
+		j.mailer, j.via, j.to.User = "*file*", a.w.File, string(r.File)
+		return a.checked(i, j)
+	}
+	d, err := a.w.Router.Route(ctx, Question{
+		Recipient: r.Addr, Sender: j.sender, Origin: a.m.Envelope.Origin, Size: a.m.Size, Priority: a.m.Envelope.Priority,
+		Attempts: a.m.Attempts, Arrival: a.m.Envelope.Arrival, Asked: a.m.Envelope.When, Header: a.header,
+	})
+	if err != nil {
+		a.q.cfg.Log.Warn("the rules could not decide now", "id", a.m.ID, "to", r.Name(), "err", err)
+		a.settle(i, j, transport.NewStatus(transport.Deferred, "4.3.0", "Temporary lookup failure"), 0)
+		return nil
+	}
+	if d.Refused != nil {
+		j.mailer = "*error*"
+		a.settle(i, j, *d.Refused, 0)
+		return nil
+	}
+	if a.waits(d) {
+		return nil
+	}
+	j.mailer, j.host, j.to.User, j.priority = d.Mailer, d.Host, d.User, d.Priority
+	via, ok := a.w.Mailers[d.Mailer]
+	if !ok {
+		a.q.cfg.Log.Error("the rules name a transport that is not there", "id", a.m.ID, "to", r.Name(), "transport", d.Mailer)
+		a.settle(i, j, transport.NewStatus(transport.Deferred, "4.3.5", "The transport "+d.Mailer+" is not configured"), 0)
+		return nil
+	}
+	j.via = via
+	if via.Local {
+		return a.expand(ctx, i, j)
+	}
+	return a.checked(i, j)
+}
+
+// waits reports whether the rules want the recipient to wait, and notes until when.
+func (a *try) waits(d Decision) bool {
+	var until time.Time
+	when := d.When
+	if when == envelope.WhenDefault {
+		when = a.m.Envelope.When
+	}
+	switch {
+	case d.NotBefore.After(a.now):
+		until = d.NotBefore
+	case a.how.first && (when == envelope.WhenQueue || when == envelope.WhenDefer):
+		until = a.now.Add(a.q.cfg.Interval)
+	default:
+		return false
+	}
+	if a.wait.IsZero() || until.Before(a.wait) {
+		a.wait = until
+	}
+	return true
+}
+
+// checked settles a job whose mailer is missing.
+func (a *try) checked(i int, j *job) *job {
+	if j.via.Transport == nil {
+		a.settle(i, j, transport.NewStatus(transport.Failed, "5.3.2", "Mail to programs or files is not accepted here"), 0)
+		return nil
+	}
+	return j
+}
+
+// sender is who hears of trouble with recipient i: the owner of the list that it came from, or the sender.
+func (a *try) sender(i int) envelope.Address {
+	for ; i >= 0; i = a.m.Recipients[i].Parent {
+		if a.m.Recipients[i].HasOwner {
+			return a.m.Recipients[i].Owner
+		}
+	}
+	return a.m.Envelope.Sender
+}
+
+// settle notes the outcome of recipient i. A temporary one of a message that is too old becomes a failure.
+func (a *try) settle(i int, j *job, s transport.Status, took time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	res := &result{status: s, mailer: j.mailer, host: j.host, user: userOf(j), as: j.to.As, took: took}
+	if s.Outcome() == transport.Deferred && a.now.Sub(a.m.Envelope.Arrival) > a.q.cfg.GiveUp {
+		res.expired, res.last = true, s
+		// 5.4.7: delivery time expired (RFC 3463)
+		res.status = transport.NewStatus(transport.Failed, "5.4.7", "Message could not be delivered for "+spell(a.q.cfg.GiveUp)+": "+s.Text())
+		res.status.Remote, res.status.Reply, res.status.Diagnostic = s.Remote, s.Reply, s.Diagnostic
+	}
+	a.results[i] = res
+}
+
+func spell(d time.Duration) string {
+	if d >= 48*time.Hour {
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	}
+	return d.String()
+}
+
+// deliver hands the groups to their transports, side by side as far as each destination has room.
+func (a *try) deliver(ctx context.Context, groups []*group) {
+	var wait sync.WaitGroup
+	for n, g := range groups {
+		key := g.destination()
+		limit := g.via.Concurrency
+		if limit <= 0 {
+			limit = DefaultConcurrency
+		}
+		if a.how.block {
+			a.q.limits.enterWait(ctx, key, limit)
+		} else if !a.q.limits.enter(key, limit) {
+			a.mu.Lock()
+			a.parked = key
+			a.mu.Unlock()
+			continue
+		}
+		do := func() {
+			defer a.leave(key)
+			a.send(ctx, g, len(groups) > 1)
+		}
+		if n == len(groups)-1 {
+			do()
+		} else {
+			wait.Go(do)
+		}
+	}
+	wait.Wait()
+}
+
+// leave gives the destination's room to a message that waits for it.
+func (a *try) leave(key string) {
+	for _, id := range a.q.limits.leave(key) {
+		a.q.hasten(id)
+	}
+}
+
+// send makes one delivery.
+func (a *try) send(ctx context.Context, g *group, more bool) {
+	env := *a.m.Envelope
+	env.Sender = g.sender
+	req := &transport.Request{Envelope: &env, Host: g.host, Body: a.m.Body(), Log: a.q.cfg.Log.With("id", a.m.ID), Verbose: a.how.verbose}
+	for _, j := range g.jobs {
+		req.Recipients = append(req.Recipients, j.to)
+	}
+	start := time.Now()
+	statuses := guarded(ctx, g.via.Transport, req)
+	took := time.Since(start)
+	for n, j := range g.jobs {
+		for _, i := range j.indices {
+			a.settle(i, j, statuses[n], took)
+		}
+	}
+	if more {
+		a.checkpoint(g)
+	}
+}
+
+// guarded calls the transport and makes sure of one status for each recipient: a mistake there is no reason to lose or
+// to bounce mail.
+func guarded(ctx context.Context, t transport.Transport, req *transport.Request) (statuses []transport.Status) {
+	n := len(req.Recipients)
+	defer func() {
+		if p := recover(); p != nil {
+			req.Log.Error("transport failed", "panic", fmt.Sprint(p))
+			statuses = transport.All(n, transport.NewStatus(transport.Deferred, "4.3.0", "internal error"))
+		}
+	}()
+	statuses = t.Deliver(ctx, req)
+	if len(statuses) != n {
+		req.Log.Error("transport returned the wrong number of statuses", "got", len(statuses), "want", n)
+		statuses = append(statuses, make([]transport.Status, n)...)[:n]
+	}
+	return statuses
+}

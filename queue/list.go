@@ -1,0 +1,172 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"waybill/queue/spool"
+	"waybill/transport/envelope"
+)
+
+// Listed is one message as mailq shows it.
+type Listed struct {
+	ID       string
+	Size     int64
+	Arrival  time.Time
+	Sender   envelope.Address
+	BodyType envelope.BodyType
+	Priority int
+	Attempts int
+	NextTry  time.Time // zero before the first attempt
+	Held     bool
+	Running  bool
+	Dropped  bool   // still in the drop directory
+	Damage   string // why it cannot be read
+	// Recipients are those that are left.
+	Recipients []ListedRecipient
+}
+
+// ListedRecipient is a recipient that has not got the message yet.
+type ListedRecipient struct {
+	Name   string
+	Code   string // of the last attempt; empty before the first
+	Reason string
+}
+
+// List calls f for each message, as it is read, in the order of the directory, until f fails.
+func (q *Queue) List(ctx context.Context, f func(Listed) error) error {
+	var ferr error
+	one := func(held bool) func(string) bool {
+		return func(id string) bool {
+			m, err := q.spool.Peek(id, held)
+			l := Listed{ID: id, Held: held}
+			switch {
+			case errors.Is(err, spool.ErrGone):
+				return true
+			case err != nil:
+				l.Damage = err.Error()
+			default:
+				q.fill(&l, m)
+				m.Close()
+			}
+			ferr = f(l)
+			return ferr == nil && ctx.Err() == nil
+		}
+	}
+	err := q.spool.Queued(one(false))
+	if ferr == nil && err == nil {
+		err = q.spool.Held(one(true))
+	}
+	if ferr == nil && err == nil {
+		err = q.spool.Dropped(func(id string) bool {
+			d, err := q.spool.OpenDrop(id)
+			if err != nil {
+				return true
+			}
+			l := Listed{ID: id, Dropped: true, Size: d.Size(), Arrival: d.Envelope.Arrival, Sender: d.Envelope.Sender, BodyType: d.Envelope.BodyType}
+			for _, r := range d.Envelope.Recipients {
+				l.Recipients = append(l.Recipients, ListedRecipient{Name: r.Name()})
+			}
+			d.Close()
+			ferr = f(l)
+			return ferr == nil && ctx.Err() == nil
+		})
+	}
+	return errors.Join(ferr, err, ctx.Err())
+}
+
+func (q *Queue) fill(l *Listed, m *spool.Message) {
+	l.Size, l.Arrival, l.Sender, l.BodyType = m.Size, m.Envelope.Arrival, m.Envelope.Sender, m.Envelope.BodyType
+	l.Priority, l.Attempts, l.NextTry = m.Envelope.Priority, m.Attempts, m.NextTry
+	q.mu.Lock()
+	l.Running = q.running[schedID(m.ID)]
+	q.mu.Unlock()
+	l.Running = l.Running || !l.Held && q.spool.Busy(m.ID)
+	for i := range m.Recipients {
+		if r := &m.Recipients[i]; !r.Final() {
+			l.Recipients = append(l.Recipients, ListedRecipient{r.Name(), r.Status.Code, r.Status.Text})
+		}
+	}
+}
+
+// Lines renders l for the daemon's socket: one line for the message, one for each recipient.
+func (l Listed) Lines() []string {
+	unix := func(t time.Time) int64 {
+		if t.IsZero() {
+			return 0
+		}
+		return t.Unix()
+	}
+	lines := []string{fmt.Sprintf("message %s %d %d %d %d %d %t %t %t %s <%s> %s", l.ID, l.Size, unix(l.Arrival), l.Priority, l.Attempts, unix(l.NextTry),
+		l.Held, l.Running, l.Dropped, "body="+string(l.BodyType), quote(string(l.Sender)), l.Damage)}
+	for _, r := range l.Recipients {
+		lines = append(lines, fmt.Sprintf("rcpt <%s> %s %s", quote(r.Name), firstOf(r.Code, "-"), r.Reason))
+	}
+	return lines
+}
+
+func quote(s string) string { return strings.ReplaceAll(strings.ReplaceAll(s, "%", "%25"), " ", "%20") }
+
+func unquote(s string) string {
+	s = strings.TrimSuffix(strings.TrimPrefix(s, "<"), ">")
+	return strings.ReplaceAll(strings.ReplaceAll(s, "%20", " "), "%25", "%")
+}
+
+// Lister puts the lines together again: Line takes each, End the last message.
+type Lister struct {
+	F    func(Listed) error
+	last *Listed
+}
+
+// Line takes one line of Lines.
+func (p *Lister) Line(line string) error {
+	word, rest, _ := strings.Cut(line, " ")
+	switch word {
+	case "message":
+		if err := p.End(); err != nil {
+			return err
+		}
+		f := strings.SplitN(rest, " ", 12)
+		if len(f) < 12 {
+			return fmt.Errorf("listing %q not understood", line)
+		}
+		var n [5]int64
+		for i := range n {
+			v, err := strconv.ParseInt(f[i+1], 10, 64)
+			if err != nil {
+				return fmt.Errorf("listing %q: %w", line, err)
+			}
+			n[i] = v
+		}
+		l := &Listed{ID: f[0], Size: n[0], Arrival: time.Unix(n[1], 0), Priority: int(n[2]), Attempts: int(n[3]), Held: f[6] == "true", Running: f[7] == "true",
+			Dropped: f[8] == "true", BodyType: envelope.BodyType(strings.TrimPrefix(f[9], "body=")), Sender: envelope.Address(unquote(f[10])), Damage: f[11]}
+		if n[4] != 0 {
+			l.NextTry = time.Unix(n[4], 0)
+		}
+		p.last = l
+	case "rcpt":
+		name, rest, _ := strings.Cut(rest, " ")
+		code, reason, _ := strings.Cut(rest, " ")
+		if p.last == nil {
+			return fmt.Errorf("listing %q not understood", line)
+		}
+		p.last.Recipients = append(p.last.Recipients, ListedRecipient{unquote(name), strings.TrimSuffix(code, "-"), reason})
+	default:
+		return fmt.Errorf("listing %q not understood", line)
+	}
+	return nil
+}
+
+// End hands over the last message.
+func (p *Lister) End() error {
+	if p.last == nil {
+		return nil
+	}
+	l := *p.last
+	p.last = nil
+	return p.F(l)
+}

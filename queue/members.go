@@ -1,0 +1,85 @@
+package queue
+
+import (
+	"context"
+	"strings"
+
+	"waybill/queue/spool"
+	"waybill/transport"
+	"waybill/transport/envelope"
+)
+
+// maxDepth is how many aliases and .forward files may lead to one another, as in sendmail.
+const maxDepth = 10
+
+// refusedStage begins the stage of a member that may not be used; the code and the text follow. It stands in the
+// journal, so that the member is not taken for an address after a crash.
+const refusedStage = "refused "
+
+// refusedMember is the outcome of a member that may not be used.
+func refusedMember(stage string) (transport.Status, bool) {
+	rest, refused := strings.CutPrefix(stage, refusedStage)
+	if !refused {
+		return transport.Status{}, false
+	}
+	code, text, _ := strings.Cut(rest, " ")
+	return transport.NewStatus(transport.Failed, code, text), true
+}
+
+// expand takes one step with a recipient that is local: to its mailbox, to members that take its place, or to an end.
+func (a *try) expand(ctx context.Context, i int, j *job) *job {
+	r := &a.m.Recipients[i]
+	user := LocalUser{Name: j.to.User, Stage: r.Stage, Sender: j.sender}
+	for p := r.Parent; p >= 0; p = a.m.Recipients[p].Parent {
+		user.Depth++
+		user.Trail = append([]string{a.m.Recipients[p].Status.User}, user.Trail...)
+	}
+	x, err := a.w.Expander.Expand(ctx, user)
+	switch {
+	case err != nil:
+		a.q.cfg.Log.Warn("a local user cannot be looked up now", "id", a.m.ID, "to", r.Name(), "err", err)
+		a.settle(i, j, transport.NewStatus(transport.Deferred, "4.3.0", "Temporary failure looking up the user"), 0)
+		return nil
+	case x.Status != nil:
+		a.settle(i, j, *x.Status, 0)
+		return nil
+	case len(x.Members) == 0 && x.Mailbox == "":
+		a.settle(i, j, transport.NewStatus(transport.Failed, "5.2.4", "The list has no members"), 0)
+		return nil
+	case x.Mailbox != "":
+		j.to.User, j.to.Detail = x.Mailbox, x.Detail
+		if j.to.As == "" {
+			j.to.As = x.Mailbox
+		}
+		return a.checked(i, j)
+	case user.Depth >= maxDepth:
+		s := transport.NewStatus(transport.Failed, "5.4.6", "aliasing/forwarding loop broken")
+		a.settle(i, j, s, 0)
+		return nil
+	}
+	entry := spool.Expansion{Index: i, Base: a.m.NextIndex(), User: j.to.User, At: a.now}
+	for _, member := range x.Members {
+		child := spool.Recipient{As: member.As, Stage: member.Stage, HasOwner: x.HasOwner, Owner: x.Owner}
+		child.Addr, child.Command, child.File = member.Addr, member.Command, member.File
+		if s := member.Refused; s != nil {
+			child.Recipient = envelope.Recipient{Addr: envelope.Address(member.Name)} // a name to report, not an address to route
+			child.Stage = refusedStage + s.Code() + " " + s.Text()
+		}
+		if !x.HasOwner {
+			// A list with an owner is the end of the sender's wishes (RFC 3461 5.2.7.3): its owner hears of failures.
+			child.Notify, child.ORcpt = r.Notify, r.ORcpt
+		}
+		entry.Members = append(entry.Members, child)
+	}
+	name, orig := r.Name(), a.m.Recipients[a.root(i)].Recipient
+	if err := a.m.Note(entry); err != nil {
+		a.q.cfg.Log.Error("expansion does not fit", "id", a.m.ID, "to", name, "err", err)
+		a.settle(i, j, transport.NewStatus(transport.Deferred, "4.3.0", "internal error"), 0)
+		return nil
+	}
+	a.q.cfg.Mail.Tried(Tried{
+		ID: a.m.ID, To: name, Orig: orig, Mailer: j.mailer, Host: j.host, Priority: a.m.Envelope.Priority,
+		Status: transport.NewStatus(transport.Delivered, "2.0.0", "expanded"), Final: true, Expanded: true, Age: a.now.Sub(a.m.Envelope.Arrival),
+	})
+	return nil
+}

@@ -1,0 +1,120 @@
+package queue
+
+import (
+	"context"
+	"strings"
+
+	"waybill/queue/dsn"
+	"waybill/transport"
+	"waybill/transport/envelope"
+)
+
+// due tells which notice the result of recipient i calls for.
+func (a *try) due(i int, res *result) dsn.Kind {
+	return dsn.Due(dsn.Event{
+		Sender:     a.sender(i),
+		Notify:     a.m.Recipients[i].Notify,
+		Status:     res.status,
+		Age:        a.now.Sub(a.m.Envelope.Arrival),
+		WarnAfter:  max(0, a.q.cfg.WarnAfter),
+		Warned:     a.m.Recipients[i].Status.Warned,
+		Postmaster: a.toPostmaster(i),
+	})
+}
+
+// toPostmaster reports whether recipient i is the one to whom we send what cannot be returned: if that fails too, it
+// ends there.
+func (a *try) toPostmaster(i int) bool {
+	to := a.m.Recipients[a.root(i)].Addr
+	if strings.EqualFold(string(to), string(a.q.cfg.Postmaster)) {
+		return true
+	}
+	local, domain := to.Split()
+	return strings.EqualFold(local, string(a.q.cfg.Postmaster)) && strings.EqualFold(domain, a.q.cfg.Host)
+}
+
+// notify writes the notices that the results call for, one for each kind and sender. A notice is in the spool before
+// the outcome that it tells of is recorded; one that cannot be written is owed.
+func (a *try) notify(ctx context.Context) {
+	type key struct {
+		kind   dsn.Kind
+		sender envelope.Address
+	}
+	told := map[key][]int{}
+	for i := range a.m.Recipients {
+		res := a.results[i]
+		if res == nil {
+			continue
+		}
+		if k := a.due(i, res); k != dsn.None {
+			told[key{k, a.sender(i)}] = append(told[key{k, a.sender(i)}], i)
+		} else if res.status.Outcome() == transport.Failed && a.sender(i).Null() {
+			// RFC 5321 6.1: a notice about a notice about a notice is one too many.
+			a.q.cfg.Mail.Noticed(Noticed{ID: a.m.ID, Kind: dsn.Double, Cause: "discarded: " + res.status.Text()})
+		}
+	}
+	for k, indices := range told {
+		err := a.notice(ctx, k.kind, k.sender, indices)
+		for _, i := range indices {
+			switch {
+			case err == nil && k.kind == dsn.Delay:
+				a.results[i].warned = true
+			case err != nil && k.kind != dsn.Delay:
+				a.results[i].owed = k.kind
+			}
+		}
+		if err != nil {
+			a.q.cfg.Log.Error("a notice cannot be written now", "id", a.m.ID, "kind", k.kind.String(), "err", err)
+		}
+	}
+}
+
+// notice composes one notice and accepts it.
+func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address, indices []int) error {
+	env := *a.m.Envelope
+	env.Sender = sender
+	n := dsn.Notice{Kind: kind, Envelope: &env, Body: a.m.Body(), Time: a.q.cfg.Now()}
+	cause := ""
+	for _, i := range indices {
+		res := a.results[i]
+		r := dsn.Recipient{
+			Orig: a.m.Recipients[a.root(i)].Recipient, Status: res.status, LastAttempt: a.now, Expired: res.expired,
+			Age: a.now.Sub(a.m.Envelope.Arrival), RetryUntil: a.m.Envelope.Arrival.Add(a.q.cfg.GiveUp),
+		}
+		if res.expired {
+			r.Status = res.last
+		}
+		if i != a.root(i) {
+			r.Actual = a.m.Recipients[i].Name()
+		}
+		n.Recipients = append(n.Recipients, r)
+		cause = res.status.Text()
+	}
+	msg, err := a.w.Notifier.Compose(n)
+	if err != nil {
+		return err
+	}
+	body, err := msg.Body.Open()
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	receipt, err := a.q.acceptNotice(ctx, msg.Envelope, body)
+	if err != nil {
+		return err
+	}
+	a.q.cfg.Mail.Noticed(Noticed{ID: a.m.ID, New: receipt.ID, Kind: kind, Cause: cause})
+	return nil
+}
+
+// payOwed makes the notices that an earlier attempt could not.
+func (a *try) payOwed(ctx context.Context) {
+	for i := range a.m.Recipients {
+		r := &a.m.Recipients[i]
+		if r.Status.Owed == "" {
+			continue
+		}
+		// As if it had just ended so; Due decides the same again.
+		a.results[i] = &result{status: statusOf(&r.Status), mailer: r.Status.Mailer, host: r.Status.Host, user: r.Status.User, old: true}
+	}
+}

@@ -1,0 +1,184 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"waybill/queue/sched"
+	"waybill/queue/spool"
+	"waybill/transport"
+	"waybill/transport/envelope"
+)
+
+// DefaultConcurrency is how many deliveries to one host run at a time where the mailer says nothing.
+const DefaultConcurrency = 20
+
+// Config is what does not change while a queue is open. Zero values are the defaults.
+type Config struct {
+	Host string // this host's full name, for Received lines and loops; required
+	Dir  string // the spool directory; required
+	FS   spool.FS
+	Log  *slog.Logger // required
+	Mail Logger       // the mail log; required
+
+	Retry      sched.Delays     // waiting times between attempts; default 1m 5m 15m 30m 1h 2h 4h
+	GiveUp     time.Duration    // age at which a message is returned; default 5 days
+	WarnAfter  time.Duration    // age at which its sender is warned; default 4 hours, negative: never
+	Interval   time.Duration    // how long mail waits that is to wait for a queue run; default 30 minutes
+	Postmaster envelope.Address // who hears of notices that cannot be delivered; default "postmaster"
+	MaxHops    int              // Received lines; default 25
+	MaxSize    int64            // octets of a message; default no limit
+	Deliveries int              // attempts at a time; default 100
+	Now        func() time.Time // the calendar, for stamps and ages; default time.Now. Delays do not depend on it
+}
+
+// Wiring is what a configuration gives to the queue; Use replaces it while mail flows.
+type Wiring struct {
+	Router   Router
+	Mailers  map[string]Mailer
+	Program  Mailer // delivers to commands that aliases and .forward files name
+	File     Mailer // delivers to files that they name
+	Expander Expander
+	Notifier Notifier
+}
+
+// Queue accepts messages and delivers them. It is safe for concurrent use. Make one with Open.
+type Queue struct {
+	cfg    Config
+	spool  *spool.Spool
+	wiring atomic.Pointer[Wiring]
+	limits *limits
+
+	mu       sync.Mutex
+	schedule *sched.Schedule
+	running  map[sched.ID]bool // attempts of this process
+	forced   map[sched.ID]bool // a queue run wants these tried whatever they wait for
+	changed  chan struct{}     // something happened that the runner must look at
+	drops    chan struct{}     // the drop directory may have something
+
+	work    sync.WaitGroup // attempts and callers that must end before Close returns
+	stop    context.CancelFunc
+	stopped chan struct{} // closed by Close: nothing new begins
+	ctx     context.Context
+}
+
+// Open opens the spool of cfg and looks at nothing in it yet: Run does, in a daemon, and RunOnce in a queue run.
+func Open(cfg Config, w Wiring) (*Queue, error) {
+	if cfg.Host == "" || cfg.Dir == "" || cfg.Log == nil || cfg.Mail == nil {
+		return nil, errors.New("queue: host, directory, log and mail log are required")
+	}
+	if cfg.FS == nil {
+		cfg.FS = spool.OS{}
+	}
+	setDefault(&cfg.GiveUp, 5*24*time.Hour)
+	setDefault(&cfg.WarnAfter, 4*time.Hour)
+	setDefault(&cfg.Interval, 30*time.Minute)
+	setDefault(&cfg.Postmaster, "postmaster")
+	setDefault(&cfg.MaxHops, 25)
+	setDefault(&cfg.Deliveries, 100)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s, err := spool.Open(cfg.Dir, cfg.FS, cfg.Log)
+	if err != nil {
+		return nil, err
+	}
+	q := &Queue{
+		cfg:      cfg,
+		spool:    s,
+		limits:   newLimits(),
+		schedule: sched.New(time.Now()),
+		running:  map[sched.ID]bool{},
+		forced:   map[sched.ID]bool{},
+		changed:  make(chan struct{}, 1),
+		drops:    make(chan struct{}, 1),
+		stopped:  make(chan struct{}),
+	}
+	q.ctx, q.stop = context.WithCancel(context.Background())
+	if err := q.Use(w); err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Use makes w the wiring of every attempt that begins from now on.
+func (q *Queue) Use(w Wiring) error {
+	if w.Router == nil || w.Expander == nil || w.Notifier == nil {
+		return errors.New("queue: router, expander and notifier are required")
+	}
+	q.wiring.Store(&w)
+	return nil
+}
+
+// Spool is the spool below, for its socket and its daemon lock.
+func (q *Queue) Spool() *spool.Spool { return q.spool }
+
+// Close begins nothing new and waits for what runs: deliveries end when they end, or as temporary failures when ctx
+// does. Messages stay in the spool.
+func (q *Queue) Close(ctx context.Context) error {
+	q.mu.Lock()
+	select {
+	case <-q.stopped:
+	default:
+		close(q.stopped)
+	}
+	q.mu.Unlock()
+	done := make(chan struct{})
+	go func() { q.work.Wait(); close(done) }()
+	defer q.stop()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	q.stop()
+	<-done
+	return fmt.Errorf("queue: deliveries were broken off: %w", ctx.Err())
+}
+
+var errClosing = errors.New("the queue is closing")
+
+// begin counts a piece of work that Close waits for; false when the queue is closing.
+func (q *Queue) begin() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	select {
+	case <-q.stopped:
+		return false
+	default:
+	}
+	q.work.Add(1)
+	return true
+}
+
+// RefusedError is a "no" to a message or a recipient: nothing was accepted.
+type RefusedError struct{ Status transport.Status }
+
+func (e *RefusedError) Error() string { return e.Status.Code() + " " + e.Status.Text() }
+
+func refuse(code, text string) error {
+	o := transport.Failed
+	if code[0] == '4' {
+		o = transport.Deferred
+	}
+	return &RefusedError{transport.NewStatus(o, code, text)}
+}
+
+func (q *Queue) poke() {
+	select {
+	case q.changed <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,154 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"waybill/queue/dsn"
+	"waybill/queue/spool"
+	"waybill/transport"
+	"waybill/transport/envelope"
+)
+
+// local clears what a program on this host cannot claim: that it came by an authenticated or encrypted connection from
+// somewhere. The uid was set by whoever asked the kernel.
+func local(e *envelope.Envelope) {
+	e.Origin = envelope.Origin{Protocol: e.Origin.Protocol, Helo: e.Origin.Helo, User: e.Origin.User, UID: e.Origin.UID}
+	if e.Origin.Protocol == "" {
+		e.Origin.Protocol = "local"
+	}
+}
+
+// returned tells the sender that a dropped message could not be accepted.
+func (q *Queue) returned(ctx context.Context, d *spool.Dropped, s transport.Status) error {
+	if s.Outcome() != transport.Failed || d.Envelope.Sender.Null() {
+		q.cfg.Log.Error("a dropped message was refused and has no sender", "id", d.Envelope.ID, "code", s.Code(), "reason", s.Text())
+		return q.spool.SetDropAside(d.Envelope.ID, errors.New(s.Text()))
+	}
+	n := dsn.Notice{Kind: dsn.Failure, Envelope: d.Envelope, Body: dropBody{d}, Time: q.cfg.Now()}
+	for _, r := range d.Envelope.Recipients {
+		n.Recipients = append(n.Recipients, dsn.Recipient{Orig: r, Status: s})
+	}
+	msg, err := q.wiring.Load().Notifier.Compose(n)
+	if err != nil {
+		return err
+	}
+	body, err := msg.Body.Open()
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	receipt, err := q.acceptNotice(ctx, msg.Envelope, body)
+	if err == nil {
+		q.cfg.Mail.Noticed(Noticed{ID: d.Envelope.ID, New: receipt.ID, Kind: dsn.Failure, Cause: s.Text()})
+	}
+	return err
+}
+
+type dropBody struct{ d *spool.Dropped }
+
+func (b dropBody) Open() (io.ReadCloser, error) { return io.NopCloser(b.d.Body()), nil }
+func (b dropBody) Size() int64                  { return b.d.Size() }
+
+// Deliver tries the message with this id once, now, and tells what became of each recipient of its envelope. It finds
+// dropped messages, too. Errors: spool.ErrGone, spool.ErrBusy and what the disk says.
+func (q *Queue) Deliver(ctx context.Context, id string, verbose func(line string)) ([]transport.Status, error) {
+	if !q.begin() {
+		return nil, errClosing
+	}
+	defer q.work.Done()
+	receipt, err := q.takeDrop(ctx, id, Options{Quiet: true})
+	if err == nil {
+		id = receipt.ID
+	} else if !errors.Is(err, spool.ErrGone) {
+		return nil, err
+	}
+	h := how{forced: true, keep: true, verbose: verbose}
+	if err := q.again(ctx, schedID(id), &h); err != nil {
+		return nil, err
+	}
+	return h.statuses, nil
+}
+
+// Verify tells what would become of a recipient, without a message: Delivered or Relayed with the decision, Failed for
+// a user who does not exist or whom the rules refuse, Deferred when that cannot be said now. No name server is asked
+// for what the rules themselves do not ask.
+func (q *Queue) Verify(ctx context.Context, e *envelope.Envelope, r envelope.Recipient) (Decision, transport.Status) {
+	if err := checkEnvelope(&envelope.Envelope{Sender: e.Sender, Recipients: []envelope.Recipient{r}}); err != nil {
+		var refused *RefusedError
+		errors.As(err, &refused)
+		return Decision{}, refused.Status
+	}
+	w := q.wiring.Load()
+	d, err := w.Router.Route(ctx, Question{
+		Recipient: r.Addr, Sender: e.Sender, Origin: e.Origin, Size: -1, Priority: e.Priority, Arrival: q.cfg.Now(), Asked: e.When,
+		Header: func(string) string { return "" },
+	})
+	if err != nil {
+		q.cfg.Log.Warn("the rules could not decide now", "to", r.Name(), "err", err)
+		return d, transport.NewStatus(transport.Deferred, "4.3.0", "Temporary lookup failure")
+	}
+	if d.Refused != nil {
+		return d, *d.Refused
+	}
+	via, ok := w.Mailers[d.Mailer]
+	if !ok {
+		q.cfg.Log.Error("the rules name a transport that is not there", "to", r.Name(), "transport", d.Mailer)
+		return d, transport.NewStatus(transport.Deferred, "4.3.5", "The transport "+d.Mailer+" is not configured")
+	}
+	if !via.Local {
+		return d, transport.NewStatus(transport.Relayed, "2.1.5", "deliverable")
+	}
+	x, err := w.Expander.Expand(ctx, LocalUser{Name: d.User, Sender: e.Sender})
+	switch {
+	case err != nil:
+		q.cfg.Log.Warn("a local user cannot be looked up now", "to", r.Name(), "err", err)
+		return d, transport.NewStatus(transport.Deferred, "4.3.0", "Temporary failure looking up the user")
+	case x.Status != nil:
+		return d, *x.Status
+	}
+	return d, transport.NewStatus(transport.Delivered, "2.1.5", "deliverable")
+}
+
+// Submit takes a message of a local program: recipients that Verify finds to be wrong are refused before anything is
+// accepted, the others are accepted and, for envelope.WhenNow, tried at once. It is what a spool.Handler needs.
+func (q *Queue) Submit(ctx context.Context, e *envelope.Envelope, body io.Reader, verbose func(string)) (spool.Reply, error) {
+	var reply spool.Reply
+	good := *e
+	good.Recipients = nil
+	local(&good)
+	var index []int
+	for i, r := range e.Recipients {
+		if _, s := q.Verify(ctx, &good, r); s.Outcome() == transport.Failed {
+			reply.Refused = append(reply.Refused, spool.Refusal{Index: i, Code: s.Code(), Text: s.Text()})
+			reply.Exit = ExitOf(s)
+			continue
+		}
+		good.Recipients = append(good.Recipients, r)
+		index = append(index, i)
+	}
+	if len(good.Recipients) == 0 {
+		if len(e.Recipients) == 0 {
+			return reply, &spool.RefusedError{Exit: 64, Text: "No recipients"}
+		}
+		_, err := io.Copy(io.Discard, body)
+		return reply, err
+	}
+	receipt, err := q.Accept(ctx, &good, body, Options{Verbose: verbose, Known: good.ID != ""})
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		return reply, &spool.RefusedError{Exit: ExitOf(refused.Status), Text: refused.Error()}
+	}
+	if err != nil {
+		return reply, err
+	}
+	reply.ID = receipt.ID
+	for n, s := range receipt.Statuses {
+		if s.Outcome() == transport.Failed {
+			reply.Refused = append(reply.Refused, spool.Refusal{Index: index[n], Code: s.Code(), Text: s.Text()})
+			reply.Exit = ExitOf(s)
+		}
+	}
+	return reply, nil
+}
