@@ -130,3 +130,31 @@ func TestManualPages(t *testing.T) {
 		}
 	}
 }
+
+// TestManualHasEveryCommand reads the source of the wiring: which commands "waybill help" lists, and which verbs the
+// usage texts of "queue" and "rules" list.
+func TestManualHasEveryCommand(t *testing.T) {
+	var source strings.Builder
+	files, err := filepath.Glob("../internal/app/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source.Write(text)
+	}
+	code := source.String()
+	text := page(t, "waybill.8")
+	same(t, "command", items(section(t, text, "DESCRIPTION"), `\.It Ic (\w+)`), items(code, `\t\t\{"(\w+)", "[^"]*", "[^"]+", \w+\},$`))
+	for _, noun := range []string{"queue", "rules"} {
+		_, usage, found := strings.Cut(code, "const "+noun+"Usage = `")
+		if !found {
+			t.Fatalf("no usage text of %s", noun)
+		}
+		usage, _, _ = strings.Cut(usage, "`")
+		same(t, noun+" verb", items(section(t, text, strings.ToUpper(noun)), `\.It Ic (\w+)`), items(usage, `  (\w+)\b`))
+	}
+}

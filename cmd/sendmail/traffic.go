@@ -58,5 +58,19 @@ func logged(name string, in io.Reader, out io.Writer) (io.Reader, io.Writer, fun
 		to.flush()
 		file.Close()
 	}
-	return io.TeeReader(in, from), io.MultiWriter(out, to), end, nil
+	return io.TeeReader(in, from), both{out, to}, end, nil
+}
+
+// both writes to the caller and to the log, and can be flushed like the caller's writer.
+type both struct{ out, log io.Writer }
+
+func (b both) Write(p []byte) (int, error) {
+	b.log.Write(p)
+	return b.out.Write(p)
+}
+
+// Flush empties what is buffered for the caller.
+func (b both) Flush() error {
+	flush(b.out)
+	return nil
 }
