@@ -186,10 +186,11 @@ type Envelope struct {
 	Arrival    time.Time
 	Origin     Origin
 
-	BodyType BodyType
-	SMTPUTF8 bool
-	Ret      Ret
-	EnvID    string // ENVID, xtext as received (RFC 3461 4.4)
+	BodyType   BodyType
+	SMTPUTF8   bool
+	RequireTLS bool // REQUIRETLS (RFC 8689): no hop may pass the message on without verified TLS
+	Ret        Ret
+	EnvID      string // ENVID, xtext as received (RFC 3461 4.4)
 
 	When     When // what the caller asked for (-odX); WhenDefault leaves it to the rules
 	Priority int  // larger goes first; 0 is ordinary mail. Range -1000..1000
