@@ -57,12 +57,22 @@ func (c *conn) keywords() []string {
 	if c.has("ETRN") {
 		list = append(list, "ETRN")
 	}
+	if m := c.mechanisms(); len(m) > 0 {
+		list = append(list, "AUTH "+strings.Join(m, " "))
+	}
+	if c.has("STARTTLS") {
+		list = append(list, "STARTTLS")
+	}
 	return append(list, "HELP")
 }
 
 // offered is the set of extensions whose parameters MAIL and RCPT may carry now.
 func (c *conn) offered() smtp.Ext {
-	return smtp.ExtSize | smtp.Ext8BitMIME | smtp.ExtDSN
+	ext := smtp.ExtSize | smtp.Ext8BitMIME | smtp.ExtDSN
+	if c.cfg.Auth != nil {
+		ext |= smtp.ExtAuth // RFC 4954 5: the parameter is understood whether or not the client has authenticated
+	}
+	return ext
 }
 
 // mail: RFC 5321 4.1.1.2.
@@ -218,6 +228,11 @@ func (c *conn) has(verb string) bool {
 		return c.cfg.LMTP
 	case "EHLO", "HELO":
 		return !c.cfg.LMTP
+	case "AUTH":
+		return len(c.mechanisms()) > 0
+	case "STARTTLS":
+		_, ok := c.netConn()
+		return ok && c.cfg.TLS != nil && c.client.TLS == nil // RFC 3207 4.2: not again
 	case "EXPN":
 		_, ok := c.session.(Verifier)
 		return ok

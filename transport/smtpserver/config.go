@@ -1,6 +1,7 @@
 package smtpserver
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"waybill/transport/smtp"
+	"waybill/transport/smtpserver/sasl"
 )
 
 // Config is how a Server behaves. The zero value of a field is its default; where a limit can be lifted, a negative
@@ -21,6 +23,18 @@ type Config struct {
 	// Lenient is for a local program on a pipe (sendmail -bs): lines of commands may end in LF alone, and MAIL may
 	// come without EHLO. The message itself is read as strictly as ever.
 	Lenient bool
+
+	// TLS makes STARTTLS possible, and is needed for ServeTLS; nil: no TLS. It must bring a certificate. Versions before
+	// 1.2 are never spoken.
+	TLS *tls.Config
+
+	Auth        sasl.Store // who may authenticate; nil: AUTH is not offered
+	AuthInClear bool       // offer AUTH without TLS too: passwords can be read on the way
+	// AuthExternal tells who a client is by its certificate, which it must have verified (AUTH EXTERNAL); nil: not
+	// offered.
+	AuthExternal    func(*tls.ConnectionState) (user string, ok bool)
+	AuthDelay       time.Duration // before the answer to a wrong password; default 1s
+	MaxAuthFailures int           // wrong passwords in a session; default 3; then 421
 
 	MaxSize       int64     // largest message in octets with CRLF line ends, offered as SIZE; default 0: no limit
 	MaxLine       int       // longest line of a message in octets without CRLF; default 0: no limit
@@ -75,6 +89,7 @@ func (c *Config) setDefaults() error {
 			c.Greeting = "LMTP Waybill"
 		}
 	}
+	c.TLS = tlsConfig(c.TLS)
 	defaultTo(&c.MaxRecipients, 1000)
 	defaultTo(&c.MaxSessions, 2000)
 	defaultTo(&c.MaxSessionsPerClient, 50)
@@ -83,6 +98,8 @@ func (c *Config) setDefaults() error {
 	defaultTo(&c.MaxBadRecipients, 100)
 	defaultTo(&c.BadRcptThrottle, 20)
 	defaultTo(&c.BadRcptDelay, time.Second)
+	defaultTo(&c.AuthDelay, time.Second)
+	defaultTo(&c.MaxAuthFailures, 3)
 	defaultTo(&c.CommandTimeout, 5*time.Minute)
 	defaultTo(&c.DataTimeout, 5*time.Minute)
 	defaultTo(&c.MinRate, 100)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"runtime/debug"
@@ -31,6 +32,8 @@ type conn struct {
 	trusted bool
 	counted bool
 
+	implicitTLS bool // TLS comes before the greeting (RFC 8314 3.3)
+
 	state    state
 	verb     string // the command that is being run, for the log
 	utf8     bool   // the transaction has SMTPUTF8
@@ -39,6 +42,7 @@ type conn struct {
 	refused  int // recipients of this transaction that were not taken
 
 	messages, errors, junk, badRcpts int // since the last message, but for messages
+	authFailures                     int
 
 	err error // why the connection is of no more use
 
@@ -89,7 +93,10 @@ func (c *conn) serve() (err error) {
 			c.closeSession()
 		}
 	}()
-	if c.greet(ctx) {
+	if nc, ok := c.netConn(); ok && c.implicitTLS {
+		c.handshake(ctx, nc)
+	}
+	if c.state != closing && c.greet(ctx) {
 		for c.state != closing {
 			c.next(ctx)
 		}
@@ -98,7 +105,14 @@ func (c *conn) serve() (err error) {
 	if ferr := c.w.bw.Flush(); c.err == nil {
 		c.err = ferr
 	}
+	c.goodbye()
 	return c.err
+}
+
+// netConn is the connection that TLS can be put on; a pipe is none.
+func (c *conn) netConn() (net.Conn, bool) {
+	nc, ok := c.rw.(net.Conn)
+	return nc, ok
 }
 
 func (c *conn) closeSession() {
@@ -220,7 +234,7 @@ func (c *conn) outOfOrder() *smtp.Reply {
 
 func (c *conn) unknown(verb string) {
 	switch verb {
-	case "SEND", "SOML", "SAML", "TURN", "AUTH", "STARTTLS", "XCLIENT", "BURL", "ATRN", "VERB", "ONEX":
+	case "SEND", "SOML", "SAML", "TURN", "XCLIENT", "BURL", "ATRN", "VERB", "ONEX":
 		c.reply(smtp.NewReply(502, "5.5.1", "command not implemented"))
 	default:
 		c.reply(smtp.NewReply(500, "5.5.1", "command not recognized")) // nothing of it is echoed
@@ -327,6 +341,8 @@ func (c *conn) checkBudgets() {
 	}
 	why := ""
 	switch {
+	case over(c.authFailures, c.cfg.MaxAuthFailures):
+		why = "too many failed authentications"
 	case over(c.errors, c.cfg.MaxErrors):
 		why = "too many errors"
 	case over(c.badRcpts, c.cfg.MaxBadRecipients):

@@ -45,7 +45,18 @@ var ErrStopped = errors.New("smtpserver: stopped")
 // Serve accepts connections from ln until Shutdown, or until ln fails for good. It closes ln. ctx is the parent of
 // what the Sessions get; ending it closes connections in the middle of whatever they do: use Shutdown for a stop that
 // loses nothing.
-func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error { return s.serve(ctx, ln, false) }
+
+// ServeTLS is Serve for a port where TLS begins at once (RFC 8314 3.3: 465).
+func (s *Server) ServeTLS(ctx context.Context, ln net.Listener) error {
+	if s.cfg.TLS == nil {
+		ln.Close()
+		return errors.New("smtpserver: no TLS configuration")
+	}
+	return s.serve(ctx, ln, true)
+}
+
+func (s *Server) serve(ctx context.Context, ln net.Listener, implicitTLS bool) error {
 	defer ln.Close()
 	s.mu.Lock()
 	if s.stopping {
@@ -81,20 +92,23 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			return err
 		}
 		pause = 0
-		s.accept(ctx, nc)
+		s.accept(ctx, nc, implicitTLS)
 	}
 }
 
-func (s *Server) accept(ctx context.Context, nc net.Conn) {
+func (s *Server) accept(ctx context.Context, nc net.Conn, implicitTLS bool) {
 	client := &Client{Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), LMTP: s.cfg.LMTP}
 	c, refusal := s.admit(ctx, nc, client)
 	if refusal != nil {
 		s.cfg.Log.Info("connection refused", "client", client.Remote.Addr(), "reply", refusal.String())
 		_ = nc.SetDeadline(time.Now().Add(time.Second))
-		_, _ = nc.Write(refusal.Append(nil, false))
+		if !implicitTLS {
+			_, _ = nc.Write(refusal.Append(nil, false))
+		}
 		_ = nc.Close()
 		return
 	}
+	c.implicitTLS = implicitTLS
 	go func() {
 		defer s.leave(c)
 		defer nc.Close()

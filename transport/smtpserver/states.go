@@ -66,6 +66,8 @@ func commands() []command {
 		{"RSET", anytime | chunks, argNone, true, (*conn).rset}, // RFC 5321 4.1.4: at any time
 		{"NOOP", anytime | chunks, argMay, true, (*conn).noop},
 		{"QUIT", anytime | chunks, argNone, false, (*conn).quit},
+		{"STARTTLS", anytime, argNone, false, (*conn).starttls},
+		{"AUTH", ready, argNeed, false, (*conn).auth}, // RFC 4954 4: not in a transaction
 		{"VRFY", anytime, argNeed, true, (*conn).vrfy},
 		{"EXPN", anytime, argNeed, true, (*conn).expn},
 		{"HELP", anytime, argMay, true, (*conn).help},

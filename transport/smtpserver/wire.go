@@ -70,7 +70,10 @@ func newWire(rw io.ReadWriter, cfg *Config) *wire {
 // restart puts the wire on top of rw and forgets everything that was read and not used (RFC 3207 4.2: what came
 // before the handshake must not be obeyed behind it).
 func (w *wire) restart(rw io.ReadWriter) {
+	w.mu.Lock()
 	w.rw = rw
+	w.clock, _ = rw.(deadliner)
+	w.mu.Unlock()
 	w.br.Reset(w)
 	w.bw.Reset(writerSide{w})
 }
