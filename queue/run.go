@@ -239,7 +239,12 @@ func (q *Queue) takeDrops(ctx context.Context, quiet bool) {
 		if ctx.Err() != nil {
 			return
 		}
-		if _, err := q.takeDrop(ctx, id, Options{Quiet: quiet}); err != nil && !errors.Is(err, spool.ErrBusy) && !errors.Is(err, spool.ErrGone) {
+		_, err := q.takeDrop(ctx, id, Options{Quiet: quiet})
+		switch {
+		case err == nil || errors.Is(err, spool.ErrGone):
+		case errors.Is(err, spool.ErrBusy):
+			time.AfterFunc(200*time.Millisecond, q.Kick) // the front end has renamed it and not yet closed it
+		default:
 			q.cfg.Log.Error("a dropped message cannot be taken over", "id", id, "err", err)
 		}
 	}
