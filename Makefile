@@ -5,7 +5,7 @@
 GO       ?= go
 PREFIX   ?= /usr
 BIN      := bin
-COMMANDS := waybill sendmail mail.local
+COMMANDS := waybill sendmail
 # Debian packages whose real programs the tests talk to; the C compiler is for the race detector.
 PEERS    := git git-email mpack uucp openssl fail2ban logwatch libmail-deliverystatus-bounceparser-perl gcc libc6-dev
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2

@@ -31,6 +31,14 @@ func (r *Router) Table(name string) (Table, bool) {
 	return Table{t}, ok
 }
 
+// TableFiles returns the files that the table of this name is read from; nil when there is no such table, or it has none.
+func (r *Router) TableFiles(name string) []string {
+	if re, ok := r.tables.byName[name].(table.Reloader); ok {
+		return re.Files()
+	}
+	return nil
+}
+
 // tables are what a Router reads beside its rule files: lookup tables, and the files of classes.
 type tables struct {
 	byName  map[string]table.Table

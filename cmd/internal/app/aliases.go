@@ -1,0 +1,46 @@
+package app
+
+import (
+	"bufio"
+	"os"
+	"strings"
+)
+
+// aliasStats is what newaliases tells about a file.
+type aliasStats struct{ entries, longest, total int }
+
+// countAliases counts the aliases of a file: their number, the longest right side, and all octets of names and right
+// sides, as sendmail does.
+func countAliases(file string) (aliasStats, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return aliasStats{}, err
+	}
+	defer f.Close()
+	var s aliasStats
+	value := 0
+	end := func() { s.longest, value = max(s.longest, value), 0 }
+	in := bufio.NewScanner(f)
+	in.Buffer(make([]byte, 64<<10), 1<<20)
+	for in.Scan() {
+		line := in.Text()
+		switch {
+		case line == "" || line[0] == '#':
+			continue
+		case line[0] == ' ' || line[0] == '\t':
+			n := len(strings.TrimSpace(line))
+			value, s.total = value+n, s.total+n
+			continue
+		}
+		name, right, ok := strings.Cut(line, ":")
+		if !ok {
+			continue
+		}
+		end()
+		s.entries++
+		value = len(strings.TrimSpace(right))
+		s.total += len(strings.TrimSpace(name)) + value
+	}
+	end()
+	return s, in.Err()
+}

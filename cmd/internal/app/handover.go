@@ -1,0 +1,78 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+
+	"waybill/queue/spool"
+	"waybill/transport/envelope"
+	"waybill/transport/sysexits"
+)
+
+// frontEnds answers local programs on the spool's socket.
+type frontEnds struct{ s *site }
+
+// Submit takes a message from a local program. Recipients that cannot exist are refused before anything is accepted;
+// the others are safe when it returns.
+func (f frontEnds) Submit(ctx context.Context, peer spool.Peer, e *envelope.Envelope, body io.Reader, verbose func(string)) (spool.Reply, error) {
+	for _, r := range e.Recipients {
+		if r.Command != "" || r.File != "" {
+			// Only aliases and .forward files may name those (security.md: argument injection).
+			return spool.Reply{}, &spool.RefusedError{Exit: sysexits.NoPerm, Text: "programs and files are no recipients here"}
+		}
+	}
+	e.Origin = f.origin(peer, e.Origin)
+	return f.s.queue.Submit(ctx, e, body, verbose)
+}
+
+// origin keeps of what a front end says about itself only what the kernel cannot know, and only what does no harm.
+func (f frontEnds) origin(peer spool.Peer, said envelope.Origin) envelope.Origin {
+	o := envelope.Origin{Protocol: "local", ClientName: "localhost", User: f.userName(peer.UID), UID: peer.UID}
+	if peer.UID == 0 || slices.Contains(f.s.settings.Trust, o.User) {
+		// sendmail -p PROTOCOL:HOST of a gateway program such as rmail or procmail
+		if said.Protocol != "" {
+			o.Protocol = said.Protocol
+		}
+		if said.ClientName != "" {
+			o.ClientName = said.ClientName
+		}
+	}
+	return o
+}
+
+// userName is the login name of a user id. The passwd file of the system counts, not that of the site: it is about
+// who called, not about who gets mail.
+func (f frontEnds) userName(uid int) string {
+	if e, found, err := f.s.users.ByUID(uid); err == nil && found {
+		return e.Name
+	}
+	return fmt.Sprint(uid)
+}
+
+// Control does what an operator asks of the running daemon. Looking is for everybody, as sendmail's mailq is, and so is
+// a queue run; changing is for root and for the user that runs the daemon.
+func (f frontEnds) Control(ctx context.Context, peer spool.Peer, words []string, answer func(line string) error) error {
+	if len(words) == 0 {
+		return &spool.RefusedError{Exit: sysexits.Usage, Text: "nothing was asked"}
+	}
+	switch words[0] {
+	case "ping":
+		return answer(strconv.Itoa(os.Getpid()))
+	case "list", "run", "kick":
+	default:
+		if peer.UID != 0 && peer.UID != os.Geteuid() {
+			return &spool.RefusedError{Exit: sysexits.NoPerm, Text: "only root and the user of the daemon may do that"}
+		}
+	}
+	if words[0] == "reload" {
+		if !f.s.tell(f.s.reload()) {
+			return &spool.RefusedError{Exit: sysexits.Config, Text: "the rules are wrong; the log says where"}
+		}
+		return nil
+	}
+	return f.s.queue.Control(ctx, f.userName(peer.UID), words, answer)
+}

@@ -1,0 +1,234 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"waybill/compat/flags"
+	"waybill/queue"
+	"waybill/queue/spool"
+	"waybill/transport"
+	"waybill/transport/envelope"
+	"waybill/transport/smtpserver"
+	"waybill/transport/sysexits"
+)
+
+// companions are the programs that accompany sendmail, by name.
+var companions = map[string]func(std stdio, args []string) int{
+	"mailq":      func(std stdio, args []string) int { return sendmailMode(std, "mailq", args) },
+	"newaliases": func(std stdio, args []string) int { return sendmailMode(std, "newaliases", args) },
+}
+
+// sendmailMode does what sendmail does under this name with these arguments. The front end has dropped its privileges.
+func sendmailMode(std stdio, name string, args []string) int {
+	v, wrong := flags.Parse(append([]string{name}, args...))
+	if wrong != nil {
+		to := std.out
+		if wrong.Stderr {
+			to = std.err
+		}
+		if wrong.Text != "" {
+			fmt.Fprintln(to, wrong.Text)
+		}
+		return wrong.Exit
+	}
+	switch v.Mode {
+	case flags.PrintQueue:
+		return listQueue(std, v.ConfigFile, queueView{verbose: v.Verbose, match: matcher(v.Queue.Select)})
+	case flags.CountQueue:
+		fmt.Fprintln(std.out, "Data unavailable: shared memory not updated")
+		return sysexits.OK
+	case flags.RunQueue:
+		if v.Queue.Interval > 0 || v.Queue.Persistent {
+			return daemon(std, v)
+		}
+		return controlQueue(std, v.ConfigFile, append([]string{"run"}, selection(v.Queue.Select).Words()...))
+	case flags.Daemon, flags.DaemonLocal:
+		return daemon(std, v)
+	case flags.DaemonForeground:
+		return serve(std, configArgs(v))
+	case flags.SMTP:
+		return smtpOnPipe(std, v)
+	case flags.Verify:
+		return verify(std, v)
+	case flags.InitAliases:
+		return newaliases(std, v)
+	case flags.CheckConfig:
+		return checkRules(std, configArgs(v))
+	}
+	fmt.Fprintf(std.err, "%s: this release of Waybill has no -b%c yet\n", name, v.Mode)
+	return sysexits.Unavailable
+}
+
+func configArgs(v *flags.Invocation) []string {
+	if v.ConfigFile == "" {
+		return nil
+	}
+	return []string{"-C", v.ConfigFile}
+}
+
+// selection translates -qI, -qR, -qS.
+func selection(list []flags.Selector) queue.Selection {
+	var s queue.Selection
+	for _, f := range list {
+		s = append(s, queue.Condition{What: f.Kind, Not: f.Not, Sub: f.Text})
+	}
+	return s
+}
+
+// matcher is the same for a listing; nil selects all.
+func matcher(list []flags.Selector) func(queue.Listed) bool {
+	if len(list) == 0 {
+		return nil
+	}
+	return func(l queue.Listed) bool {
+		asked, met := map[byte]bool{}, map[byte]bool{}
+		for _, f := range list {
+			found := false
+			switch f.Kind {
+			case 'I':
+				found = strings.Contains(l.ID, f.Text)
+			case 'S':
+				found = containsFold(string(l.Sender), f.Text)
+			case 'R':
+				for _, r := range l.Recipients {
+					found = found || containsFold(r.Name, f.Text)
+				}
+			}
+			asked[f.Kind] = true
+			met[f.Kind] = met[f.Kind] || found != f.Not
+		}
+		for kind := range asked {
+			if !met[kind] {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+func containsFold(s, sub string) bool {
+	return strings.Contains(strings.ToLower(s), strings.ToLower(sub))
+}
+
+// daemon starts the daemon in the background, as -bd does, and returns when it takes mail.
+func daemon(std stdio, v *flags.Invocation) int {
+	located, err := spool.Locate(v.ConfigFile)
+	if err != nil {
+		return cannotOpen(std, err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return failed(std, err)
+	}
+	child := exec.Command(self, append([]string{"serve"}, configArgs(v)...)...)
+	child.Dir = "/"
+	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	child.Stderr = std.err
+	if err := child.Start(); err != nil {
+		return failed(std, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- child.Wait() }()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for {
+		select {
+		case <-ended:
+			return child.ProcessState.ExitCode()
+		case <-ctx.Done():
+			fmt.Fprintln(std.err, "waybill: the daemon does not answer yet")
+			return sysexits.TempFail
+		case <-time.After(20 * time.Millisecond):
+		}
+		pid := ""
+		err := spool.Control(ctx, located.Socket, []string{"ping"}, func(line string) error { pid = line; return nil })
+		if err == nil && pid == fmt.Sprint(child.Process.Pid) {
+			return sysexits.OK
+		}
+	}
+}
+
+// smtpOnPipe is -bs: SMTP on standard input and output.
+func smtpOnPipe(std stdio, v *flags.Invocation) int {
+	s, err := openSite(v.ConfigFile, slog.LevelInfo)
+	if err != nil {
+		return cannotOpen(std, err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	defer s.close(context.Background())
+	conf := s.serverConfig()
+	conf.Lenient = true
+	server, err := smtpserver.New(conf, smtpBackend{s})
+	if err != nil {
+		return cannotOpen(std, err)
+	}
+	pipe := struct {
+		io.Reader
+		io.Writer
+	}{std.in, std.out}
+	return failed(std, server.ServeConn(ctx, pipe, smtpserver.Client{Name: "localhost"}))
+}
+
+// verify is -bv: it says where mail would go, and looks nothing up in the DNS for it.
+func verify(std stdio, v *flags.Invocation) int {
+	if len(v.Args) == 0 {
+		fmt.Fprintln(std.out, "Usage: [-bv] address ...")
+		return sysexits.Usage
+	}
+	s, err := openSite(v.ConfigFile, slog.LevelError)
+	if err != nil {
+		return cannotOpen(std, err)
+	}
+	ctx := context.Background()
+	defer s.close(ctx)
+	exit := sysexits.OK
+	for _, name := range v.Args {
+		d, status := s.queue.Verify(ctx, &envelope.Envelope{Sender: "postmaster"}, envelope.Recipient{Addr: envelope.Address(name)})
+		switch status.Outcome() {
+		case transport.Failed, transport.Deferred:
+			fmt.Fprintf(std.out, "%s... %s\n", name, status.Text())
+			if e := queue.ExitOf(status); e != sysexits.OK {
+				exit = e
+			}
+		default:
+			line := name + "... deliverable: mailer " + d.Mailer
+			if d.Host != "" {
+				line += ", host " + d.Host
+			}
+			fmt.Fprintf(std.out, "%s, user %s\n", line, d.User)
+		}
+	}
+	return exit
+}
+
+// newaliases is -bi. Waybill reads the alias file as it is, and notices by itself when it changes: what is left to do
+// is to say whether it can be read, and how much is in it, in sendmail's words.
+func newaliases(std stdio, v *flags.Invocation) int {
+	router, err := openRules(v.ConfigFile)
+	if err != nil {
+		return cannotOpen(std, err)
+	}
+	for _, t := range router.TableFiles(router.Settings().Aliases) {
+		stats, err := countAliases(t)
+		if errors.Is(err, os.ErrNotExist) {
+			fmt.Fprintf(std.out, "%s: there is no such file; no aliases\n", t)
+			continue
+		}
+		if err != nil {
+			return failed(std, err)
+		}
+		fmt.Fprintf(std.out, "%s: %d aliases, longest %d bytes, %d bytes total\n", t, stats.entries, stats.longest, stats.total)
+	}
+	return sysexits.OK
+}

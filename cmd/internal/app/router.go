@@ -1,0 +1,130 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"waybill/queue"
+	"waybill/rules"
+	"waybill/rules/table"
+	"waybill/transport"
+	"waybill/transport/dns"
+	"waybill/transport/envelope"
+	"waybill/transport/sysexits"
+)
+
+// queueRouter answers the queue's questions with the rules.
+type queueRouter struct {
+	r    *rules.Router
+	load *loadMeter
+}
+
+func (q queueRouter) Route(ctx context.Context, question queue.Question) (queue.Decision, error) {
+	d, err := q.r.Route(ctx, rules.Query{
+		Recipient: string(question.Recipient),
+		Sender:    string(question.Sender),
+		Client:    ruleClient(question.Origin),
+		Size:      max(question.Size, 0),
+		Priority:  question.Priority,
+		Load:      q.load.Average(),
+		Time:      time.Now(),
+		Header:    question.Header,
+		Attempts:  question.Attempts,
+		Age:       time.Since(question.Arrival),
+		NoDNS:     question.Asked == envelope.WhenDefer && question.Attempts == 0,
+	}, nil)
+	if err != nil {
+		return queue.Decision{}, err
+	}
+	out := queue.Decision{
+		Mailer: d.Mailer, Host: d.Host, User: d.User,
+		When: queueWhen[d.When], NotBefore: d.NotBefore, Priority: d.Priority,
+	}
+	if d.Refusal != nil {
+		status := refusalStatus(d.Refusal)
+		out.Refused = &status
+	}
+	return out, nil
+}
+
+var queueWhen = map[rules.When]envelope.When{
+	rules.Now: envelope.WhenNow, rules.Background: envelope.WhenBackground, rules.Queue: envelope.WhenQueue, rules.Defer: envelope.WhenDefer,
+}
+
+func ruleClient(o envelope.Origin) rules.Client {
+	c := rules.Client{Name: o.ClientName, Helo: o.Helo, Auth: o.Auth, TLS: o.TLS}
+	c.Addr, _ = netip.ParseAddr(o.ClientAddr)
+	return c
+}
+
+// refusalStatus is a refusal by the rules as what became of a recipient.
+func refusalStatus(r *rules.Refusal) transport.Status {
+	if r.Discard {
+		return transport.NewStatus(transport.Discarded, "2.0.0", "discarded by a rule")
+	}
+	outcome, code := transport.Failed, r.Enhanced
+	if r.Temporary() {
+		outcome = transport.Deferred
+	}
+	if !transport.ValidCode(code) {
+		code = strconv.Itoa(r.Code/100) + ".7.1"
+	}
+	s := transport.NewStatus(outcome, code, r.Text)
+	s.Exit = refusalExit(r)
+	return s
+}
+
+// refusalExit is the exit status with which sendmail would end.
+func refusalExit(r *rules.Refusal) int {
+	switch {
+	case r.Temporary():
+		return sysexits.TempFail
+	case r.Enhanced == "5.1.1":
+		return sysexits.NoUser
+	case r.Enhanced == "5.1.2":
+		return sysexits.NoHost
+	case r.Enhanced == "5.7.1":
+		return sysexits.NoPerm
+	case r.Enhanced == "5.1.3":
+		return sysexits.DataErr
+	}
+	return sysexits.Unavailable
+}
+
+// loadMeter knows the load average.
+type loadMeter struct {
+	mu    sync.Mutex
+	at    time.Time
+	value float64
+}
+
+// Average is the load of the last minute, read at most once a second; 0 where the system does not tell.
+func (l *loadMeter) Average() float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); now.Sub(l.at) >= time.Second {
+		l.at, l.value = now, 0
+		if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+			first, _, _ := bytes.Cut(text, []byte{' '})
+			l.value, _ = strconv.ParseFloat(string(first), 64)
+		}
+	}
+	return l.value
+}
+
+// ruleTables gives the tables of the rules what they ask of the DNS.
+type ruleTables struct{ *dns.Resolver }
+
+func (r ruleTables) Query(ctx context.Context, name, typ string) ([]table.Record, bool, error) {
+	records, exists, err := r.Records(ctx, name, typ)
+	out := make([]table.Record, len(records))
+	for i, rec := range records {
+		out[i] = table.Record(rec)
+	}
+	return out, exists, err
+}

@@ -1,0 +1,298 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"waybill/cmd/internal/app/watch"
+	"waybill/queue"
+	"waybill/queue/spool"
+	"waybill/rules"
+	"waybill/transport/smtpserver"
+	"waybill/transport/sysexits"
+)
+
+// stopTimeout is how long deliveries and sessions that are under way may take after SIGTERM; then they become
+// temporary failures and are tried again after the next start.
+const stopTimeout = 15 * time.Second
+
+// options makes the flags of a command; -C is common to all. parse returns false when the command must end with exit.
+func options(std stdio, name, usage string) (fs *flag.FlagSet, config *string) {
+	fs = flag.NewFlagSet("waybill "+name, flag.ContinueOnError)
+	fs.SetOutput(std.err)
+	config = fs.String("C", "", "rules `file` (default "+spool.DefaultConfig+", else the embedded rules)")
+	fs.Usage = func() {
+		fmt.Fprintf(fs.Output(), "usage: waybill %s %s\n", name, usage)
+		fs.PrintDefaults()
+	}
+	return fs, config
+}
+
+// parse reads args; with ok false the command ends with exit.
+func parse(std stdio, fs *flag.FlagSet, args []string) (exit int, ok bool) {
+	for _, a := range args {
+		if a == "--help" || a == "-help" || a == "-h" {
+			fs.SetOutput(std.out)
+		}
+	}
+	switch err := fs.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return sysexits.OK, false
+	case err != nil:
+		return sysexits.Usage, false
+	}
+	return 0, true
+}
+
+// cannotOpen tells why a site does not open, and what the exit status is.
+func cannotOpen(std stdio, err error) int {
+	var wrong rules.Diagnostics
+	if errors.As(err, &wrong) {
+		fmt.Fprintln(std.err, wrong.Error())
+		return sysexits.Config
+	}
+	fmt.Fprintf(std.err, "waybill: %v\n", err)
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return sysexits.NoPerm
+	case errors.Is(err, os.ErrNotExist):
+		return sysexits.OSFile
+	}
+	return sysexits.Config
+}
+
+func serve(std stdio, args []string) int {
+	fs, config := options(std, "serve", "[-C FILE]")
+	debug := fs.Bool("debug", false, "log more")
+	if exit, ok := parse(std, fs, args); !ok {
+		return exit
+	}
+	level := slog.LevelInfo
+	if *debug {
+		level = slog.LevelDebug
+	}
+	s, err := openSite(*config, level)
+	if err != nil {
+		return cannotOpen(std, err)
+	}
+	return s.serve(std)
+}
+
+// serve runs the daemon until SIGTERM or SIGINT. SIGHUP reads the rules again and opens the log anew.
+func (s *site) serve(std stdio) int {
+	unlock, err := s.queue.Spool().LockDaemon()
+	if err != nil {
+		fmt.Fprintf(std.err, "waybill: %v\n", err)
+		return sysexits.TempFail
+	}
+	defer unlock()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+
+	server, err := smtpserver.New(s.serverConfig(), smtpBackend{s})
+	if err != nil {
+		return cannotOpen(std, err)
+	}
+	listeners, err := s.listen()
+	if err != nil {
+		fmt.Fprintf(std.err, "waybill: %v\n", err)
+		return sysexits.OSErr
+	}
+	front, err := spool.Listen(s.queue.Spool().Socket())
+	if err != nil {
+		fmt.Fprintf(std.err, "waybill: %v\n", err)
+		return sysexits.OSErr
+	}
+
+	var running sync.WaitGroup
+	running.Go(func() { s.queue.Run(ctx) })
+	running.Go(func() { report(s.log, "front ends", spool.Serve(ctx, front, frontEnds{s}, s.log)) })
+	for _, l := range listeners {
+		running.Go(func() { report(s.log, l.Addr().String(), server.Serve(ctx, l)) })
+	}
+	running.Go(func() { s.watch(ctx) })
+	s.log.Info("waybill is up", "version", Version, "host", s.settings.Host, "spool", s.settings.Spool, "listen", strings.Join(s.settings.Listen, " "))
+
+	<-ctx.Done()
+	stop() // a second signal ends us at once
+	last, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	report(s.log, "sessions", server.Shutdown(last))
+	running.Wait()
+	s.log.Info("waybill stops")
+	if err := s.close(last); err != nil {
+		fmt.Fprintf(std.err, "waybill: %v\n", err)
+	}
+	return sysexits.OK
+}
+
+// report logs that a part of the daemon ended although nobody asked it to.
+func report(log *slog.Logger, what string, err error) {
+	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+		log.Error("stopped", "what", what, "err", err)
+	}
+}
+
+func (s *site) serverConfig() smtpserver.Config {
+	return smtpserver.Config{
+		Hostname:       s.settings.Host,
+		Log:            s.log,
+		MaxSize:        s.settings.MaxSize,
+		MaxRecipients:  s.settings.MaxRecipients,
+		MaxSessions:    s.settings.Sessions,
+		CommandTimeout: s.settings.IdleTimeout,
+		DataTimeout:    s.settings.IdleTimeout,
+		Trusted:        s.trusted,
+	}
+}
+
+// trusted tells the clients that are not throttled: this host itself.
+func (s *site) trusted(a netip.Addr) bool {
+	return a == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || a == netip.IPv6Loopback()
+}
+
+func (s *site) listen() ([]net.Listener, error) {
+	var listeners []net.Listener
+	for _, at := range s.settings.Listen {
+		network, address := "tcp", at
+		switch {
+		case strings.HasPrefix(at, "/"):
+			network = "unix"
+			if err := os.Remove(at); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return nil, err
+			}
+		case strings.HasPrefix(at, "*:"):
+			address = at[1:]
+		}
+		l, err := net.Listen(network, address)
+		if err != nil {
+			for _, l := range listeners {
+				l.Close()
+			}
+			return nil, err
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+// watch wakes the queue for new drops, and reads rules and tables again when they change, until ctx ends.
+func (s *site) watch(ctx context.Context) {
+	w := watch.New(s.log)
+	w.Dir(filepath.Join(s.settings.Spool, "drop"), s.queue.Kick)
+	var replaceRules, replaceTables func([]string)
+	again := func() {
+		if s.tell(s.reload()) {
+			rules, tables := s.watched()
+			replaceRules(rules)
+			replaceTables(tables)
+		}
+	}
+	ruleFiles, tableFiles := s.watched()
+	replaceRules = w.Files(ruleFiles, again)
+	replaceTables = w.Files(tableFiles, func() {
+		changed, err := s.rules().Refresh()
+		switch {
+		case err != nil:
+			s.log.Error("a table cannot be read; its old content stays in use", "err", err)
+		case changed:
+			s.log.Info("tables were read again")
+		}
+	})
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	var running sync.WaitGroup
+	running.Go(func() { w.Run(ctx) })
+	for {
+		select {
+		case <-ctx.Done():
+			running.Wait()
+			return
+		case <-hangup:
+			if err := s.mail.Reopen(); err != nil {
+				s.log.Error("the log cannot be opened anew", "err", err)
+			}
+			again()
+		}
+	}
+}
+
+// watched returns the files of the rules, and those of tables and classes.
+func (s *site) watched() (ruleFiles, tableFiles []string) {
+	r := s.rules()
+	if s.file == "" {
+		return nil, r.Files()
+	}
+	return r.RuleFiles(), r.Files()
+}
+
+// tell logs how reading the rules again went, each error on a line of its own.
+func (s *site) tell(err error) bool {
+	if err == nil {
+		s.log.Info("the rules were read again")
+		return true
+	}
+	s.log.Error("the rules are wrong; the old ones stay in use")
+	for line := range strings.Lines(err.Error()) {
+		s.log.Error(strings.TrimRight(line, "\n"))
+	}
+	return false
+}
+
+// deliver tries one message now: sendmail -odi and -odb start it when no daemon runs.
+func deliver(std stdio, args []string) int {
+	fs, config := options(std, "deliver", "[-C FILE] [-v] ID")
+	verbose := fs.Bool("v", false, "show the dialogue")
+	if exit, ok := parse(std, fs, args); !ok {
+		return exit
+	}
+	if fs.NArg() != 1 || !spool.ValidID(fs.Arg(0)) {
+		fs.Usage()
+		return sysexits.Usage
+	}
+	s, err := openSite(*config, slog.LevelInfo)
+	if err != nil {
+		return cannotOpen(std, err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer stop()
+	defer s.close(ctx)
+	var say func(string)
+	if *verbose {
+		say = func(line string) { fmt.Fprintln(std.out, line) }
+	}
+	statuses, err := s.queue.Deliver(ctx, fs.Arg(0), say)
+	switch {
+	case errors.Is(err, spool.ErrGone), errors.Is(err, spool.ErrBusy):
+		return sysexits.OK // somebody else has it
+	case err != nil:
+		fmt.Fprintf(std.err, "waybill: %s stays in the queue: %v\n", fs.Arg(0), err)
+		return sysexits.OK // it is safe
+	}
+	exit := sysexits.OK
+	for _, status := range statuses {
+		if e := queue.ExitOf(status); e != sysexits.OK {
+			exit = e
+		}
+	}
+	return exit
+}
+
+func writeLine(w io.Writer, line string) error {
+	_, err := fmt.Fprintln(w, line)
+	return err
+}

@@ -1,0 +1,212 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"waybill/etc"
+	"waybill/queue"
+	"waybill/queue/dsn"
+	"waybill/queue/expand"
+	"waybill/queue/maillog"
+	"waybill/queue/sched"
+	"waybill/queue/spool"
+	"waybill/rules"
+	"waybill/transport/dns"
+	"waybill/transport/envelope"
+	"waybill/transport/passwd"
+)
+
+// site is one configuration at work.
+type site struct {
+	file     string // the rules file; empty for the embedded rules
+	settings rules.Settings
+	log      *slog.Logger // what the program says, in the mail log
+	mail     *maillog.Log
+	resolver *dns.Resolver
+	users    *passwd.File
+	queue    *queue.Queue
+	load     loadMeter
+
+	mu      sync.Mutex
+	router  *rules.Router
+	closers []func() // of the transports of router
+}
+
+// defaultRules is where the embedded rules say they come from.
+const defaultRules = "default.rules"
+
+// loadRules reads the rules of a site: file, or the usual place, or the embedded ones when there is no such file. The
+// error is rules.Diagnostics when the rules are wrong.
+func loadRules(file string, opt rules.Options) (*rules.Router, string, error) {
+	opt.Library = etc.Library()
+	if opt.Hostname == "" {
+		if located, err := spool.Locate(file); err == nil {
+			opt.Hostname = located.Host
+		}
+	}
+	if file == "" {
+		file = spool.DefaultConfig
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			opt.Text = etc.DefaultRules()
+			router, err := rules.Load(defaultRules, opt)
+			return router, "", err
+		}
+	}
+	router, err := rules.Load(file, opt)
+	return router, file, err
+}
+
+// openSite makes everything that a configuration asks for and opens its queue. level is that of the program's own
+// messages in the log.
+func openSite(file string, level slog.Level) (*site, error) {
+	s := &site{}
+	// The resolver is named in the rules, and the rules may need a resolver for their tables: the first look at them
+	// is for the settings only.
+	router, file, err := loadRules(file, rules.Options{SkipTests: true})
+	if err != nil {
+		return nil, err
+	}
+	s.file, s.settings = file, router.Settings()
+	if s.mail, err = maillog.Open(s.settings.Log, maillog.Options{Host: s.settings.Host}); err != nil {
+		return nil, err
+	}
+	s.log = slog.New(s.mail.Handler(level))
+	conf := dns.Config{Log: s.log}
+	if s.settings.Resolver != "" {
+		conf.Servers = []string{s.settings.Resolver}
+	}
+	if s.resolver, err = dns.New(conf); err != nil {
+		return nil, err
+	}
+	s.users = passwd.Open(s.settings.Users, "/etc/group")
+	if router, _, err = loadRules(file, rules.Options{Resolver: ruleTables{s.resolver}}); err != nil {
+		return nil, err
+	}
+	wiring, err := s.use(router)
+	if err != nil {
+		return nil, err
+	}
+	s.queue, err = queue.Open(queue.Config{
+		Host:       s.settings.Host,
+		Dir:        s.settings.Spool,
+		Log:        s.log,
+		Mail:       s.mail,
+		Retry:      sched.Delays(s.settings.Retry),
+		GiveUp:     s.settings.GiveUp,
+		WarnAfter:  warnAfter(s.settings),
+		Postmaster: envelope.Address(s.settings.Postmaster),
+		MaxHops:    s.settings.MaxHops,
+		MaxSize:    s.settings.MaxSize,
+		Deliveries: s.settings.Deliveries,
+	}, wiring)
+	if err != nil {
+		return nil, fmt.Errorf("the spool cannot be used: %w", err)
+	}
+	return s, nil
+}
+
+// warnAfter is the queue's form of the setting, where 0 means "never".
+func warnAfter(s rules.Settings) time.Duration {
+	if s.WarnAfter == 0 {
+		return -1
+	}
+	return s.WarnAfter
+}
+
+// use makes what router asks for. What the site used before is closed when the deliveries that use it have had time.
+func (s *site) use(router *rules.Router) (queue.Wiring, error) {
+	wiring, closers, err := s.mailers(router)
+	if err != nil {
+		return queue.Wiring{}, err
+	}
+	expander, err := s.expander(router)
+	if err != nil {
+		return queue.Wiring{}, err
+	}
+	wiring.Router = queueRouter{router, &s.load}
+	wiring.Expander = expander
+	wiring.Notifier = dsn.Composer{Host: s.settings.Host, Postmaster: envelope.Address(s.settings.Postmaster)}
+	s.mu.Lock()
+	old := s.closers
+	s.router, s.closers = router, closers
+	s.mu.Unlock()
+	if len(old) > 0 {
+		go func() {
+			for _, c := range old {
+				c()
+			}
+		}()
+	}
+	return wiring, nil
+}
+
+// rules returns the router that is in use now. A transaction keeps the one that it began with.
+func (s *site) rules() *rules.Router {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.router
+}
+
+// reload reads the rules again. On an error the old ones go on working (design.md, promise 7). The settings of the
+// queue and of the listeners are those of the start.
+func (s *site) reload() error {
+	router, _, err := loadRules(s.file, rules.Options{Resolver: ruleTables{s.resolver}})
+	if err != nil {
+		return err
+	}
+	wiring, err := s.use(router)
+	if err != nil {
+		return err
+	}
+	return s.queue.Use(wiring)
+}
+
+// close ends the queue: what runs may finish until ctx ends.
+func (s *site) close(ctx context.Context) error {
+	err := s.queue.Close(ctx)
+	s.mu.Lock()
+	closers := s.closers
+	s.closers = nil
+	s.mu.Unlock()
+	for _, c := range closers {
+		c()
+	}
+	return errors.Join(err, s.mail.Close())
+}
+
+// expander makes what knows aliases, .forward files and users.
+func (s *site) expander(router *rules.Router) (localNames, error) {
+	conf := expand.Config{
+		Users:   s.users,
+		Forward: []string{"$home/.forward+$detail", "$home/.forward"},
+		Host:    s.settings.Host,
+		Log:     s.log,
+	}
+	if table, ok := router.Table(s.settings.Aliases); ok {
+		conf.Aliases = table
+	}
+	x, err := expand.New(conf)
+	return localNames{x}, err
+}
+
+// localNames gives the queue package expand's answers.
+type localNames struct{ x *expand.Expander }
+
+func (l localNames) Expand(ctx context.Context, u queue.LocalUser) (queue.Expansion, error) {
+	r, err := l.x.Expand(ctx, expand.User{Name: u.Name, Stage: u.Stage, Depth: u.Depth, Trail: u.Trail})
+	if err != nil {
+		return queue.Expansion{}, err
+	}
+	out := queue.Expansion{Mailbox: r.Mailbox, Detail: r.Detail, Owner: r.Owner, HasOwner: r.HasOwner, Status: r.Status}
+	for _, m := range r.Members {
+		out.Members = append(out.Members, queue.Member{Addr: m.Addr, Command: m.Command, File: m.File, As: m.As, Stage: m.Stage, Refused: m.Refused, Name: m.Name})
+	}
+	return out, nil
+}

@@ -1,0 +1,232 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"strings"
+	"time"
+
+	"waybill/queue"
+	"waybill/queue/maillog"
+	"waybill/rules"
+	"waybill/transport"
+	"waybill/transport/dns"
+	"waybill/transport/envelope"
+	"waybill/transport/smtp"
+	"waybill/transport/smtpserver"
+)
+
+// smtpBackend answers SMTP clients for a site: the accept blocks of the rules say who may do what, the queue says who
+// exists, and takes what is accepted.
+type smtpBackend struct{ s *site }
+
+// nameTimeout is how long a client's name may take to be found: after that it has none.
+const nameTimeout = 5 * time.Second
+
+func (b smtpBackend) NewSession(ctx context.Context, client *smtpserver.Client) (smtpserver.Session, *smtp.Reply) {
+	s := &smtpSession{site: b.s, client: client, rules: b.s.rules()}
+	if client.Name == "" {
+		client.Name = verifiedName(ctx, b.s.resolver, client.Remote.Addr())
+	}
+	query := s.query("")
+	query.Recipient = s.clientName()
+	verdict, err := s.rules.Accept(ctx, rules.StageConnect, query, nil)
+	if reply := s.refuse("check_relay", s.clientName(), verdict, err); reply != nil {
+		return nil, reply
+	}
+	return s, nil
+}
+
+// verifiedName is the name of an address that leads back to the address (RFC 1912 2.1); empty when there is none, or
+// none can be found now.
+func verifiedName(ctx context.Context, resolver *dns.Resolver, a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
+	defer cancel()
+	names, _, err := resolver.PTR(ctx, a)
+	if err != nil {
+		return ""
+	}
+	for _, name := range names[:min(len(names), 4)] {
+		found, err := resolver.Addrs(ctx, name)
+		if err != nil {
+			continue
+		}
+		for _, back := range found.Addrs {
+			if back == a {
+				return strings.TrimSuffix(name, ".")
+			}
+		}
+	}
+	return ""
+}
+
+// smtpSession is one connection. It keeps the rules that it began with until the next transaction.
+type smtpSession struct {
+	site   *site
+	client *smtpserver.Client
+	rules  *rules.Router
+
+	env        *envelope.Envelope // of the transaction; nil outside of one
+	discard    bool               // a rule said: take it and throw it away
+	quarantine string             // a rule said: take it and hold it, for this reason
+}
+
+func (s *smtpSession) clientName() string {
+	if s.client.Name != "" {
+		return s.client.Name
+	}
+	if s.client.Remote.IsValid() {
+		return "[" + s.client.Remote.Addr().String() + "]"
+	}
+	return "localhost"
+}
+
+func (s *smtpSession) origin() envelope.Origin {
+	o := envelope.Origin{Helo: s.client.Helo, Auth: s.client.Auth, TLS: s.client.TLSText(), ClientName: s.clientName(), UID: -1}
+	if s.client.Remote.IsValid() {
+		o.ClientAddr = s.client.Remote.Addr().String()
+	}
+	return o
+}
+
+// query is what the rules are told about the client and the transaction.
+func (s *smtpSession) query(recipient string) rules.Query {
+	q := rules.Query{
+		Recipient: recipient,
+		Client: rules.Client{
+			Addr: s.client.Remote.Addr(), Name: s.client.Name, Helo: s.client.Helo, Auth: s.client.Auth, TLS: s.client.TLSText(),
+		},
+		Load: s.site.load.Average(),
+		Time: time.Now(),
+	}
+	if s.env != nil {
+		q.Sender = string(s.env.Sender)
+		q.Recipients = len(s.env.Recipients)
+	}
+	return q
+}
+
+// refuse turns a verdict into the reply that it asks for; nil is consent. ruleset and arg are for the log, in
+// sendmail's words.
+func (s *smtpSession) refuse(ruleset, arg string, v rules.Verdict, err error) *smtp.Reply {
+	if err != nil {
+		s.site.log.Warn("a policy cannot be asked now", "ruleset", ruleset, "arg", arg, "err", err)
+		return smtp.NewReply(451, "4.3.0", "Temporary system failure. Please try again later.")
+	}
+	if v.Quarantine != "" {
+		s.quarantine = v.Quarantine
+		s.logRefusal(ruleset, arg, "quarantine", v.Quarantine)
+		return nil
+	}
+	if v.Refusal == nil {
+		return nil
+	}
+	if v.Refusal.Discard {
+		s.discard = true
+		s.logRefusal(ruleset, arg, "discard", "")
+		return nil
+	}
+	reply := smtp.NewReply(v.Refusal.Code, v.Refusal.Enhanced, v.Refusal.Text)
+	s.logRefusal(ruleset, arg, "reject", reply.String())
+	return reply
+}
+
+func (s *smtpSession) logRefusal(ruleset, arg, verb, text string) {
+	s.site.mail.Reject(maillog.Reject{Ruleset: ruleset, Arg: arg, Relay: maillog.Relay(s.origin()), Verb: verb, Text: text})
+}
+
+func (s *smtpSession) Helo(ctx context.Context, name string) *smtp.Reply {
+	v, err := s.rules.Accept(ctx, rules.StageHelo, s.query(name), nil)
+	return s.refuse("check_helo", name, v, err)
+}
+
+func (s *smtpSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.Reply {
+	s.rules = s.site.rules()
+	env := &envelope.Envelope{
+		Sender: from.Addr, Arrival: time.Now(), Origin: s.origin(),
+		BodyType: from.Body, SMTPUTF8: from.UTF8, Ret: from.Ret, EnvID: from.EnvID,
+	}
+	env.Origin.Protocol = s.client.Protocol(from.UTF8)
+	query := s.query(string(from.Addr))
+	query.Sender, query.Size = string(from.Addr), max(from.Size, 0)
+	v, err := s.rules.Accept(ctx, rules.StageMail, query, nil)
+	arg := "<" + string(from.Addr) + ">"
+	if reply := s.refuse("check_mail", arg, v, err); reply != nil {
+		return reply
+	}
+	s.env = env
+	return smtp.NewReply(250, "2.1.0", arg+"... Sender ok")
+}
+
+func (s *smtpSession) Rcpt(ctx context.Context, to smtpserver.RcptTo) *smtp.Reply {
+	arg := "<" + string(to.Addr) + ">"
+	v, err := s.rules.Accept(ctx, rules.StageRcpt, s.query(string(to.Addr)), nil)
+	if reply := s.refuse("check_rcpt", arg, v, err); reply != nil {
+		return reply
+	}
+	rcpt := envelope.Recipient{Addr: to.Addr, Notify: to.Notify, ORcpt: to.ORcpt}
+	switch _, status := s.site.queue.Verify(ctx, s.env, rcpt); status.Outcome() {
+	case transport.Deferred:
+		return smtp.NewReply(451, status.Code(), arg+"... "+status.Text())
+	case transport.Failed:
+		reply := smtp.NewReply(550, status.Code(), arg+"... "+status.Text())
+		s.logRefusal("", arg, "reject", reply.String())
+		return reply
+	}
+	s.env.Recipients = append(s.env.Recipients, rcpt)
+	return smtp.NewReply(250, "2.1.5", arg+"... Recipient ok")
+}
+
+func (s *smtpSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
+	v, err := s.rules.Accept(ctx, rules.StageData, s.query(""), nil)
+	if reply := s.refuse("check_data", "", v, err); reply != nil {
+		return reply
+	}
+	if s.discard {
+		if _, err := io.Copy(io.Discard, body); err != nil {
+			return smtp.NewReply(451, "4.3.0", "The message did not arrive")
+		}
+		return smtp.NewReply(250, "2.0.0", "Message accepted for delivery")
+	}
+	receipt, err := s.site.queue.Accept(ctx, s.env, body, queue.Options{Quiet: s.quarantine != ""})
+	if err == nil && s.quarantine != "" {
+		err = s.site.queue.Hold(receipt.ID)
+	}
+	return acceptReply(s.site, receipt, err)
+}
+
+// acceptReply is what an SMTP client is told about a message that was given to the queue.
+func acceptReply(s *site, receipt queue.Receipt, err error) *smtp.Reply {
+	if err == nil {
+		return smtp.NewReply(250, "2.0.0", receipt.ID+" Message accepted for delivery")
+	}
+	var no *queue.RefusedError
+	if errors.As(err, &no) {
+		code := 554
+		if no.Status.Outcome() != transport.Failed {
+			code = 451
+		}
+		return smtp.NewReply(code, no.Status.Code(), no.Status.Text())
+	}
+	s.log.Error("a message could not be accepted", "err", err)
+	return smtp.NewReply(451, "4.3.0", "The message could not be stored. Please try again later.")
+}
+
+func (s *smtpSession) Reset() { s.env, s.discard, s.quarantine = nil, false, "" }
+
+func (s *smtpSession) Close() {}
+
+// Vrfy answers as RFC 5321 7.3 allows: it tells nobody who exists.
+func (s *smtpSession) Vrfy(context.Context, string) *smtp.Reply {
+	return smtp.NewReply(252, "2.5.2", "Cannot VRFY user; try RCPT to attempt delivery (or try finger)")
+}
+
+// Expn is refused: lists are nobody's business.
+func (s *smtpSession) Expn(context.Context, string) *smtp.Reply {
+	return smtp.NewReply(502, "5.7.0", "Sorry, we do not allow this operation")
+}
