@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"math/rand/v2"
 	"path/filepath"
 	"strconv"
 
@@ -58,6 +59,7 @@ type Draft struct {
 	fs       FS
 	dir      string // the directory, "SPOOL/queue"
 	id       string
+	suffix   string
 	perm     fs.FileMode
 	env      []byte
 	src      uint32
@@ -81,10 +83,11 @@ func newDraft(fsys FS, dir, id string, perm fs.FileMode, e *envelope.Envelope) (
 	if len(env) >= maxEnvelope {
 		return nil, fmt.Errorf("the envelope has %d octets, more than %d", len(env), maxEnvelope)
 	}
-	return &Draft{fs: fsys, dir: dir, id: id, perm: perm, env: append(env, '\n')}, nil
+	return &Draft{fs: fsys, dir: dir, id: id, suffix: strconv.FormatUint(uint64(rand.Uint32()), 36), perm: perm, env: append(env, '\n')}, nil
 }
 
-func (d *Draft) temp() string  { return filepath.Join(d.dir, "."+d.id) }
+// temp is a name of this draft alone: what a crash left of an earlier one must not be in the way.
+func (d *Draft) temp() string  { return filepath.Join(d.dir, "."+d.id+"."+d.suffix) }
 func (d *Draft) final() string { return filepath.Join(d.dir, d.id) }
 
 // SetSource notes the checksum of the message as it was handed in, for README.md's drop/ID row.

@@ -21,6 +21,8 @@ type FS interface {
 	Stat(name string) (Info, error)
 	// Rename moves a file and never replaces one: fs.ErrExist.
 	Rename(from, to string) error
+	// Link gives a file a second name and never replaces one: fs.ErrExist.
+	Link(from, to string) error
 	Remove(name string) error
 	// SyncDir makes the names in dir durable.
 	SyncDir(dir string) error
@@ -105,6 +107,8 @@ func (OS) Rename(from, to string) error {
 	}
 	return nil
 }
+
+func (OS) Link(from, to string) error { return os.Link(from, to) }
 
 func (OS) Remove(name string) error {
 	if err := unix.Unlink(name); err != nil {

@@ -6,7 +6,6 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -286,16 +285,15 @@ func (m *Message) Hold(hold bool) error {
 	if hold {
 		to = holdDir
 	}
-	from := filepath.Dir(m.path)
 	path := m.s.at(to, m.ID)
 	if path == m.path {
 		return nil
 	}
-	if err := m.s.fs.Rename(m.path, path); err != nil {
-		return err
+	err := m.s.move(m.path, path)
+	if err == nil {
+		m.path = path
 	}
-	m.path = path
-	return errors.Join(m.s.fs.SyncDir(filepath.Dir(path)), m.s.fs.SyncDir(from))
+	return err
 }
 
 // SetAside moves a damaged message to the bad directory.

@@ -184,7 +184,22 @@ func (m *Message) lock() error {
 	if errors.Is(err, fs.ErrNotExist) || err == nil && named.Inode != mine.Inode {
 		return ErrGone
 	}
+	if err == nil && mine.Links > 1 {
+		return m.halfMoved(mine)
+	}
 	return err
+}
+
+// halfMoved takes the old name away from a message that a crash left with two.
+func (m *Message) halfMoved(mine Info) error {
+	for _, dir := range []string{holdDir, badDir} {
+		path := m.s.at(dir, m.ID)
+		if st, err := m.s.fs.Stat(path); err == nil && st.Inode == mine.Inode && path != m.path {
+			m.s.log.Info("message was being moved when the machine stopped", "id", m.ID, "now", path)
+			return errors.Join(ErrGone, m.s.fs.Remove(m.path))
+		}
+	}
+	return nil
 }
 
 // Busy reports whether somebody works on the message now. It takes no lock that others could stumble over for longer
@@ -214,7 +229,7 @@ func (s *Spool) each(dir string, f func(id string) bool) error {
 		if ValidID(name) {
 			return f(name)
 		}
-		if strings.HasPrefix(name, ".") && ValidID(name[1:]) {
+		if id, _, ok := strings.Cut(strings.TrimPrefix(name, "."), "."); ok && name[0] == '.' && ValidID(id) {
 			s.sweep(dir, name)
 			return true
 		}
@@ -262,7 +277,7 @@ func (s *Spool) setAside(path string, reason error) error {
 	name := filepath.Base(path)
 	to := s.at(badDir, name)
 	for n := 1; ; n++ {
-		err := s.fs.Rename(path, to)
+		err := s.move(path, to)
 		if errors.Is(err, fs.ErrExist) && n < 1000 {
 			to = s.at(badDir, fmt.Sprintf("%s.%d", name, n))
 			continue
@@ -274,7 +289,22 @@ func (s *Spool) setAside(path string, reason error) error {
 		break
 	}
 	s.log.Error("a damaged file was set aside", "id", name, "file", to, "reason", reason)
-	return errors.Join(s.fs.SyncDir(filepath.Join(s.dir, badDir)), s.fs.SyncDir(filepath.Dir(path)))
+	return nil
+}
+
+// move takes a file to another directory. A rename would do on most file systems; but where there is no journal, a power
+// cut may keep the removal of the old name and lose the new one.
+func (s *Spool) move(from, to string) error {
+	if err := s.fs.Link(from, to); err != nil {
+		return err
+	}
+	if err := s.fs.SyncDir(filepath.Dir(to)); err != nil {
+		return errors.Join(err, s.fs.Remove(to))
+	}
+	if err := s.fs.Remove(from); err != nil {
+		return errors.Join(err, s.fs.Remove(to))
+	}
+	return s.fs.SyncDir(filepath.Dir(from))
 }
 
 // unwritten returns a copy of what could not be written to the journal of id.

@@ -273,6 +273,29 @@ func (m *FS) Rename(from, to string) error {
 	return nil
 }
 
+// Link implements spool.FS.
+func (m *FS) Link(from, to string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.change("link", from+" "+to); err != nil {
+		return err
+	}
+	_, node, _, err1 := m.find(from)
+	d, there, base, err2 := m.find(to)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	if node == nil {
+		return &fs.PathError{Op: "link", Path: from, Err: fs.ErrNotExist}
+	}
+	if there != nil {
+		return &fs.PathError{Op: "link", Path: to, Err: fs.ErrExist}
+	}
+	node.links++
+	d.set(base, node)
+	return nil
+}
+
 // Remove implements spool.FS.
 func (m *FS) Remove(name string) error {
 	m.mu.Lock()
