@@ -112,6 +112,9 @@ func (h *handOver) failed(err error) int {
 		if h.v.Errors != flags.Quiet {
 			fmt.Fprintln(h.out, no.Text)
 		}
+		if h.v.Errors == flags.Print && no.Exit != sysexits.TempFail {
+			h.deadLetter()
+		}
 		return no.Exit
 	case errors.As(err, &bad):
 		fmt.Fprintln(h.out, bad.Text)

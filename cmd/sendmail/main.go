@@ -92,6 +92,10 @@ func (p program) deliver(v *flags.Invocation, in io.Reader, out io.Writer) (exit
 	case err != nil:
 		return fail(sysexits.IOErr, "standard input", err)
 	}
+	for _, line := range m.Complaints {
+		fmt.Fprintln(out, line)
+		v.Exit = m.Exit
+	}
 	memory.begin(m)
 	h := &handOver{v: v, site: site, caller: caller, message: m, memory: memory, out: out}
 	if exit = h.run(context.Background()); exit == sysexits.OK {

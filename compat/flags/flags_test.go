@@ -155,8 +155,9 @@ func TestErrors(t *testing.T) {
 		{"-odx a", Error{"Unknown delivery mode x", false, 64}},
 		{"-O NoSuchOption=1 a", Error{"readcf: unknown option name NoSuchOption", false, 70}},
 		{"-ODeliv=q a", Error{"readcf: ambiguous option name Deliv (matches DeliveryMode and DeliverByMin)", false, 70}},
-		{"-q9x", Error{"Invalid -q value: 9x", false, 64}},
-		{"-q!", Error{"Invalid -q value: !", false, 64}},
+		{"-q9x", Error{"Invalid time unit `x'", false, 64}},
+		{"-qx", Error{"Invalid time unit `x'", false, 64}},
+		{"-M{x y", Error{"Unbalanced { in -M flag", false, 64}},
 		{"-hx a", Error{"Bad hop count (x)", false, 64}},
 	} {
 		t.Run(c.args, func(t *testing.T) {

@@ -14,10 +14,9 @@ func (p *parse) set(letter byte, value string) *Error {
 	v := p.v
 	switch letter {
 	case 'A':
-		if value != "c" && value != "m" {
-			return usage("Illegal argument for -A flag: " + clean(value))
+		if value == "c" || value == "m" { // anything else is passed over
+			v.ConfigChoice = value[0]
 		}
-		v.ConfigChoice = value[0]
 	case 'B':
 		switch {
 		case strings.EqualFold(value, "7bit"):
@@ -103,9 +102,6 @@ func (p *parse) set(letter byte, value string) *Error {
 		if !xtext(value) {
 			return usage("Invalid syntax in -V flag")
 		}
-		if v.EnvID != "" {
-			return usage("Duplicate -V flag")
-		}
 		v.EnvID = value
 	case 'v':
 		return p.setOption("Verbose", "true")
@@ -135,6 +131,9 @@ func (p *parse) setMode(value string) *Error {
 }
 
 func (p *parse) setMacro(value string) *Error {
+	if value == "" {
+		return &Error{Text: "Name required for macro/class", Exit: sysexits.Software}
+	}
 	name, rest := value, ""
 	if strings.HasPrefix(value, "{") {
 		end := strings.IndexByte(value, '}')
@@ -142,7 +141,7 @@ func (p *parse) setMacro(value string) *Error {
 			return usage("Unbalanced { in -M flag")
 		}
 		name, rest = value[1:end], value[end+1:]
-	} else if value != "" {
+	} else {
 		name, rest = value[:1], value[1:]
 	}
 	if name != "r" && name != "s" {
@@ -158,9 +157,6 @@ func (p *parse) setQueue(value string) *Error {
 	q.Asked = true
 	spec, not := strings.CutPrefix(value, "!")
 	if spec == "" {
-		if not {
-			return usage("Invalid -q value: " + clean(value))
-		}
 		return nil
 	}
 	text := spec[1:]
@@ -196,7 +192,11 @@ func (p *parse) setQueue(value string) *Error {
 func (p *parse) setInterval(value string) *Error {
 	d, ok := Duration(value, time.Minute)
 	if !ok {
-		return usage("Invalid -q value: " + clean(value))
+		unit := strings.TrimLeft(value, "0123456789smhdw")
+		if unit == "" {
+			unit = value
+		}
+		return usage("Invalid time unit `" + clean(unit[:1]) + "'")
 	}
 	p.v.Queue.Interval = d
 	return nil

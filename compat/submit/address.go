@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"waybill/transport/envelope"
+	"waybill/transport/sysexits"
 )
 
 // Mailbox is one element of an address list: what a To field or an argument names.
@@ -11,7 +12,9 @@ type Mailbox struct {
 	Addr    envelope.Address
 	Name    string // display name or comment, as written; empty when there is none
 	Text    string // the element as written, for messages
-	Problem string // why it is no address; empty when it is one
+	Problem string // why it is no address, in sendmail's words; empty when it is one
+	Warning string // what had to be repaired, in sendmail's words
+	Exit    int    // the exit status that Problem or Warning makes
 }
 
 const (
@@ -28,8 +31,15 @@ func ParseList(list string) []Mailbox {
 	var out []Mailbox
 	elements, commas := split(list)
 	for _, e := range elements {
-		if e.problem != "" {
-			out = append(out, Mailbox{Text: e.text, Problem: e.problem})
+		if e.warning != "" || e.problem != "" {
+			m := Mailbox{Text: e.text, Warning: e.warning, Problem: e.problem, Exit: sysexits.Usage}
+			if e.problem == unknownUser {
+				m.Exit = sysexits.NoUser
+			}
+			if e.problem == "" {
+				m.Addr = envelope.Address(strings.Join(e.words(), "."))
+			}
+			out = append(out, m)
 			continue
 		}
 		if !commas && !e.angle {
@@ -51,7 +61,14 @@ type element struct {
 	inside  string   // what it held
 	name    string
 	problem string
+	warning string
 }
+
+// unknownUser is what an element becomes whose brackets or quotes do not fit: sendmail closes them, and then finds
+// nobody of that name.
+const unknownUser = "User unknown"
+
+func (e *element) unbalanced(c string) { e.problem, e.warning = unknownUser, "Unbalanced '"+c+"'" }
 
 // split cuts a list at the commas (and group ends) that stand outside quotes, comments, angle and square brackets.
 func split(list string) (elements []element, commas bool) {
@@ -115,7 +132,7 @@ func (e *element) scan(list string) (rest string, sep byte) {
 		case c == '"':
 			end := closing(list, i, '"')
 			if end < 0 {
-				e.problem = "Unbalanced '\"'"
+				e.unbalanced(`"`)
 				return done(len(list), len(list)), 0
 			}
 			word.WriteString(list[i : end+1])
@@ -123,14 +140,14 @@ func (e *element) scan(list string) (rest string, sep byte) {
 		case c == '(':
 			end := commentEnd(list, i)
 			if end < 0 {
-				e.problem = "Unbalanced '('"
+				e.warning = "Unbalanced '('" // sendmail closes it: what stands before is the address
 				return done(len(list), len(list)), 0
 			}
 			flush()
 			comment.WriteString(list[i+1 : end])
 			i = end + 1
 		case c == ')':
-			e.problem = "Unbalanced ')'"
+			e.unbalanced(")")
 			i++
 		case c == '[':
 			end := strings.IndexByte(list[i:], ']')
@@ -142,7 +159,7 @@ func (e *element) scan(list string) (rest string, sep byte) {
 		case c == '<':
 			end := angleEnd(list, i)
 			if end < 0 {
-				e.problem = "Unbalanced '<'"
+				e.unbalanced("<")
 				return done(len(list), len(list)), 0
 			}
 			flush()
@@ -150,7 +167,7 @@ func (e *element) scan(list string) (rest string, sep byte) {
 			e.angle, e.inside = true, list[i+1:end]
 			i = end + 1
 		case c == '>':
-			e.problem = "Unbalanced '>'"
+			e.unbalanced(">")
 			i++
 		case c == ',':
 			return done(i, i+1), ','
@@ -159,7 +176,7 @@ func (e *element) scan(list string) (rest string, sep byte) {
 				group = false
 				return done(i, i+1), ';'
 			}
-			e.problem = "Illegal ';' in address"
+			e.problem = "Invalid route address"
 			i++
 		case c == ':' && !group && !e.angle && i+1 < len(list) && list[i+1] == ':': // DECnet: node::user
 			word.WriteString("::")
@@ -241,18 +258,25 @@ func squeeze(s string) string {
 
 // check notes why m cannot be in an envelope. Whether its domain or user exists is not asked here.
 func check(m Mailbox) Mailbox {
-	switch {
-	case m.Problem != "":
-	case m.Addr == "":
-		m.Problem = "User address required"
-	case len(m.Addr) > maxAddress:
-		m.Problem = "Address too long"
-	default:
-		for i := 0; i < len(m.Addr); i++ {
-			if m.Addr[i] < ' ' || m.Addr[i] == 0x7f {
-				m.Problem = "Illegal character in address"
-			}
-		}
+	fail := func(exit int, problem string) Mailbox {
+		m.Problem, m.Exit = problem, exit
+		return m
+	}
+	switch addr := string(m.Addr); {
+	case addr == "":
+		return fail(sysexits.NoUser, unknownUser)
+	case len(addr) > maxAddress:
+		return fail(sysexits.Usage, "Address too long")
+	case addr[0] == '|':
+		return fail(sysexits.Usage, "Cannot mail directly to programs")
+	case addr[0] == '/' && !strings.Contains(addr, "@"):
+		return fail(sysexits.Usage, "Cannot mail directly to files")
+	case strings.HasPrefix(strings.ToLower(addr), ":include:"):
+		return fail(sysexits.Usage, "Cannot mail directly to :include:s")
+	case strings.Contains(addr, "@@") && !strings.Contains(addr, `"`):
+		return fail(sysexits.Usage, "Invalid route address")
+	case strings.IndexFunc(addr, func(r rune) bool { return r < ' ' || r == 0x7f }) >= 0:
+		return fail(sysexits.Usage, "Illegal character in address")
 	}
 	return m
 }

@@ -91,6 +91,11 @@ func (w *window) section(keepFromLine bool) ([]envelope.Field, error) {
 		case !continues:
 			finish()
 			name = next
+			if line[len(next)] != ':' { // blanks before the colon are not for others to stumble over
+				raw = append(raw, next...)
+				line = line[bytes.IndexByte(line, ':'):]
+				w.pos += bytes.IndexByte(w.buf[w.pos:], ':')
+			}
 		}
 		raw = appendWithout(raw, line, 0)
 		w.pos += len(line)

@@ -20,9 +20,12 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 	seen := map[envelope.Address]bool{}
 	add := func(list []Mailbox) {
 		for _, m := range list {
+			if m.Warning != "" {
+				p.complain(printable(m.Text)+"... "+m.Warning, m.Exit)
+			}
 			switch {
 			case m.Problem != "":
-				p.m.Refused = append(p.m.Refused, Refusal{printable(m.Text), m.Problem, sysexits.Usage})
+				p.m.Refused = append(p.m.Refused, Refusal{printable(m.Text), m.Problem, m.Exit})
 			case !seen[m.Addr]:
 				seen[m.Addr] = true
 				p.m.Envelope.Recipients = append(p.m.Envelope.Recipients, envelope.Recipient{Addr: m.Addr, Notify: notify})
@@ -53,6 +56,11 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 		return &Error{NothingInHeader, sysexits.OK}
 	}
 	return nil
+}
+
+func (p *preparation) complain(line string, exit int) {
+	p.m.Complaints = append(p.m.Complaints, line)
+	p.m.Exit = exit
 }
 
 // isResent reports whether any Resent- field is there (RFC 5322 3.6.6): the Resent- set is the one that counts then.

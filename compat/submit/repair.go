@@ -39,7 +39,7 @@ func (p *preparation) repair(fields []envelope.Field) {
 		}
 		kept = append(kept, f)
 	}
-	if name != "" && p.v.FullName == "" && !strings.Contains(string(p.m.Envelope.Sender), "!") && p.from != "" {
+	if name != "" && !strings.Contains(string(p.m.Envelope.Sender), "!") && p.from != "" {
 		if p.v.SenderFlag == 0 || p.isOwn(p.m.Envelope.Sender) {
 			p.from = withName(name, string(p.m.Envelope.Sender))
 		}

@@ -61,6 +61,11 @@ type Message struct {
 	Header   []envelope.Field
 	Refused  []Refusal
 
+	// Complaints are lines for standard output about what was repaired; Exit is the exit status that they make of
+	// success.
+	Complaints []string
+	Exit       int
+
 	io.Reader
 }
 
@@ -116,9 +121,7 @@ func Read(v *flags.Invocation, in io.Reader, caller Caller, site Site) (*Message
 	if v.Hops < 0 {
 		p.m.Envelope.Hops = (&envelope.Header{Fields: fields}).Hops()
 	}
-	if err := p.sender(); err != nil {
-		return nil, err
-	}
+	p.sender()
 	if err := p.recipients(fields); err != nil {
 		return nil, err
 	}
@@ -148,7 +151,7 @@ type preparation struct {
 }
 
 // sender settles the envelope sender and what a generated From field says.
-func (p *preparation) sender() error {
+func (p *preparation) sender() {
 	login, name := p.caller.Login, p.caller.Name
 	if p.caller.EnvName != "" {
 		name = p.caller.EnvName
@@ -159,23 +162,28 @@ func (p *preparation) sender() error {
 			p.m.Envelope.Sender = ""
 			p.from = string(p.qualify("MAILER-DAEMON")) // RFC 5322 3.6.2: a From field is never empty
 			p.warning(given)
-			return nil
+			return
 		}
 		list := ParseList(given)
-		if len(list) != 1 || list[0].Problem != "" {
-			problem := "invalid sender address"
-			if len(list) == 1 {
-				problem = list[0].Problem
+		if len(list) == 0 || len(list) > 1 && strings.Contains(given, ",") || list[0].Problem+list[0].Warning != "" {
+			problem := "Invalid route address"
+			if len(list) == 1 && list[0].Warning != "" {
+				problem = list[0].Warning
 			}
-			return &Error{printable(given) + "... " + problem, sysexits.DataErr}
+			p.complain(printable(given)+"... "+problem, sysexits.Usage)
+			p.own() // the message goes out all the same, as the caller's own
+			return
 		}
 		addr := list[0].Addr
+		for _, more := range list[1:] { // -f "a b": one name to sendmail
+			addr += "." + more.Addr
+		}
 		p.warning(string(addr))
 		local, domain := addr.Split()
 		if domain != "" && !p.isLocal(domain) || strings.ContainsAny(string(addr), "!%") || strings.HasPrefix(string(addr), "@") {
 			p.m.Envelope.Sender = addr
 			p.from = string(addr)
-			return nil
+			return
 		}
 		if !strings.EqualFold(local, login) || name == "" {
 			name = ""
@@ -191,15 +199,23 @@ func (p *preparation) sender() error {
 		}
 		p.m.Envelope.Sender = addr
 		p.from = withName(name, string(addr))
-		return nil
+		return
+	}
+	p.own()
+}
+
+// own makes the caller the sender.
+func (p *preparation) own() {
+	name := p.caller.Name
+	if p.caller.EnvName != "" {
+		name = p.caller.EnvName
 	}
 	if p.v.FullName != "" {
 		name = p.v.FullName
 	}
-	addr := p.qualify(login)
+	addr := p.qualify(p.caller.Login)
 	p.m.Envelope.Sender = addr
 	p.from = withName(name, string(addr))
-	return nil
 }
 
 func (p *preparation) qualify(login string) envelope.Address {

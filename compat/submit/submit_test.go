@@ -63,6 +63,7 @@ func TestMessage(t *testing.T) {
 		{"Bcc goes when somebody else is named", "bob", "To: bob\nBcc: x\nCc: y\n\nb\n", added + "To: bob\nCc: y\n\nb\n"},
 		{"Bcc stays empty when it is alone", "bob", "Bcc: x,\n\ty\nSubject: s\n\nb\n", added + "Bcc:\nSubject: s\n\nb\n"},
 		{"fields for others are removed", "bob", "Return-Path: <x>\nContent-Length: 9\nSubject: s\n\nb\n", added + "Subject: s\n\nb\n"},
+		{"Full-Name goes before -F", "-FOther bob", "Full-Name: Hdr\n\nb\n", date + "From: Hdr <alice@mx.example.org>\n" + id + "\nb\n"},
 		{"Full-Name becomes the From name", "bob", "Full-Name: Some Body\nSubject: s\n\nb\n", date + "From: Some Body <alice@mx.example.org>\n" + id + "Subject: s\n\nb\n"},
 		{"Resent- set", "bob", "From: z@q\nResent-To: c@d\n\nb\n", "Resent-Date: Sat, 21 Nov 2026 20:03:05 GMT\n" + date +
 			"Resent-From: \"Alice O. Example\" <alice@mx.example.org>\nResent-" + id + id + "From: z@q\nResent-To: c@d\n\nb\n"},
@@ -75,7 +76,7 @@ func TestMessage(t *testing.T) {
 		{"a line of one blank ends the header", "bob", "To: x\n \nnot body?\n\nb\n", added + "To: x\n \n\nnot body?\n\nb\n"},
 		{"the mbox separator goes", "bob", "From zed Mon Jan  1 00:00:00 2001\nTo: x\n\nb\n", added + "To: x\n\nb\n"},
 		{"a quoted one means no header", "bob", ">From zed Mon Jan  1 00:00:00 2001\nTo: x\n\nb\n", added + "\n>From zed Mon Jan  1 00:00:00 2001\nTo: x\n\nb\n"},
-		{"blanks before the colon", "bob", "Subject : s\n\nb\n", added + "Subject : s\n\nb\n"},
+		{"blanks before the colon", "bob", "Subject : s\n\nb\n", added + "Subject: s\n\nb\n"},
 		{"CR LF", "bob", "To: x\r\nSubject: a\r\n b\r\n\r\none\rtwo\r\nthree\r\n", added + "To: x\nSubject: a\n b\n\none\rtwo\nthree\n"},
 		{"a dot ends", "bob", "To: x\n\none\n.\ntwo\n", added + "To: x\n\none\n"},
 		{"a dot with CR LF ends", "bob", "To: x\r\n\r\none\r\n.\r\ntwo\r\n", added + "To: x\n\none\n"},
@@ -149,6 +150,22 @@ func TestSender(t *testing.T) {
 				t.Errorf("sender %q, From %q, warning %q", m.Envelope.Sender, h.Value("From"), h.Value("X-Authentication-Warning"))
 			}
 		})
+	}
+}
+
+func TestBadSenderIsComplainedAbout(t *testing.T) {
+	for given, want := range map[string]string{"a@@b": "a@@b... Invalid route address", "<a": "<a... Unbalanced '<'", "a, b": "a, b... Invalid route address"} {
+		m, _, err := read(t, []string{"-f", given, "zoe"}, "\n", alice, site())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Envelope.Sender != "alice@mx.example.org" || m.Exit != 64 || len(m.Complaints) != 1 || m.Complaints[0] != want {
+			t.Errorf("%q: %+v, %q", given, m, m.Envelope.Sender)
+		}
+	}
+	m, _, err := read(t, []string{"-f", "a b c", "zoe"}, "\n", alice, site())
+	if err != nil || m.Envelope.Sender != "a.b.c@mx.example.org" || m.Exit != 0 {
+		t.Errorf("three words: %v %q", err, m.Envelope.Sender)
 	}
 }
 
