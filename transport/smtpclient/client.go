@@ -31,14 +31,14 @@ type Resolver interface {
 	Addrs(ctx context.Context, host string) (dns.Addresses, error)
 }
 
-// TLSPolicy says what happens about STARTTLS.
+// TLSPolicy says what happens about STARTTLS. A larger one demands more.
 type TLSPolicy uint8
 
 const (
 	TLSMay    TLSPolicy = iota // use it where it is offered and works; the certificate is not looked at (RFC 7435)
 	TLSNever                   // do not use it
 	TLSMust                    // no delivery without it; the certificate is not looked at
-	TLSVerify                  // no delivery without it and a certificate for the name of the MX host
+	TLSVerify                  // no delivery without it and a certificate for the name of the host
 )
 
 // Timeouts are the longest waits; RFC 5321 4.5.3.2 gives the least values, which are the defaults.
@@ -72,7 +72,11 @@ type Config struct {
 	Dial      func(ctx context.Context, network, address string) (net.Conn, error) // default: net.Dialer
 
 	TLS       TLSPolicy
-	TLSConfig *tls.Config // roots, client certificates, versions; ServerName and verification are ours. Default: Go's
+	TLSFor    func(domain, host string) (TLSPolicy, bool) // for single destinations; false, or nil: TLS
+	DANE      bool                                        // obey TLSA records (RFC 7672); Resolver must be a TLSAResolver
+	MTASTS    Policies                                    // obey MTA-STS (RFC 8461); nil: no
+	Reports   Reporter                                    // count TLS sessions for TLSRPT (RFC 8460); nil: no
+	TLSConfig *tls.Config                                 // roots, client certificates, versions; ServerName and verification are ours. Default: Go's
 
 	Family           string     // "4" or "6" is tried first; default: as the DNS answers, IPv6 first
 	Source4, Source6 netip.Addr // our end of connections; default: the system's choice
@@ -207,7 +211,7 @@ func (d *delivery) run(ctx context.Context) {
 		if h.name == "" {
 			h.name = h.socket
 		}
-		d.tryHost(ctx, h.socket, []hop{h})
+		d.tryHost(ctx, h.socket, []hop{h}, &demand{level: TLSNever})
 		return
 	}
 	host := d.req.Host
@@ -243,7 +247,7 @@ func (d *delivery) tryAll(ctx context.Context, domain string, list []exchange) {
 		return c.pool.rank(c.key(b)) - c.pool.rank(c.key(a))
 	})
 	for _, x := range list {
-		hops, v := c.hops(ctx, x)
+		hops, addrs, v := c.hops(ctx, x)
 		if v != nil {
 			d.settle(d.open(), *v)
 			continue
@@ -253,7 +257,12 @@ func (d *delivery) tryAll(ctx context.Context, domain string, list []exchange) {
 			d.settle(d.open(), loop(domain))
 			return
 		}
-		d.tryHost(ctx, c.key(x), hops)
+		dem, v := d.demand(ctx, x, addrs)
+		if v != nil {
+			d.settle(d.open(), *v)
+			continue
+		}
+		d.tryHost(ctx, c.key(x), hops, &dem)
 		if len(d.open()) == 0 || context.Cause(ctx) != nil || d.tries >= c.conf.MaxAddresses {
 			return
 		}
@@ -271,7 +280,7 @@ func (c *Client) key(x exchange) string {
 
 // tryHost delivers what is open to one host: over an idle connection if there is one, otherwise over a new one to the
 // address that answers first; when that one turns out to be of no use, to the others.
-func (d *delivery) tryHost(ctx context.Context, key string, hops []hop) {
+func (d *delivery) tryHost(ctx context.Context, key string, hops []hop, dem *demand) {
 	c := d.client
 	leave, err := c.pool.enter(ctx, key)
 	if err != nil {
@@ -279,7 +288,8 @@ func (d *delivery) tryHost(ctx context.Context, key string, hops []hop) {
 		return
 	}
 	defer leave()
-	for s := c.pool.take(key); s != nil; s = c.pool.take(key) {
+	print := dem.print()
+	for s := c.pool.take(key, print); s != nil; s = c.pool.take(key, print) {
 		s.attach(s.conn)
 		s.bind(ctx, d.req.Verbose)
 		s.used = true
@@ -295,7 +305,7 @@ func (d *delivery) tryHost(ctx context.Context, key string, hops []hop) {
 	left = interleave(left, c.conf.Family)
 	for len(left) > 0 && d.tries < c.conf.MaxAddresses && context.Cause(ctx) == nil {
 		d.show("Connecting to " + left[0].verbose() + " via " + c.conf.Name + "...")
-		s, gone := d.connect(ctx, left[:min(len(left), c.conf.MaxAddresses-d.tries)])
+		s, gone := d.connect(ctx, left[:min(len(left), c.conf.MaxAddresses-d.tries)], dem)
 		d.tries += len(gone)
 		left = slices.DeleteFunc(left, func(h hop) bool { return slices.Contains(gone, h) })
 		if s == nil {
@@ -310,7 +320,7 @@ func (d *delivery) tryHost(ctx context.Context, key string, hops []hop) {
 }
 
 // connect opens a connection to one of list. gone are the addresses that are used up, for good or bad.
-func (d *delivery) connect(ctx context.Context, list []hop) (s *session, gone []hop) {
+func (d *delivery) connect(ctx context.Context, list []hop, dem *demand) (s *session, gone []hop) {
 	c := d.client
 	conn, h, failed := c.race(ctx, list)
 	for _, x := range list {
@@ -329,11 +339,15 @@ func (d *delivery) connect(ctx context.Context, list []hop) (s *session, gone []
 		return nil, list
 	}
 	gone = append(gone, h)
-	s, v := c.begin(ctx, conn, h, false, d.req.Verbose)
-	if v != nil && c.conf.TLS == TLSMay && v.tls && context.Cause(ctx) == nil {
+	s, v := c.begin(ctx, conn, h, dem, d.req.Verbose)
+	if v != nil && v.tls && context.Cause(ctx) == nil {
 		d.log.Info("TLS failed, going on in clear", "id", d.req.Envelope.ID, "host", h.String())
 		if conn, err := c.dial(ctx, h); err == nil {
-			s, v = c.begin(ctx, conn, h, true, d.req.Verbose)
+			plain := *dem
+			plain.level = TLSNever
+			if s, v = c.begin(ctx, conn, h, &plain, d.req.Verbose); s != nil {
+				s.print = dem.print() // the next one would end here, too
+			}
 		}
 	}
 	if v != nil {

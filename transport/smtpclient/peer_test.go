@@ -3,6 +3,7 @@ package smtpclient
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"net"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ type peer struct {
 	script map[string]string
 	ext    []string // keywords of EHLO
 	lmtp   bool
+	tls    *tls.Config // STARTTLS works
 
 	mu       sync.Mutex
 	conns    int
@@ -158,6 +160,17 @@ func (p *peer) serve(c net.Conn, stop chan struct{}) {
 				if ok = say("250 2.0.0 delivered", "DOT "+string(rune('1'+n))); !ok {
 					break
 				}
+			}
+		case "STARTTLS":
+			if ok = say("220 2.0.0 go ahead", "STARTTLS"); ok && p.tls != nil {
+				secure := tls.Server(c, p.tls)
+				if secure.Handshake() != nil {
+					return
+				}
+				p.mu.Lock()
+				p.commands = append(p.commands, "(TLS)")
+				p.mu.Unlock()
+				c, br = secure, bufio.NewReader(secure)
 			}
 		case "RSET":
 			ok = say("250 2.0.0 reset", "RSET")

@@ -64,17 +64,18 @@ func (p *pool) enter(ctx context.Context, host string) (leave func(), err error)
 	}
 }
 
-// take returns an idle connection, or nil.
-func (p *pool) take(key string) *session {
+// take returns an idle connection that fulfils a demand, or nil.
+func (p *pool) take(key, print string) *session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	sessions := p.idle[key]
-	if len(sessions) == 0 {
-		return nil
+	for i := len(sessions) - 1; i >= 0; i-- { // the one used last has the best chance to be alive
+		if s := sessions[i]; s.print == print {
+			p.forget(s)
+			return s
+		}
 	}
-	s := sessions[len(sessions)-1] // the one with the best chance to be alive
-	p.forget(s)
-	return s
+	return nil
 }
 
 // rank is 1 when an idle connection to the host is there, otherwise 0.

@@ -124,8 +124,10 @@ func parseTarget(word string) (target, error) {
 // exchange is a host to try, not yet looked up.
 type exchange struct {
 	target
-	pref uint16
-	mx   bool // it came from the DNS, not from the decision
+	pref   uint16
+	mx     bool   // it came from the DNS, not from the decision
+	domain string // the domain or host that the decision named
+	secure bool   // its MX records were validated by DNSSEC
 }
 
 // exchanges turns one group of a host list into hosts in order. The verdict is about the elements that lead nowhere.
@@ -134,7 +136,7 @@ func (c *Client) exchanges(ctx context.Context, group []target) ([]exchange, *ve
 	var trouble *verdict
 	for _, t := range group {
 		if t.addr.IsValid() || t.noMX || c.conf.NoMX || c.conf.LMTP {
-			list = append(list, exchange{target: t})
+			list = append(list, exchange{target: t, domain: t.name})
 			continue
 		}
 		m, err := c.conf.Resolver.MX(ctx, t.name)
@@ -147,7 +149,7 @@ func (c *Client) exchanges(ctx context.Context, group []target) ([]exchange, *ve
 			trouble = worse(trouble, never(refused("5.1.2", "Host unknown (Name server: "+t.name+": host not found)", sysexits.NoHost)))
 		}
 		for _, mx := range m.Hosts {
-			list = append(list, exchange{target{name: mx.Host, port: t.port}, mx.Pref, true})
+			list = append(list, exchange{target{name: mx.Host, port: t.port}, mx.Pref, true, t.name, m.Secure})
 		}
 	}
 	if len(group) > 1 {
@@ -168,26 +170,26 @@ func (c *Client) exchanges(ctx context.Context, group []target) ([]exchange, *ve
 }
 
 // hops looks up the addresses of a host.
-func (c *Client) hops(ctx context.Context, x exchange) ([]hop, *verdict) {
+func (c *Client) hops(ctx context.Context, x exchange) ([]hop, dns.Addresses, *verdict) {
 	port := x.port
 	if port == 0 {
 		port = c.conf.Port
 	}
 	if x.addr.IsValid() {
-		return []hop{{name: x.name, addr: x.addr.Unmap(), port: port}}, nil
+		return []hop{{name: x.name, addr: x.addr.Unmap(), port: port}}, dns.Addresses{}, nil
 	}
 	a, err := c.conf.Resolver.Addrs(ctx, x.name)
 	if err != nil {
-		return nil, notNow(x.name)
+		return nil, a, notNow(x.name)
 	}
 	if len(a.Addrs) == 0 { // RFC 3463 X.4.4 "unable to route"
-		return nil, never(refused("5.4.4", "Host unknown (Name server: "+x.name+": no address)", sysexits.NoHost))
+		return nil, a, never(refused("5.4.4", "Host unknown (Name server: "+x.name+": no address)", sysexits.NoHost))
 	}
 	list := make([]hop, len(a.Addrs))
 	for i, addr := range a.Addrs {
 		list[i] = hop{name: x.name, addr: addr, port: port}
 	}
-	return list, nil
+	return list, a, nil
 }
 
 // own reports whether h is ourselves.

@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"container/list"
 	"context"
-	"crypto/tls"
-	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -14,6 +12,7 @@ import (
 
 	"waybill/transport"
 	"waybill/transport/smtp"
+	"waybill/transport/sysexits"
 )
 
 // session is one connection that has been greeted.
@@ -26,10 +25,12 @@ type session struct {
 	verbose func(string)
 	ext     extensions
 	tls     string // as in transport.Status
+	trouble error  // why TLS failed, for the log
 	dead    bool   // nothing more may be sent
 	release func() bool
 
 	key   string // what the pool knows it by
+	print string // of the demand that it fulfils
 	born  time.Time
 	sent  int  // transactions that ended well
 	used  bool // it came from the pool, and has said nothing since
@@ -46,6 +47,7 @@ type extensions struct {
 	dsn        bool
 	utf8       bool
 	startTLS   bool
+	requireTLS bool
 	size       bool
 	maxSize    int64 // 0: no limit was named
 }
@@ -71,11 +73,11 @@ const (
 
 // begin speaks on a new connection up to the point where MAIL may be sent. The connection is closed when ctx ends,
 // whatever is being waited for.
-func (c *Client) begin(ctx context.Context, conn net.Conn, h hop, plain bool, verbose func(string)) (*session, *verdict) {
-	s := &session{conf: &c.conf, hop: h, born: time.Now()}
+func (c *Client) begin(ctx context.Context, conn net.Conn, h hop, dem *demand, verbose func(string)) (*session, *verdict) {
+	s := &session{conf: &c.conf, hop: h, born: time.Now(), print: dem.print()}
 	s.attach(conn)
 	s.bind(ctx, verbose)
-	if v := s.greet(ctx, plain); v != nil {
+	if v := c.greet(ctx, s, dem); v != nil {
 		c.close(s)
 		return nil, v
 	}
@@ -113,8 +115,8 @@ var (
 	writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, writeBuffer) }}
 )
 
-// greet waits for 220, says EHLO or HELO, and starts TLS as the policy asks.
-func (s *session) greet(ctx context.Context, plain bool) *verdict {
+// greet waits for 220, says EHLO or HELO, and starts TLS as it is demanded.
+func (c *Client) greet(ctx context.Context, s *session, dem *demand) *verdict {
 	r, v := s.expect(ctx, atGreeting, s.conf.Timeouts.Greeting)
 	if v != nil {
 		return v
@@ -126,10 +128,22 @@ func (s *session) greet(ctx context.Context, plain bool) *verdict {
 	if v := s.hello(ctx); v != nil {
 		return v
 	}
-	if plain || s.conf.TLS == TLSNever {
-		return nil
+	if dem.level != TLSNever {
+		if v := c.startTLS(ctx, s, dem); v != nil {
+			return v
+		}
+		if s.tls != "" {
+			if v := s.hello(ctx); v != nil { // RFC 3207 4.2: what was learned before is forgotten
+				return v
+			}
+		}
 	}
-	return s.startTLS(ctx)
+	if dem.require && !s.ext.requireTLS { // RFC 8689 4.2.1
+		v := verdict{status: refused("5.7.30", s.hop.name+" does not support REQUIRETLS", sysexits.Unavailable), next: true}
+		s.sign(&v.status, nil)
+		return &v
+	}
+	return nil
 }
 
 // hello says EHLO (LHLO in LMTP), and HELO to those who do not know it.
@@ -183,6 +197,8 @@ func parseExtensions(lines []string) (e extensions) {
 			e.utf8 = true
 		case "STARTTLS": // RFC 3207
 			e.startTLS = true
+		case "REQUIRETLS": // RFC 8689
+			e.requireTLS = true
 		case "SIZE": // RFC 1870
 			e.size = true
 			if n, err := strconv.ParseInt(strings.TrimSpace(rest), 10, 64); err == nil && n > 0 {
@@ -256,72 +272,6 @@ func (s *session) sign(st *transport.Status, r *smtp.Reply) {
 		st.Reply = clip(r.String(), 900)
 		st.Diagnostic = "smtp"
 	}
-}
-
-// startTLS encrypts the session where the peer offers it (RFC 3207). On success everything that was said before is
-// forgotten.
-func (s *session) startTLS(ctx context.Context) *verdict {
-	if !s.ext.startTLS {
-		return s.noTLS("does not offer STARTTLS")
-	}
-	r, v := s.ask(ctx, atTLS, s.conf.Timeouts.Hello, "STARTTLS")
-	if v != nil {
-		return v
-	}
-	if r.Code != 220 {
-		if s.dead {
-			v := judge(atTLS, r, s)
-			return &v
-		}
-		return s.noTLS("refused STARTTLS")
-	}
-	if s.br.Buffered() > 0 { // what stands behind 220 in clear was not said by the one at the other end of TLS (CVE-2011-0411)
-		s.dead = true
-		v := lost(atTLS, errProtocol, s)
-		return &v
-	}
-	conf := s.conf.TLSConfig.Clone()
-	conf.ServerName = s.hop.name
-	conf.InsecureSkipVerify = s.conf.TLS != TLSVerify
-	if s.hop.addr.IsValid() && strings.HasPrefix(s.hop.name, "[") {
-		conf.ServerName = s.hop.addr.String()
-	}
-	secure := tls.Client(s.conn, conf)
-	deadline, cancel := context.WithTimeout(ctx, s.conf.Timeouts.Hello)
-	defer cancel()
-	if err := secure.HandshakeContext(deadline); err != nil {
-		s.dead = true
-		if cause := context.Cause(ctx); cause != nil {
-			v := lost(atTLS, cause, s)
-			return &v
-		}
-		v := verdict{status: transport.NewStatus(transport.Deferred, "4.7.5", "TLS handshake with "+s.hop.name+" failed"), next: true, tls: true}
-		s.sign(&v.status, nil)
-		return &v
-	}
-	s.detach()
-	s.attach(secure)
-	s.tls = describe(secure.ConnectionState(), !conf.InsecureSkipVerify)
-	return s.hello(ctx)
-}
-
-// noTLS goes on in clear where the policy allows.
-func (s *session) noTLS(why string) *verdict {
-	if s.conf.TLS == TLSMay {
-		return nil
-	}
-	v := verdict{status: transport.NewStatus(transport.Deferred, "4.7.4", s.hop.name+" "+why+", and TLS is required"), next: true}
-	s.sign(&v.status, nil)
-	return &v
-}
-
-func describe(state tls.ConnectionState, verified bool) string {
-	version := strings.Replace(tls.VersionName(state.Version), "TLS 1.", "TLSv1.", 1)
-	word := "unverified"
-	if verified {
-		word = "verified"
-	}
-	return fmt.Sprintf("%s %s %s", version, tls.CipherSuiteName(state.CipherSuite), word)
 }
 
 // close ends the session, or keeps it for the next delivery when it is at rest.

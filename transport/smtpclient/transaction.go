@@ -269,6 +269,9 @@ func (d *delivery) mailCommand(s *session) (string, *verdict) {
 	case !s.ext.utf8 && (env.SMTPUTF8 || !isASCII(sender)): // RFC 6531 3.2: returned, never mangled
 		return "", s.noUTF8()
 	}
+	if env.RequireTLS && s.ext.requireTLS { // RFC 8689 4.2.1
+		b.WriteString(" REQUIRETLS")
+	}
 	if s.ext.dsn { // RFC 3461 5.2.1
 		if env.Ret != envelope.RetDefault {
 			b.WriteString(" RET=" + string(env.Ret))
