@@ -14,6 +14,10 @@ type Settings struct {
 	Host       string   // our name
 	Spool      string   // /var/spool/waybill
 	Listen     []string // ADDR:PORT; none: do not listen
+	ListenTLS  []string // ADDR:PORT with TLS from the first octet
+	TLSCert    string   // PEM files for STARTTLS and ListenTLS; empty: no TLS
+	TLSKey     string
+	Passwords  string   // file of those who may authenticate; empty: nobody
 	Resolver   string   // ADDR:PORT; empty: /etc/resolv.conf
 	Users      string   // passwd(5) format; /etc/passwd
 	Aliases    string   // name of the table with aliases; "aliases"
@@ -47,8 +51,9 @@ func newSettings(p *prog.Program, host string) Settings {
 		IdleTimeout: 5 * time.Minute, CutThrough: true, all: map[string][]string{},
 		Retry: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour},
 	}
-	text := map[string]*string{"spool": &s.Spool, "resolver": &s.Resolver, "users": &s.Users, "aliases": &s.Aliases, "log": &s.Log, "postmaster": &s.Postmaster}
-	lists := map[string]*[]string{"listen": &s.Listen, "trust": &s.Trust}
+	text := map[string]*string{"spool": &s.Spool, "resolver": &s.Resolver, "users": &s.Users, "aliases": &s.Aliases, "log": &s.Log, "postmaster": &s.Postmaster,
+		"tls-cert": &s.TLSCert, "tls-key": &s.TLSKey, "passwords": &s.Passwords}
+	lists := map[string]*[]string{"listen": &s.Listen, "listen-tls": &s.ListenTLS, "trust": &s.Trust}
 	numbers := map[string]*int{"max-hops": &s.MaxHops, "max-recipients": &s.MaxRecipients, "sessions": &s.Sessions, "deliveries": &s.Deliveries}
 	times := map[string]*time.Duration{"give-up": &s.GiveUp, "warn-after": &s.WarnAfter, "idle-timeout": &s.IdleTimeout}
 	for _, set := range p.Settings {

@@ -18,6 +18,8 @@ type setting struct {
 
 func anything(v string) bool { return v != "" }
 
+func absolute(v string) bool { return strings.HasPrefix(v, "/") }
+
 func size(v string) bool { _, err := compile.Size(v); return err == nil }
 
 func duration(v string) bool { d, err := compile.Duration(v); return err == nil && d >= 0 }
@@ -75,6 +77,10 @@ var settings = map[string]setting{
 	"operators":      {"operators \".:%@!^/[]+\"", 1, anything},
 	"blank-sub":      {"blank-sub CHARACTER", 1, anything},
 	"cut-through":    {"cut-through yes or no", 1, yesno},
+	"listen-tls":     {"listen-tls ADDR:PORT...", 0, listenAddress},
+	"tls-cert":       {"tls-cert FILE", 1, absolute},
+	"tls-key":        {"tls-key FILE", 1, absolute},
+	"passwords":      {"passwords FILE", 1, absolute},
 }
 
 // SettingNames returns the names of all settings, sorted.
@@ -89,7 +95,7 @@ func SettingNames() []string {
 
 // transportKeys are the parameters of each kind of transport.
 var transportKeys = map[string][]string{
-	"smtp": {"tls", "tls-ca", "tls-name", "concurrency", "port", "host", "mx", "timeout", "connect-timeout", "helo", "source", "max-recipients", "auth", "line-limit",
+	"smtp": {"tls", "tls-ca", "tls-name", "concurrency", "port", "host", "mx", "timeout", "connect-timeout", "final-timeout", "helo", "source", "max-recipients", "auth", "line-limit",
 		"fallback", "max-addresses", "sender", "recipient", "header"},
 	"lmtp":    {"host", "port", "socket", "tls", "concurrency", "timeout", "connect-timeout", "helo", "max-recipients", "local", "sender", "recipient", "header"},
 	"mbox":    {"path", "quota", "quota-temporary", "lock", "lock-timeout", "mode", "group", "default-user", "concurrency", "biff", "return-path", "local", "sync", "sender", "recipient", "header"},

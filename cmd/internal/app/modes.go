@@ -167,9 +167,7 @@ func smtpOnPipe(std stdio, v *flags.Invocation) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	defer s.close(context.Background())
-	conf := s.serverConfig()
-	conf.Lenient = true
-	server, err := smtpserver.New(conf, smtpBackend{s})
+	server, err := s.server(true)
 	if err != nil {
 		return cannotOpen(std, err)
 	}

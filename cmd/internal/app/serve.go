@@ -1,7 +1,9 @@
 package app
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -22,6 +24,7 @@ import (
 	"waybill/queue/spool"
 	"waybill/rules"
 	"waybill/transport/smtpserver"
+	"waybill/transport/smtpserver/passfile"
 	"waybill/transport/sysexits"
 )
 
@@ -102,11 +105,16 @@ func (s *site) serve(std stdio) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 
-	server, err := smtpserver.New(s.serverConfig(), smtpBackend{s})
+	server, err := s.server(false)
 	if err != nil {
 		return cannotOpen(std, err)
 	}
-	listeners, err := s.listen()
+	listeners, err := listen(s.settings.Listen)
+	if err != nil {
+		fmt.Fprintf(std.err, "waybill: %v\n", err)
+		return sysexits.OSErr
+	}
+	tlsListeners, err := listen(s.settings.ListenTLS)
 	if err != nil {
 		fmt.Fprintf(std.err, "waybill: %v\n", err)
 		return sysexits.OSErr
@@ -122,6 +130,9 @@ func (s *site) serve(std stdio) int {
 	running.Go(func() { report(s.log, "front ends", spool.Serve(ctx, front, frontEnds{s}, s.log)) })
 	for _, l := range listeners {
 		running.Go(func() { report(s.log, l.Addr().String(), server.Serve(ctx, l)) })
+	}
+	for _, l := range tlsListeners {
+		running.Go(func() { report(s.log, l.Addr().String(), server.ServeTLS(ctx, l)) })
 	}
 	running.Go(func() { s.watch(ctx) })
 	s.log.Info("waybill is up", "version", Version, "host", s.settings.Host, "spool", s.settings.Spool, "listen", strings.Join(s.settings.Listen, " "))
@@ -146,8 +157,9 @@ func report(log *slog.Logger, what string, err error) {
 	}
 }
 
-func (s *site) serverConfig() smtpserver.Config {
-	return smtpserver.Config{
+// server makes the SMTP server. onPipe is for a local program on standard input and output, which needs no password.
+func (s *site) server(onPipe bool) (*smtpserver.Server, error) {
+	conf := smtpserver.Config{
 		Hostname:       s.settings.Host,
 		Log:            s.log,
 		MaxSize:        s.settings.MaxSize,
@@ -156,7 +168,25 @@ func (s *site) serverConfig() smtpserver.Config {
 		CommandTimeout: s.settings.IdleTimeout,
 		DataTimeout:    s.settings.IdleTimeout,
 		Trusted:        s.trusted,
+		Lenient:        onPipe,
 	}
+	if s.settings.TLSCert != "" && !onPipe {
+		cert, err := tls.LoadX509KeyPair(s.settings.TLSCert, cmp.Or(s.settings.TLSKey, s.settings.TLSCert))
+		if err != nil {
+			return nil, fmt.Errorf("TLS certificate %s: %w", s.settings.TLSCert, err)
+		}
+		conf.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	} else if len(s.settings.ListenTLS) > 0 && !onPipe {
+		return nil, errors.New("listen-tls needs tls-cert")
+	}
+	if s.settings.Passwords != "" && !onPipe {
+		passwords, err := passfile.Open(s.settings.Passwords)
+		if err != nil {
+			return nil, err
+		}
+		conf.Auth = passwords.Store()
+	}
+	return smtpserver.New(conf, smtpBackend{s})
 }
 
 // trusted tells the clients that are not throttled: this host itself.
@@ -164,9 +194,9 @@ func (s *site) trusted(a netip.Addr) bool {
 	return a == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || a == netip.IPv6Loopback()
 }
 
-func (s *site) listen() ([]net.Listener, error) {
+func listen(addresses []string) ([]net.Listener, error) {
 	var listeners []net.Listener
-	for _, at := range s.settings.Listen {
+	for _, at := range addresses {
 		network, address := "tcp", at
 		switch {
 		case strings.HasPrefix(at, "/"):

@@ -238,6 +238,9 @@ func (s *site) smtp(p *params) (*smtpclient.Client, error) {
 		conf.Timeouts = smtpclient.Timeouts{Greeting: d, Hello: d, Mail: d, Rcpt: d, DataInit: d, DataBlock: d, DataFinal: d}
 	}
 	conf.Timeouts.Connect = p.duration("connect-timeout")
+	if d := p.duration("final-timeout"); d > 0 {
+		conf.Timeouts.DataFinal = d
+	}
 	if p.err != nil {
 		return nil, p.err
 	}
