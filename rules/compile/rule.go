@@ -161,12 +161,7 @@ func (c *compiler) resolve(out *prog.Rule, r *lang.Resolve, s *scope) {
 		}
 	}
 	attr := &prog.Attr{}
-	if n := len(fields); n >= 3 && len(fields[n-1]) == 1 {
-		if w, ok := WhenNamed(fields[n-1][0].word); ok {
-			attr.When = w
-			fields = fields[:n-1]
-		}
-	}
+	attr.When, _ = WhenNamed(r.When)
 	if r.Window != nil {
 		attr.Window = c.window(r.Window)
 		if attr.When == prog.Unset {
@@ -185,6 +180,9 @@ func (c *compiler) resolve(out *prog.Rule, r *lang.Resolve, s *scope) {
 	switch len(fields) {
 	case 1: // a result word: => OK
 		part(fields[0])
+		if attr.When != prog.Unset {
+			c.errorf(r.Pos, r.EndPos, "write => TRANSPORT [HOST] USER [WHEN]", "a resolution with a time needs a user")
+		}
 	case 2:
 		part(fields[0])
 		rhs = append(rhs, prog.Tok{Kind: prog.User})
@@ -196,7 +194,7 @@ func (c *compiler) resolve(out *prog.Rule, r *lang.Resolve, s *scope) {
 		rhs = append(rhs, prog.Tok{Kind: prog.User})
 		part(fields[2])
 	default:
-		c.errorf(r.Pos, r.EndPos, "write => TRANSPORT [HOST] USER [WHEN]; what belongs together stands without blanks: $user@$domain", "a resolution has at most three parts and a time, not %d parts", len(fields))
+		c.errorf(r.Pos, r.EndPos, "write => TRANSPORT [HOST] USER [WHEN]; what belongs together stands without blanks: $user@$domain", "a resolution has at most three parts and a time; these are %d parts", len(fields))
 	}
 	out.RHS = rhs
 }

@@ -83,10 +83,10 @@ func (p *Parser) explain(src *Source, diags *Diagnostics, line []lexer.Token, ki
 			from, to = Pos(first.Pos), endOf(first)
 			message = fmt.Sprintf("%s begins no statement", show(first))
 			remedy = "a file consists of " + statementWords
-			if near := Nearest(first.Value, strings.Fields(strings.NewReplacer(",", "", " or ", " ").Replace(statementWords))); near != "" {
-				remedy = fmt.Sprintf("did you mean %q?", near)
-			} else if hasArrow(line) {
+			if hasArrow(line) {
 				remedy = "rules stand inside of route { ... } or ruleset NAME { ... }"
+			} else if near := Nearest(first.Value, strings.Fields(strings.NewReplacer(",", "", " or ", " ").Replace(statementWords))); near != "" {
+				remedy = fmt.Sprintf("did you mean %q?", near)
 			}
 		} else {
 			remedy = statementForms[first.Value]
@@ -168,7 +168,7 @@ func show(t lexer.Token) string {
 func Nearest(word string, names []string) string {
 	best, found := len(word)/3+1, ""
 	for _, n := range names {
-		if d := distance(strings.ToLower(word), strings.ToLower(n), best); d <= best && d > 0 && (found == "" || d < best) {
+		if d := distance(strings.ToLower(word), strings.ToLower(n), best); d <= best && d > 0 && d < len(word) && (found == "" || d < best) {
 			best, found = d, n
 		}
 	}

@@ -9,19 +9,26 @@ import (
 
 // Format lays a rule file out in the one form: statements in the first column, lines of a block indented by four
 // blanks, actions in columns, one empty line at most, comments kept where they are. Only white space changes, so the
-// result means the same, and formatting it again changes nothing. A text with mistakes is laid out as far as it goes.
+// result means the same, and formatting it again changes nothing. A text that cannot even be cut into words stays as it
+// is; one with other mistakes is laid out as far as it goes.
 func Format(src *Source) string {
 	f := &formatter{}
 	var line []lexer.Token
 	continued := false
-	for _, t := range scan(src, nil) {
+	tokens := scan(src, nil)
+	if hasBad(tokens) {
+		return src.Text
+	}
+	for _, t := range tokens {
 		newline := (t.Type == tokEOL || t.Type == tokSpace) && strings.HasSuffix(t.Value, "\n")
 		if t.Type == tokEOF || newline {
 			if t.Type == tokSpace && strings.HasPrefix(t.Value, `\`) {
 				line = append(line, t)
 			}
 			f.line(line, continued)
-			continued = t.Type == tokSpace && len(significant(line)) > 0 || continued && len(significant(line)) == 0
+			if last := lastOf(line); last != tokSpace {
+				continued = t.Type == tokSpace && last != tokEOL
+			}
 			line = nil
 			continue
 		}
@@ -29,6 +36,16 @@ func Format(src *Source) string {
 	}
 	f.flush()
 	return f.out.String()
+}
+
+// lastOf is the type of the last token of a line that is neither space nor comment; tokSpace when there is none.
+func lastOf(line []lexer.Token) lexer.TokenType {
+	for i := len(line) - 1; i >= 0; i-- {
+		if t := line[i].Type; t != tokSpace && t != tokComment {
+			return t
+		}
+	}
+	return tokSpace
 }
 
 // formatter collects rows that belong together, then writes them with their columns aligned.
@@ -114,10 +131,12 @@ func words(tokens []lexer.Token) []string {
 			}
 			glued = false
 		case t.Type == tokComment: // only before a line end: cannot be here
-		case t.Type == tokEOL && len(out) > 0 && out[len(out)-1] != "{":
-			out[len(out)-1] += ";"
-			glued = false
-		case t.Type == tokEOL:
+		case t.Type == tokEOL: // a ";", or nothing at the end of the file
+			if t.Value != "" && len(out) == 0 {
+				out = append(out, ";")
+			} else if t.Value != "" && out[len(out)-1] != "{" && !strings.HasSuffix(out[len(out)-1], ";") {
+				out[len(out)-1] += ";"
+			}
 			glued = false
 		case t.Type == tokArrow || t.Type == tokLBrace || t.Type == tokRBrace:
 			out = append(out, t.Value)

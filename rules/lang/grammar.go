@@ -162,8 +162,7 @@ type Lookup struct {
 // Arg is the key of a lookup or one of its further arguments.
 type Arg struct {
 	Pos, EndPos Pos
-	Empty       bool  `parser:"( (?= ',' | ')' | 'else' )"`
-	Text        *Text `parser:"| @@ )!"`
+	Text        *Text `parser:"@@?"`
 }
 
 // Piece is a part of what a lookup yields when nothing was found.
@@ -178,7 +177,8 @@ type Resolve struct {
 	Pos, EndPos Pos
 	Verdict     *Verdict `parser:"'=>' ( @@"`
 	Parts       []*Part  `parser:"| @@+"`
-	Window      *Window  `parser:"@@? )"`
+	When        string   `parser:"  @('now' | 'background' | 'queue' | 'defer')?"`
+	Window      *Window  `parser:"  @@? )"`
 }
 
 // Window is a time of the day.
@@ -279,8 +279,8 @@ type VarTest struct {
 // FactTest looks at something known about the message or its client: `size > 20M`, `client in inside`.
 type FactTest struct {
 	Pos, EndPos Pos
-	Fact        string   `parser:"@Word"`
-	Arg         *Name    `parser:"( (?! Keyword | 'in' | 'is' | 'now' | 'background' | 'queue' | 'defer' | 'priority') @@ )?"`
+	Fact        string   `parser:"@(Word | 'priority')"`
+	Arg         *Name    `parser:"( (?! Keyword | 'in' | 'is') @@ )?"`
 	In          *Name    `parser:"( 'in' @@"`
 	Is          *Pattern `parser:"| 'is' @@"`
 	Op          string   `parser:"| @('<' | '>' | '<=' | '>=')"`

@@ -1,6 +1,7 @@
 package lang
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"unicode/utf8"
@@ -39,7 +40,8 @@ var symbols = map[string]lexer.TokenType{
 // Keyword reports whether word has a meaning of its own wherever it stands alone, so that text must be quoted.
 func Keyword(word string) bool {
 	switch word {
-	case "where", "and", "or", "not", "otherwise", "ok", "reject", "discard", "quarantine", "call", "else", "between":
+	case "where", "and", "or", "not", "otherwise", "ok", "reject", "discard", "quarantine", "call", "else", "between",
+		"now", "background", "queue", "defer", "priority":
 		return true
 	}
 	return false
@@ -157,8 +159,8 @@ func (s *scanner) next() {
 		s.emit(tokEOL, 1)
 		s.fresh = true
 		return
-	case c == '\\' && len(rest) > 1 && (rest[1] == '\n' || strings.HasPrefix(rest[1:], "\r\n")):
-		s.emit(tokSpace, strings.IndexByte(rest, '\n')+1)
+	case c == '\\' && lineEnd(rest[1:]) > 0: // the next line belongs to this one
+		s.emit(tokSpace, lineEnd(rest[1:]))
 		return
 	case c == '#' && s.spaceBefore():
 		n := strings.IndexByte(rest, '\n')
@@ -201,6 +203,18 @@ func (s *scanner) next() {
 	s.fresh = false
 }
 
+// lineEnd returns one more than the length of the white space that text begins with, when that ends a line; else 0.
+func lineEnd(text string) int {
+	n := len(text) - len(strings.TrimLeft(text, " \t\r"))
+	switch {
+	case n == len(text):
+		return n + 1
+	case text[n] == '\n':
+		return n + 2
+	}
+	return 0
+}
+
 // newline ends the logical line, unless the next line with something on it continues this one.
 func (s *scanner) newline(rest string) {
 	kind := tokEOL
@@ -225,8 +239,16 @@ func (s *scanner) newline(rest string) {
 	}
 }
 
+// spaceBefore reports whether a word would begin here, or a comment.
 func (s *scanner) spaceBefore() bool {
-	return s.at == 0 || strings.IndexByte(" \t\r\n;{", s.text[s.at-1]) >= 0
+	if len(s.tokens) == 0 {
+		return true
+	}
+	switch s.tokens[len(s.tokens)-1].Type {
+	case tokSpace, tokEOL, tokLBrace, tokRBrace, tokArrow:
+		return true
+	}
+	return false
 }
 
 // quoted takes a string. A backslash protects the next character.
@@ -250,7 +272,7 @@ func (s *scanner) quoted(rest string, quote byte, kind lexer.TokenType) {
 // variable takes everything that begins with "$".
 func (s *scanner) variable(rest string) {
 	n := 1
-	if n == len(rest) {
+	if n == len(rest) || rest[n] <= ' ' {
 		s.bad(1, "a dollar sign alone", "write '$' for a dollar sign, $name for a capture")
 		return
 	}
@@ -287,7 +309,8 @@ func (s *scanner) variable(rest string) {
 		if c >= '0' && c <= '9' {
 			remedy = "captures have names here: $user+ on the left, $user on the right"
 		}
-		s.bad(2, "unknown symbol $"+string(c), remedy)
+		_, size := utf8.DecodeRuneInString(rest[1:])
+		s.bad(1+size, fmt.Sprintf("unknown symbol %q", rest[:1+size]), remedy)
 		return
 	}
 	if n < len(rest) && !strings.HasPrefix(rest[n:], "->") && !strings.HasPrefix(rest[n:], "=>") {

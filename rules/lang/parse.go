@@ -5,6 +5,7 @@
 package lang
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/alecthomas/participle/v2"
@@ -78,7 +79,18 @@ func (p *Parser) Parse(src *Source) (*File, Diagnostics) {
 	return file, diags
 }
 
-func parseTokens[P any](parser *participle.Parser[P], tokens []lexer.Token) (*P, error) {
+// errGrammar is returned where participle panics: a text that the grammar should not have let come so far.
+var errGrammar = errors.New("this cannot be understood")
+
+func parseTokens[P any](parser *participle.Parser[P], tokens []lexer.Token) (node *P, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			node, err = nil, errGrammar
+			if e, ok := p.(participle.Error); ok {
+				err = e
+			}
+		}
+	}()
 	last := tokens[len(tokens)-1]
 	end := lexer.EOFToken(last.Pos)
 	end.Pos.Advance(last.Value)

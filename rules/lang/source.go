@@ -122,9 +122,6 @@ func (d Diagnostic) String() string {
 			}
 			b.WriteRune(r)
 		}
-		if at < d.Pos.Column { // behind the end of the line
-			b.WriteByte(' ')
-		}
 		n := 1
 		if d.End.Line == d.Pos.Line && d.End.Column > d.Pos.Column {
 			n = d.End.Column - d.Pos.Column
