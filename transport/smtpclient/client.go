@@ -78,6 +78,10 @@ type Config struct {
 	Reports   Reporter                                    // count TLS sessions for TLSRPT (RFC 8460); nil: no
 	TLSConfig *tls.Config                                 // roots, client certificates, versions; ServerName and verification are ours. Default: Go's
 
+	ImplicitTLS bool // TLS from the first octet, as on port 465 (RFC 8314)
+	// Auth gives the credentials for a host; false, or nil: none are shown.
+	Auth func(domain, host string) (Credentials, bool)
+
 	Family           string     // "4" or "6" is tried first; default: as the DNS answers, IPv6 first
 	Source4, Source6 netip.Addr // our end of connections; default: the system's choice
 

@@ -277,7 +277,7 @@ func (c *Client) handshake(ctx context.Context, s *session, dem *demand) *verdic
 			return &v
 		}
 		s.trouble = err
-		return fail(tlsrpt.Handshake, "4.7.5", "TLS handshake with "+s.hop.name+" failed", dem.level == TLSMay)
+		return fail(tlsrpt.Handshake, "4.7.5", "TLS handshake with "+s.hop.name+" failed", dem.level == TLSMay && !c.conf.ImplicitTLS)
 	}
 	state := secure.ConnectionState()
 	word, failure, err := dem.fulfilled(&state, conf.RootCAs)

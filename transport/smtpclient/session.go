@@ -48,6 +48,7 @@ type extensions struct {
 	utf8       bool
 	startTLS   bool
 	requireTLS bool
+	auth       map[string]bool // mechanisms
 	size       bool
 	maxSize    int64 // 0: no limit was named
 }
@@ -115,8 +116,13 @@ var (
 	writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, writeBuffer) }}
 )
 
-// greet waits for 220, says EHLO or HELO, and starts TLS as it is demanded.
+// greet waits for 220, says EHLO or HELO, starts TLS as it is demanded, and logs in where we have to.
 func (c *Client) greet(ctx context.Context, s *session, dem *demand) *verdict {
+	if c.conf.ImplicitTLS && dem.level != TLSNever { // RFC 8314 3
+		if v := c.handshake(ctx, s, dem); v != nil {
+			return v
+		}
+	}
 	r, v := s.expect(ctx, atGreeting, s.conf.Timeouts.Greeting)
 	if v != nil {
 		return v
@@ -128,12 +134,19 @@ func (c *Client) greet(ctx context.Context, s *session, dem *demand) *verdict {
 	if v := s.hello(ctx); v != nil {
 		return v
 	}
-	if dem.level != TLSNever {
+	if dem.level != TLSNever && s.tls == "" {
 		if v := c.startTLS(ctx, s, dem); v != nil {
 			return v
 		}
 		if s.tls != "" {
 			if v := s.hello(ctx); v != nil { // RFC 3207 4.2: what was learned before is forgotten
+				return v
+			}
+		}
+	}
+	if c.conf.Auth != nil {
+		if cred, ok := c.conf.Auth(dem.report.Domain, s.hop.name); ok {
+			if v := s.authenticate(ctx, cred); v != nil {
 				return v
 			}
 		}
@@ -186,6 +199,9 @@ func parseExtensions(lines []string) (e extensions) {
 	e.esmtp = true
 	for _, line := range lines[min(1, len(lines)):] {
 		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if mechanisms, ok := cutFold(word, "AUTH="); ok { // as servers wrote it before RFC 2554
+			word, rest = "AUTH", mechanisms+" "+rest
+		}
 		switch strings.ToUpper(word) {
 		case "PIPELINING": // RFC 2920
 			e.pipelining = true
@@ -197,6 +213,13 @@ func parseExtensions(lines []string) (e extensions) {
 			e.utf8 = true
 		case "STARTTLS": // RFC 3207
 			e.startTLS = true
+		case "AUTH": // RFC 4954
+			if e.auth == nil {
+				e.auth = map[string]bool{}
+			}
+			for m := range strings.FieldsSeq(strings.ToUpper(rest)) {
+				e.auth[m] = true
+			}
 		case "REQUIRETLS": // RFC 8689
 			e.requireTLS = true
 		case "SIZE": // RFC 1870
@@ -207,6 +230,13 @@ func parseExtensions(lines []string) (e extensions) {
 		}
 	}
 	return e
+}
+
+func cutFold(s, prefix string) (string, bool) {
+	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
+		return "", false
+	}
+	return s[len(prefix):], true
 }
 
 // send writes one command line into the buffer.

@@ -28,6 +28,9 @@ import (
 //
 // 421, at any time before the final dot: the host closes (RFC 5321 3.8). Not now; next host.
 //
+// STARTTLS and AUTH. What goes wrong there is about the host or about our configuration: not now; next host. Only where
+// TLS was not demanded, mail goes in clear instead.
+//
 // MAIL. 2yz goes on. 5yz is about the sender: no, for all recipients. 4yz is about the host: next host.
 //
 // RCPT. 2yz is yes (251 and 252 too). 5yz is no, for this recipient. 552 is the old way to say "too many recipients"
@@ -76,7 +79,7 @@ type verdict struct {
 func judge(at stage, r *smtp.Reply, s *session) verdict {
 	outcome := transport.Deferred
 	switch {
-	case r.Code == 421, r.Code == 503:
+	case r.Code == 421, r.Code == 503, at == atTLS, at == atAuth:
 	case at == atRcpt && r.Code == 552: // RFC 5321 4.5.3.1.10
 	case r.Permanent():
 		outcome = transport.Failed
@@ -102,6 +105,8 @@ func enhanced(o transport.Outcome, at stage, r *smtp.Reply) string {
 	switch code := r.Code % 100; {
 	case r.Code == 421:
 		detail = ".3.2" // system not accepting messages
+	case at == atAuth:
+		detail = ".7.8" // authentication credentials invalid (RFC 4954 6)
 	case r.Code == 530 || r.Code == 535 || r.Code == 538 || r.Code == 534:
 		detail = ".7.0"
 	case code == 0 || code == 1 || code == 2 || code == 3 || code == 4:
