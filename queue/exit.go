@@ -26,7 +26,7 @@ func ExitOf(s transport.Status) int {
 		return sysexits.Usage
 	case "7.1":
 		return sysexits.NoPerm
-	case "3.5", "4.6":
+	case "3.5":
 		return sysexits.Config
 	}
 	return sysexits.Unavailable
