@@ -137,6 +137,7 @@ transport esmtp smtp {
 }
 transport uucp uucp {
 	spool DIR/uucp
+	sites host
 	grade C
 }
 
