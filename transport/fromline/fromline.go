@@ -139,14 +139,11 @@ func Read(line string) (sender, date, remote string, ok bool) {
 		return "", "", "", false
 	}
 	for _, phrase := range []string{" remote from ", " forwarded by "} {
-		if i := strings.LastIndex(" "+rest, phrase); i >= 0 {
-			remote = strings.TrimSpace((" " + rest)[i+len(phrase):])
-			rest = strings.TrimSpace((" " + rest)[:i])
+		if before, after, found := strings.Cut(" "+rest+" ", phrase); found {
+			remote, _, _ = strings.Cut(strings.TrimSpace(after), " ")
+			rest = strings.TrimSpace(before)
 			break
 		}
-	}
-	if strings.ContainsAny(remote, " \t") {
-		return "", "", "", false
 	}
 	return sender, rest, remote, true
 }
