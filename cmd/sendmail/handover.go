@@ -50,6 +50,7 @@ func (h *handOver) run(ctx context.Context) int {
 	if h.v.Verbose {
 		verbose = func(line string) { fmt.Fprintln(h.out, line); flush(h.out) }
 	}
+	h.layOut()
 	reply, dropped, err := spool.Submit(ctx, h.site, e, remembering{h.memory}, verbose)
 	if err != nil {
 		return h.failed(err)
@@ -60,7 +61,7 @@ func (h *handOver) run(ctx context.Context) int {
 	}
 	for _, r := range reply.Refused {
 		name := e.Recipients[r.Index].Name()
-		refused = append(refused, submit.Refusal{Name: name, Text: r.Text, Exit: exitOf(r.Code)})
+		refused = append(refused, submit.Refusal{Name: name, Text: sentence(r.Text), Exit: exitOf(r.Code)})
 	}
 	if len(refused) > 0 {
 		if e := h.report(refused, reply.ID == ""); e != sysexits.OK || h.v.Errors == flags.Exit0 {
@@ -73,13 +74,27 @@ func (h *handOver) run(ctx context.Context) int {
 	return exit
 }
 
+// accessWrite is W_OK of access(2), which asks with the rights of the caller, not with those of the program.
+const accessWrite = 2
+
+// layOut makes the drop directory of a spool that is the caller's own and empty: whoever runs Waybill for the first time
+// need not start a daemon first. On a host where it is installed, the directory is there, with its group and mode.
+func (h *handOver) layOut() {
+	drop := spool.DropPath(h.site.Spool)
+	if errors.Is(syscall.Access(drop, 0), syscall.ENOENT) && syscall.Access(h.site.Spool, accessWrite) == nil {
+		os.Mkdir(drop, 0o700) // an error shows when the message is dropped
+	}
+}
+
 // deliverHere delivers a dropped message without a daemon, when we may: -odi waits for the outcome, -odb does not.
 func (h *handOver) deliverHere(id string) int {
 	switch h.v.When {
 	case envelope.WhenQueue, envelope.WhenDefer:
 		return sysexits.OK
 	}
-	if syscall.Access(h.site.Spool+"/queue", 2) != nil { // W_OK, with the rights of the caller
+	switch err := syscall.Access(h.site.Spool+"/queue", accessWrite); {
+	case errors.Is(err, syscall.ENOENT) && syscall.Access(h.site.Spool, accessWrite) == nil:
+	case err != nil:
 		return sysexits.OK // it waits for the daemon, or for the next queue run
 	}
 	flush(h.out)
@@ -125,6 +140,14 @@ func (h *handOver) failed(err error) int {
 		return fail(sysexits.CantCreat, "the message is not accepted", err)
 	}
 	return fail(sysexits.TempFail, "the message is not accepted", err)
+}
+
+// sentence begins a reason with a capital, as sendmail does: "User unknown".
+func sentence(text string) string {
+	if text != "" && text[0] >= 'a' && text[0] <= 'z' {
+		return string(text[0]-'a'+'A') + text[1:]
+	}
+	return text
 }
 
 // exitOf is the exit status that fits an enhanced status code.
@@ -179,7 +202,7 @@ func (h *handOver) bounce(refused []submit.Refusal) error {
 		e.Recipients = append(e.Recipients, envelope.Recipient{Addr: envelope.Address(r.Name), Notify: h.v.Notify})
 	}
 	id, err := spool.Drop(h.site.Spool, &e, h.memory.replay())
-	if err == nil && syscall.Access(h.site.Socket, 2) != nil {
+	if err == nil && syscall.Access(h.site.Socket, accessWrite) != nil {
 		h.deliverHere(id)
 	}
 	return err
