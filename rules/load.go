@@ -194,6 +194,7 @@ func sorted(ds lang.Diagnostics) lang.Diagnostics {
 func (l *loader) fail(at lang.Pos, end lang.Pos, src *lang.Source, format string, args ...any) {
 	d := lang.Diagnostic{Pos: at, End: end, Message: fmt.Sprintf(format, args...)}
 	if src != nil {
+		d.End = src.Trim(at, end)
 		d.Source = src.Line(at.Line)
 	}
 	l.diags = append(l.diags, d)

@@ -56,7 +56,7 @@ func (r *Router) failures() lang.Diagnostics {
 				continue
 			}
 			if got := tr.check(s, nil); got != "" {
-				out = append(out, lang.Diagnostic{Pos: s.Pos, End: s.End, Source: b.Source.Line(s.Pos.Line), Message: fmt.Sprintf("test %q fails: %s", b.Name, got),
+				out = append(out, lang.Diagnostic{Pos: s.Pos, End: b.Source.Trim(s.Pos, s.End), Source: b.Source.Line(s.Pos.Line), Message: fmt.Sprintf("test %q fails: %s", b.Name, got),
 					Name: "test", Remedy: "waybill rules explain shows how the rules come to this"})
 			}
 		}

@@ -39,7 +39,7 @@ func Names(files []*lang.File) lang.Diagnostics {
 }
 
 func (n *names) errorf(from, to lang.Pos, remedy, format string, args ...any) *lang.Diagnostic {
-	n.diags = append(n.diags, lang.Diagnostic{Pos: from, End: to, Message: fmt.Sprintf(format, args...), Remedy: remedy, Source: n.src.Line(from.Line)})
+	n.diags = append(n.diags, lang.Diagnostic{Pos: from, End: n.src.Trim(from, to), Message: fmt.Sprintf(format, args...), Remedy: remedy, Source: n.src.Line(from.Line)})
 	return &n.diags[len(n.diags)-1]
 }
 

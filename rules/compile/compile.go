@@ -124,7 +124,7 @@ func Compile(files []*lang.File, opt Options) (*Result, lang.Diagnostics) {
 
 // errorf reports a mistake in the part of the source between two places.
 func (c *compiler) errorf(from, to lang.Pos, remedy, format string, args ...any) {
-	c.diags = append(c.diags, lang.Diagnostic{Pos: from, End: to, Message: fmt.Sprintf(format, args...), Remedy: remedy, Source: c.src.Line(from.Line)})
+	c.diags = append(c.diags, lang.Diagnostic{Pos: from, End: c.src.Trim(from, to), Message: fmt.Sprintf(format, args...), Remedy: remedy, Source: c.src.Line(from.Line)})
 }
 
 // Place converts a place of a source to one of a program.

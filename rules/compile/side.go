@@ -246,7 +246,7 @@ func (c *compiler) parts(parts []*lang.Part, s *scope) []element {
 		case p.Call != nil:
 			out = append(out, element{toks: c.callee(p.Call, s), glued: glued, item: lang.Item{Pos: p.Pos, End: p.EndPos}})
 		}
-		end = p.EndPos
+		end = c.src.Trim(p.Pos, p.EndPos)
 	}
 	return out
 }

@@ -180,7 +180,8 @@ func (e *Engine) literal(t addr.Token) int32 {
 var kindMeta = map[prog.Kind]addr.Token{
 	prog.Sep: addr.Sep, prog.Mailer: addr.Mailer, prog.Call: addr.Call, prog.MapBegin: addr.MapBegin, prog.MapArg: addr.Host,
 	prog.MapElse: addr.User, prog.MapEnd: addr.MapEnd, prog.HostBegin: addr.HostBegin, prog.HostEnd: addr.HostEnd,
-	prog.Host: addr.Host, prog.User: addr.User,
+	prog.Host: addr.Host, prog.User: addr.User, prog.ZeroOrMore: addr.ZeroOrMore, prog.OneOrMore: addr.OneOrMore, prog.One: addr.One,
+	prog.Empty: addr.Host, prog.InClass: addr.InClass, prog.NotInClass: addr.NotInClass,
 }
 
 func (e *Engine) compile(src *prog.Ruleset) *ruleset {
@@ -251,7 +252,11 @@ func (e *Engine) symbols(toks []prog.Tok, wild *int) []sym {
 			s.id = e.literal(addr.Token(t.Text))
 		case prog.InClass, prog.NotInClass:
 			s.class = e.class(t.Text)
-		case prog.Sep, prog.Mailer, prog.Host, prog.User:
+		case prog.ZeroOrMore, prog.OneOrMore, prog.One, prog.Empty, prog.RunMacro:
+		case prog.Capture: // no workspace has it: such a rule never matches
+			s.id = e.literal(addr.Capture)
+			s.kind = prog.Literal
+		default:
 			s.id = e.literal(kindMeta[t.Kind])
 			s.kind = prog.Literal
 		}

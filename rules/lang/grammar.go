@@ -2,6 +2,8 @@ package lang
 
 import "github.com/alecthomas/participle/v2/lexer"
 
+// Every node has its place in Pos; EndPos is where the token behind it begins, so Source.Trim finds its end.
+
 // File is one rule file.
 type File struct {
 	Pos, EndPos Pos
@@ -115,8 +117,8 @@ type Route struct {
 // Rule is a pattern, perhaps a condition, and what happens then.
 type Rule struct {
 	Pos, EndPos Pos
-	Otherwise   bool     `parser:"( @'otherwise'"`
-	Pattern     *Pattern `parser:"| @@ )"`
+	Pattern     *Pattern `parser:"( @@"`
+	Otherwise   bool     `parser:"| @'otherwise' )"`
 	Where       *Cond    `parser:"('where' @@)?"`
 	Action      *Action  `parser:"@@"`
 }
@@ -139,9 +141,9 @@ type Rewrite struct {
 // Part is a piece of a replacement.
 type Part struct {
 	Pos, EndPos Pos
-	Lookup      *Lookup `parser:"( @@"`
+	Text        *Text   `parser:"( @@"`
 	Call        *Callee `parser:"| 'call' @@"`
-	Text        *Text   `parser:"| @@ )"`
+	Lookup      *Lookup `parser:"| @@ )"`
 }
 
 // Callee is the name of a ruleset that gets everything behind it.
@@ -168,8 +170,8 @@ type Arg struct {
 // Piece is a part of what a lookup yields when nothing was found.
 type Piece struct {
 	Pos, EndPos Pos
-	Call        *Callee `parser:"( 'call' @@"`
-	Text        *Text   `parser:"| @@ )"`
+	Text        *Text   `parser:"( @@"`
+	Call        *Callee `parser:"| 'call' @@ )"`
 }
 
 // Resolve ends the evaluation: `=> esmtp $domain $user@$domain queue between 22:00 and 06:00`, or `=> reject ...`.

@@ -7,6 +7,7 @@ package lang
 import (
 	"errors"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/alecthomas/participle/v2"
 	"github.com/alecthomas/participle/v2/lexer"
@@ -26,7 +27,7 @@ type Parser struct {
 
 // NewParser builds the parser from the tags of the syntax tree.
 func NewParser() *Parser {
-	file := participle.MustBuild[File](participle.Lexer(definition{}), participle.Elide("Space", "Comment"), participle.UseLookahead(2))
+	file := participle.MustBuild[File](participle.Lexer(definition{}), participle.UseLookahead(2))
 	p := &Parser{file: file}
 	p.statement = production[Statement](file)
 	p.rule = production[Rule](file)
@@ -54,10 +55,15 @@ func (p *Parser) EBNF() string { return p.file.String() }
 func (p *Parser) Parse(src *Source) (*File, Diagnostics) {
 	var diags Diagnostics
 	tokens := scan(src, &diags)
-	file := &File{Source: src}
-	if len(tokens) > 0 {
-		file.Pos, file.EndPos = Pos(tokens[0].Pos), Pos(tokens[len(tokens)-1].Pos)
+	file := &File{Source: src, Pos: Pos(tokens[0].Pos), EndPos: Pos(tokens[len(tokens)-1].Pos)}
+	// White space and comments stay out of the grammar. Places tell what stands together.
+	kept := tokens[:0]
+	for _, t := range tokens {
+		if t.Type != tokSpace && t.Type != tokComment {
+			kept = append(kept, t)
+		}
 	}
+	tokens = kept
 	for _, chunk := range p.split(src, tokens, &diags) {
 		if chunk.broken {
 			continue
@@ -98,7 +104,7 @@ func parseTokens[P any](parser *participle.Parser[P], tokens []lexer.Token) (nod
 		tokens = tokens[:len(tokens)-1]
 	}
 	list := make([]lexer.Token, 0, len(tokens)+1)
-	peek, err := lexer.Upgrade(&tokenList{append(append(list, tokens...), end)}, tokSpace, tokComment)
+	peek, err := lexer.Upgrade(&tokenList{append(append(list, tokens...), end)})
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +125,7 @@ func (p *Parser) split(src *Source, tokens []lexer.Token, diags *Diagnostics) []
 	i := 0
 	for i < len(tokens) && tokens[i].Type != tokEOF {
 		switch tokens[i].Type {
-		case tokEOL, tokSpace, tokComment:
+		case tokEOL:
 			i++
 			continue
 		case tokRBrace:
@@ -173,8 +179,6 @@ func (p *Parser) block(tokens []lexer.Token, i int) (end int, closed bool) {
 		case tokEOL:
 			lineStart = true
 			continue
-		case tokSpace, tokComment:
-			continue
 		default:
 			if lineStart && t.Pos.Column == 1 && isStatement(t.Value) && !hasArrow(tokens[i:]) {
 				return i, false
@@ -190,9 +194,6 @@ func lineOf(tokens []lexer.Token, i int) []lexer.Token {
 	j := i
 	for j > 0 && tokens[j-1].Type != tokEOL && tokens[j-1].Type != tokLBrace && tokens[j-1].Type != tokRBrace {
 		j--
-	}
-	for j < i && (tokens[j].Type == tokSpace || tokens[j].Type == tokComment) {
-		j++
 	}
 	return tokens[j:i]
 }
@@ -219,11 +220,9 @@ func isStatement(word string) bool {
 	return false
 }
 
-// trim removes space, comments and line ends from both ends.
+// trim removes line ends from both ends.
 func trim(tokens []lexer.Token) []lexer.Token {
-	blank := func(t lexer.Token) bool {
-		return t.Type == tokSpace || t.Type == tokComment || t.Type == tokEOL || t.Type == tokEOF
-	}
+	blank := func(t lexer.Token) bool { return t.Type == tokEOL || t.Type == tokEOF }
 	for len(tokens) > 0 && blank(tokens[0]) {
 		tokens = tokens[1:]
 	}
@@ -358,18 +357,12 @@ func (i Item) Value() string {
 }
 
 func items(run []lexer.Token) []Item {
-	out := make([]Item, 0, len(run))
-	glued := false
-	for _, t := range run {
-		if t.Type == tokSpace || t.Type == tokComment {
-			glued = false
-			continue
-		}
+	out := make([]Item, len(run))
+	for i, t := range run {
 		end := t.Pos
 		end.Offset += len(t.Value)
-		end.Column += len([]rune(t.Value))
-		out = append(out, Item{Text: t.Value, Pos: Pos(t.Pos), End: Pos(end), Glued: glued})
-		glued = true
+		end.Column += utf8.RuneCountInString(t.Value)
+		out[i] = Item{Text: t.Value, Pos: Pos(t.Pos), End: Pos(end), Glued: i > 0 && out[i-1].End.Offset == t.Pos.Offset}
 	}
 	return out
 }

@@ -50,6 +50,25 @@ func (s *Source) Line(n int) string {
 	return strings.TrimSuffix(s.Text[s.lines[n-1]:end], "\r")
 }
 
+// Trim returns where a part of the text really ends that reaches from one place to another: without white space at its
+// end. A part of several lines keeps its end.
+func (s *Source) Trim(from, to Pos) Pos {
+	if from.Offset < 0 || to.Offset > len(s.Text) || from.Offset >= to.Offset {
+		return to
+	}
+	text := strings.TrimRight(s.Text[from.Offset:to.Offset], " \t\r\n")
+	if i := strings.Index(text, "\n"); i >= 0 {
+		to.Offset = from.Offset + len(text)
+		return to
+	}
+	if i := strings.IndexAny(text, "\"'#"); i >= 0 && text[i] == '#' && i > 0 && (text[i-1] == ' ' || text[i-1] == '\t') {
+		text = strings.TrimRight(text[:i], " \t")
+	}
+	from.Offset += len(text)
+	from.Column += utf8.RuneCountInString(text)
+	return from
+}
+
 // Between returns the text from a to b with every run of white space made one blank: a rule as people quote it.
 func (s *Source) Between(a, b Pos) string {
 	if a.Offset < 0 || b.Offset > len(s.Text) || a.Offset >= b.Offset {
@@ -60,6 +79,7 @@ func (s *Source) Between(a, b Pos) string {
 
 // squeeze makes runs of white space one blank and drops comments, but leaves quoted text alone.
 func squeeze(text string) string {
+	text = strings.TrimSpace(text)
 	if !strings.Contains(text, "\n") && !strings.Contains(text, "  ") && !strings.ContainsAny(text, "\t#") {
 		return text
 	}

@@ -7,6 +7,8 @@ package prog
 import (
 	"strconv"
 	"strings"
+
+	"waybill/rules/addr"
 )
 
 // Pos is a place in a file: line and column count from 1, in octets; 0 where unknown.
@@ -86,7 +88,7 @@ var kindText = [kinds]string{
 func (t Tok) String() string {
 	switch t.Kind {
 	case Literal:
-		return t.Text
+		return addr.Token(t.Text).String()
 	case RunMacro:
 		return "$&" + MacroName(t.Text)
 	case InClass:
@@ -101,7 +103,7 @@ func (t Tok) String() string {
 
 // MacroName writes the name of a macro or class as sendmail does: in braces when longer than one character.
 func MacroName(name string) string {
-	if len(name) == 1 {
+	if len(name) <= 1 {
 		return name
 	}
 	return "{" + name + "}"

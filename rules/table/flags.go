@@ -92,7 +92,7 @@ func parseFlags(def *prog.Table) (*flags, error) {
 			f.level = v
 		case 'N', 'O', 'A', 'n', 'b', 'r', 'l', 'p', 'w', '1':
 		default:
-			return nil, fmt.Errorf("%s: table %s: unknown option -%c", def.Pos, def.Name, letter)
+			return nil, &optionError{def, letter}
 		}
 	}
 	f.rest = args

@@ -17,8 +17,14 @@ type Env struct {
 	Table    func(string) Table // other tables by name, for sequences; nil: there are none
 	// Native tells that the declaration is in our own language: text files then have the rest of the line as value.
 	Native bool
-	// Hosts is the hosts file that the class host reads; empty: none.
+	// Hosts is the hosts file that the class host reads; empty: /etc/hosts.
 	Hosts string
+	// Services is sendmail's ServiceSwitchFile, which says where hosts and users are looked up; empty: DNS, then files.
+	Services string
+	// KeepAliases leaves names that are CNAMEs as they are.
+	KeepAliases bool
+	// Macro gives the value of a macro at run time; nil: none has one.
+	Macro func(name string) string
 }
 
 // Open makes a table from its declaration. A declaration that makes no sense is an error and no table. A file that
@@ -91,4 +97,47 @@ func readRegular(path string) ([]byte, error) {
 		err = fmt.Errorf("%s is larger than %d octets", path, maxClassFile)
 	}
 	return data, err
+}
+
+// Broken is a table whose declaration makes no sense: it has no entries, and is not open.
+type Broken struct{ null }
+
+// Open says that there is nothing to ask.
+func (Broken) Open() bool { return false }
+
+// Check looks at a declaration of sendmail.cf and returns what sendmail says when it makes no sense. known tells
+// whether there is a table with a name.
+func Check(def *prog.Table, known func(string) bool) string {
+	f, err := parseFlags(def)
+	var bad *optionError
+	if errors.As(err, &bad) {
+		return fmt.Sprintf("Illegal option %c map %s", bad.letter, def.Name)
+	}
+	switch def.Class {
+	case "text", "hash", "btree", "implicit", "stab":
+		if len(f.rest) == 0 {
+			return fmt.Sprintf("No file name for %s map %s", def.Class, def.Name)
+		}
+	case "sequence":
+		for _, m := range f.rest {
+			if !known(m) {
+				return fmt.Sprintf("Sequence map %s: unknown member map %s", def.Name, m)
+			}
+		}
+	case "regex":
+		if _, err := newRegex(f); err != nil {
+			return "pattern-compile-error: " + err.Error()
+		}
+	}
+	return ""
+}
+
+// optionError is an option that no table has.
+type optionError struct {
+	def    *prog.Table
+	letter byte
+}
+
+func (e *optionError) Error() string {
+	return fmt.Sprintf("%s: table %s: unknown option -%c", e.def.Pos, e.def.Name, e.letter)
 }

@@ -1,0 +1,87 @@
+package rules
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"waybill/etc"
+)
+
+func defaultRouter(b *testing.B) *Router {
+	r, err := Load("default.rules", Options{Text: etc.DefaultRules(), Library: etc.Library(), Hostname: "mail.example.org"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return r
+}
+
+// BenchmarkDefaultRules: decisions with the shipped rules.
+func BenchmarkDefaultRules(b *testing.B) {
+	r := defaultRouter(b)
+	ctx := context.Background()
+	addresses := []string{"alice@example.com", "bob", "carol@mail.example.org", "dave@a.b.c.example.net"}
+	q := Query{Sender: "x@example.org", Time: time.Now()}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		q.Recipient = addresses[i%len(addresses)]
+		if _, err := r.Route(ctx, q, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
+}
+
+// largeRules is a file with n route rules, most of which a plain address must pass by.
+func largeRules(n int) string {
+	var s strings.Builder
+	s.WriteString("transport local mbox { path /var/mail/$user }\ntransport esmtp smtp\ntransport uucp uucp\n")
+	s.WriteString("class local { mail.example.org localhost }\n")
+	s.WriteString("ruleset canonify {\n    $user+ @ $domain+    -> $user < @ $domain >\n    $user+ < @ $domain+ . >    -> $user < @ $domain >\n    $site- ! $user+    -> $user < @ $site . UUCP >\n}\n")
+	s.WriteString("route {\n")
+	for i := range n {
+		switch i % 4 {
+		case 0:
+			fmt.Fprintf(&s, "    $user+ < @ dept%d . example . net >    => esmtp    hub%d.example.net    $user@dept%d.example.net\n", i, i, i)
+		case 1:
+			fmt.Fprintf(&s, "    $user+ < @ $host+ . zone%d . example >    => esmtp    $host.gate%d.example    $user@$host.zone%d.example\n", i, i, i)
+		case 2:
+			fmt.Fprintf(&s, "    list%d - $x+ < @ $d=local >    => local    list%d-$x\n", i, i)
+		case 3:
+			fmt.Fprintf(&s, "    $user+ < @ site%d . UUCP >    => uucp    gate%d    site%d!$user    queue\n", i, i, i)
+		}
+	}
+	s.WriteString("    $user+ < @ $d=local >    => local    $user\n    $user+ < @ $d+ >    => esmtp    $d    $user@$d\n    $user+    => local    $user\n}\n")
+	return s.String()
+}
+
+// BenchmarkLargeRules: decisions with 600 rules, as many as a stock sendmail.cf has.
+func BenchmarkLargeRules(b *testing.B) {
+	r, err := Load("large.rules", Options{Text: []byte(largeRules(600)), Hostname: "h"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx := context.Background()
+	addresses := []string{"alice@example.com", "bob", "carol@mail.example.org", "dave@x.zone401.example", "eve@dept400.example.net"}
+	q := Query{Time: time.Now()}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		q.Recipient = addresses[i%len(addresses)]
+		if _, err := r.Route(ctx, q, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
+}
+
+// BenchmarkLoad: reading and checking a file of 3,000 lines.
+func BenchmarkLoad(b *testing.B) {
+	text := []byte(largeRules(3000))
+	for b.Loop() {
+		if _, err := Load("large.rules", Options{Text: text, Hostname: "h"}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package eval
+
+import (
+	"context"
+	"fmt"
+
+	"waybill/rules/prog"
+	"waybill/rules/table"
+)
+
+// Tables are the opened tables of a program.
+type Tables = map[string]table.Table
+
+// TableEnv is what tables need from outside.
+type TableEnv = table.Env
+
+// Resolver asks DNS for tables.
+type Resolver = table.Resolver
+
+// Record is one record of DNS.
+type Record = table.Record
+
+// OpenTables opens all tables of a program, in the order in which they are declared, so that one may ask those before
+// it. A table that cannot be opened is reported; when it may become readable later, it is there and says "not now".
+func OpenTables(p *prog.Program, env TableEnv) (Tables, []error) {
+	tables := Tables{}
+	var errs []error
+	env.Table = func(name string) table.Table { return tables[name] }
+	for _, def := range p.Tables {
+		if def.Broken {
+			tables[def.Name] = table.Broken{}
+			continue
+		}
+		t, err := table.Open(def, env)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if t != nil {
+			tables[def.Name] = t
+		} else {
+			tables[def.Name] = table.Broken{}
+		}
+	}
+	return tables, errs
+}
+
+// CheckTable looks at a declaration and returns what sendmail says when it makes no sense; empty when all is well.
+func CheckTable(def *prog.Table, p *prog.Program) string {
+	return table.Check(def, func(name string) bool { return p.Table(name) != nil })
+}
+
+// Answer is the answer of a table to a person who asks (sendmail -bt /map).
+type Answer struct {
+	Value  string
+	Found  bool
+	Status int // 0, 68 when there is nothing, 75 for "not now"
+	Exists bool
+	Open   bool     // false for a table whose file is not there
+	Says   string   // what the real engine prints, empty when nothing
+	Pos    prog.Pos // of the entry
+	Err    error
+}
+
+// Ask looks up one key in one table.
+func (e *Engine) Ask(ctx context.Context, name, key string, st *State) Answer {
+	t := e.tables[name]
+	if t == nil {
+		return Answer{}
+	}
+	a := Answer{Exists: true, Open: true}
+	if o, ok := t.(interface{ Open() bool }); ok {
+		a.Open = o.Open()
+	}
+	if e.setters[name] {
+		return a
+	}
+	r, found, err := t.Lookup(ctx, key, nil)
+	a.Value, a.Found, a.Err, a.Pos, a.Says = r.Value, found, err, r.Pos, table.Said(err)
+	switch {
+	case err != nil:
+		a.Status = table.Status(err)
+	case !found:
+		a.Status = 68
+		if n, ok := t.(interface{ Miss() int }); ok {
+			a.Status = n.Miss()
+		}
+	}
+	return a
+}
+
+// Canonical makes a host name canonical with the table "host", as $[ $] does but without a dot at the end.
+func (e *Engine) Canonical(ctx context.Context, name string) (string, bool, error) {
+	t, ok := e.tables[hostTable].(interface {
+		Canonical(ctx context.Context, name string) (string, bool, error)
+	})
+	if !ok {
+		return name, false, fmt.Errorf("no table %s", hostTable)
+	}
+	return t.Canonical(ctx, name)
+}
+
+// IsTable reports whether there is a table with this name.
+func (e *Engine) IsTable(name string) bool { return e.tables[name] != nil }
