@@ -415,6 +415,8 @@ func TestConcurrencyPerDestination(t *testing.T) {
 			t.Error("the fast destination waited for the slow one")
 		}
 		time.Sleep(35 * time.Second)
+		r.world.mu.Lock()
+		defer r.world.mu.Unlock()
 		if most != DefaultConcurrency {
 			t.Errorf("%d deliveries at a time", most)
 		}

@@ -88,8 +88,17 @@ type Expansion struct {
 // Priority changes the priority of the message.
 type Priority struct{ Value int }
 
+// stamp appends " name=SECONDS" unless t is zero.
+func stamp(b []byte, name string, t time.Time) []byte {
+	if t.IsZero() {
+		return b
+	}
+	return fmt.Appendf(b, " %s=%d", name, t.Unix())
+}
+
 func (t Try) append(b []byte) []byte {
-	return fmt.Appendf(b, "try %d at=%d next=%d", t.Number, t.At.Unix(), t.Next.Unix())
+	b = fmt.Appendf(b, "try %d", t.Number)
+	return stamp(stamp(b, "at", t.At), "next", t.Next)
 }
 
 func (t Try) apply(m *Message) error {
@@ -105,7 +114,7 @@ func (p Priority) apply(m *Message) error {
 }
 
 func (o OutcomeOf) append(b []byte) []byte {
-	b = fmt.Appendf(b, "rcpt %d %s %s at=%d", o.Index, o.Outcome, o.Code, o.At.Unix())
+	b = stamp(fmt.Appendf(b, "rcpt %d %s %s", o.Index, o.Outcome, o.Code), "at", o.At)
 	b = field(b, "mailer", o.Mailer)
 	b = field(b, "host", o.Host)
 	b = field(b, "user", o.User)
@@ -137,7 +146,7 @@ func (o OutcomeOf) apply(m *Message) error {
 }
 
 func (x Expansion) append(b []byte) []byte {
-	b = fmt.Appendf(b, "expand %d base=%d at=%d", x.Index, x.Base, x.At.Unix())
+	b = stamp(fmt.Appendf(b, "expand %d base=%d", x.Index, x.Base), "at", x.At)
 	b = field(b, "user", x.User)
 	for i := range x.Members {
 		r := &x.Members[i]
@@ -238,17 +247,17 @@ func parseTry(n int, rest string) (Entry, error) {
 
 func parseOutcome(n int, rest string) (Entry, error) {
 	o := OutcomeOf{Index: n}
-	o.Outcome, rest, _ = strings.Cut(rest, " ")
+	words, text, ok := strings.Cut(rest, " : ")
+	if !ok {
+		return nil, errors.New("outcome without a text")
+	}
+	o.Outcome, words, _ = strings.Cut(words, " ")
 	switch o.Outcome {
 	case Deferred, Delivered, Relayed, Failed, Discarded:
 	default:
 		return nil, fmt.Errorf("outcome %q not understood", o.Outcome)
 	}
-	o.Code, rest, _ = strings.Cut(rest, " ")
-	words, text, ok := strings.Cut(rest, " : ")
-	if !ok {
-		return nil, errors.New("outcome without a text")
-	}
+	o.Code, words, _ = strings.Cut(words, " ")
 	var err error
 	if o.Text, err = unescape(text); err != nil {
 		return nil, err
