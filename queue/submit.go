@@ -118,7 +118,6 @@ func (q *Queue) Submit(ctx context.Context, e *envelope.Envelope, body io.Reader
 	good := *e
 	good.Recipients = nil
 	local(&good)
-	var index []int
 	for i, r := range e.Recipients {
 		if _, s := q.Verify(ctx, &good, r); s.Outcome() == transport.Failed {
 			reply.Refused = append(reply.Refused, spool.Refusal{Index: i, Code: s.Code(), Text: s.Text()})
@@ -126,7 +125,6 @@ func (q *Queue) Submit(ctx context.Context, e *envelope.Envelope, body io.Reader
 			continue
 		}
 		good.Recipients = append(good.Recipients, r)
-		index = append(index, i)
 	}
 	if len(good.Recipients) == 0 {
 		if len(e.Recipients) == 0 {
@@ -144,9 +142,9 @@ func (q *Queue) Submit(ctx context.Context, e *envelope.Envelope, body io.Reader
 		return reply, err
 	}
 	reply.ID = receipt.ID
-	for n, s := range receipt.Statuses {
+	for _, s := range receipt.Statuses {
+		// Not a refusal: the message was accepted, and its sender has a bounce already.
 		if s.Outcome() == transport.Failed {
-			reply.Refused = append(reply.Refused, spool.Refusal{Index: index[n], Code: s.Code(), Text: s.Text()})
 			reply.Exit = ExitOf(s)
 		}
 	}
