@@ -197,7 +197,7 @@ func (c *compiler) class(st *lang.Class) {
 		c.p.Classes[name] = k
 	}
 	for _, line := range st.Members {
-		for _, group := range groups(line.Items()) {
+		for _, group := range groups(line.Values.Items()) {
 			word := c.expand(group)
 			if file, ok := strings.CutPrefix(word, "@"); ok && group[0].Quote() == 0 {
 				optional := strings.HasPrefix(file, "?")

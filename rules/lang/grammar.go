@@ -1,6 +1,9 @@
 package lang
 
-import "github.com/alecthomas/participle/v2/lexer"
+import (
+	"github.com/alecthomas/participle/v2"
+	"github.com/alecthomas/participle/v2/lexer"
+)
 
 // Every node has its place in Pos; EndPos is where the token behind it begins, so Source.Trim finds its end.
 
@@ -74,7 +77,13 @@ type Use struct {
 type Class struct {
 	Pos, EndPos Pos
 	Name        *Name     `parser:"'class' @@ '{'"`
-	Members     []*Values `parser:"EOL* (@@ EOL*)* '}'"`
+	Members     []*Member `parser:"EOL* (@@ EOL*)* '}'"`
+}
+
+// Member is one line of members of a class.
+type Member struct {
+	Pos, EndPos Pos
+	Values      *Values `parser:"@@"`
 }
 
 // Table declares a lookup table: `table hops text /etc/mail/mailertable`.
@@ -323,20 +332,74 @@ type Name struct {
 	Raw         string `parser:"@(Word | Keyword | String | Quoted)"`
 }
 
+// Pattern, Text and Values are runs of words. They parse themselves: participle would try each kind of word for each
+// word anew.
+
 // Pattern is what an address must look like.
 type Pattern struct {
 	Pos, EndPos Pos
-	Run         []lexer.Token `parser:"@((Word | Var | String | Quoted | Sym)+)"`
+	Run         []lexer.Token
 }
 
 // Text is literal text and captures.
 type Text struct {
 	Pos, EndPos Pos
-	Run         []lexer.Token `parser:"@((Word | Var | String | Quoted | Sym)+)"`
+	Run         []lexer.Token
 }
 
 // Values is whatever stands on the rest of a line.
 type Values struct {
 	Pos, EndPos Pos
-	Run         []lexer.Token `parser:"@((Word | Keyword | Call | Var | String | Quoted | Sym | Comma | LParen | RParen)+)"`
+	Run         []lexer.Token
+}
+
+const runs = `Pattern = (<word> | <var> | <string> | <quoted> | <sym>)+ .
+Text = (<word> | <var> | <string> | <quoted> | <sym>)+ .
+Values = (<word> | <keyword> | <call> | <var> | <string> | <quoted> | <sym> | <comma> | <lparen> | <rparen>)+ .`
+
+// Parse takes the words of a pattern.
+func (p *Pattern) Parse(lex *lexer.PeekingLexer) (err error) {
+	p.Run, p.Pos, p.EndPos, err = takeRun(lex, isText)
+	return err
+}
+
+// Parse takes the words of a text.
+func (t *Text) Parse(lex *lexer.PeekingLexer) (err error) {
+	t.Run, t.Pos, t.EndPos, err = takeRun(lex, isText)
+	return err
+}
+
+// Parse takes everything up to the end of the line.
+func (v *Values) Parse(lex *lexer.PeekingLexer) (err error) {
+	v.Run, v.Pos, v.EndPos, err = takeRun(lex, isValue)
+	return err
+}
+
+func isText(t lexer.TokenType) bool {
+	switch t {
+	case tokWord, tokVar, tokString, tokQuoted, tokSym:
+		return true
+	}
+	return false
+}
+
+func isValue(t lexer.TokenType) bool {
+	switch t {
+	case tokKeyword, tokCall, tokComma, tokLParen, tokRParen:
+		return true
+	}
+	return isText(t)
+}
+
+// takeRun takes the longest run of tokens of a kind, at least one.
+func takeRun(lex *lexer.PeekingLexer, kind func(lexer.TokenType) bool) (run []lexer.Token, from, to Pos, err error) {
+	start := lex.RawCursor()
+	for kind(lex.Peek().Type) {
+		lex.Next()
+	}
+	run = lex.Range(start, lex.RawCursor())
+	if len(run) == 0 {
+		return nil, from, to, participle.NextMatch
+	}
+	return run, Pos(run[0].Pos), Pos(lex.Peek().Pos), nil
 }

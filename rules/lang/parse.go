@@ -22,7 +22,7 @@ type Parser struct {
 	sendRule  *participle.Parser[SendRule]
 	testLine  *participle.Parser[TestLine]
 	param     *participle.Parser[Param]
-	values    *participle.Parser[Values]
+	member    *participle.Parser[Member]
 }
 
 // NewParser builds the parser from the tags of the syntax tree.
@@ -35,7 +35,7 @@ func NewParser() *Parser {
 	p.sendRule = production[SendRule](file)
 	p.testLine = production[TestLine](file)
 	p.param = production[Param](file)
-	p.values = production[Values](file)
+	p.member = production[Member](file)
 	return p
 }
 
@@ -48,7 +48,7 @@ func production[P any](file *participle.Parser[File]) *participle.Parser[P] {
 }
 
 // EBNF returns the grammar, generated from the same tags that parse.
-func (p *Parser) EBNF() string { return p.file.String() }
+func (p *Parser) EBNF() string { return p.file.String() + "\n" + runs }
 
 // Parse reads a rule file. participle stops at the first mistake, so statements, and in a block that does not parse
 // its lines, are handed to it one by one: every mistake is reported. The tree holds all that could be understood.
@@ -268,7 +268,7 @@ func (p *Parser) parseBlock(src *Source, diags *Diagnostics, c chunk) *Statement
 		case st.Transport != nil:
 			addLine(p, src, diags, p.param, line, kindParam, &st.Transport.Params)
 		case st.Class != nil:
-			addLine(p, src, diags, p.values, line, kindMember, &st.Class.Members)
+			addLine(p, src, diags, p.member, line, kindMember, &st.Class.Members)
 		}
 	}
 	if !kept {
