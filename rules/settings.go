@@ -26,7 +26,7 @@ type Settings struct {
 	Trust      []string // login names that may set the sender silently
 
 	MaxSize       int64 // octets of a message; 0: no limit
-	MaxHops       int   // Received lines; 25
+	MaxHops       int   // Received lines; 100 (RFC 5321 6.3)
 	MaxRecipients int   // of a message; 1000
 	Sessions      int   // SMTP sessions at a time; 200
 	Deliveries    int   // deliveries at a time; 20
@@ -47,7 +47,7 @@ func (s Settings) Get(name string) []string { return slices.Clone(s.all[name]) }
 func newSettings(p *prog.Program, host string) Settings {
 	s := Settings{
 		Host: host, Spool: "/var/spool/waybill", Users: "/etc/passwd", Aliases: "aliases", Log: "syslog", Postmaster: "postmaster",
-		MaxHops: 25, MaxRecipients: 1000, Sessions: 200, Deliveries: 20, GiveUp: 5 * 24 * time.Hour, WarnAfter: 4 * time.Hour,
+		MaxHops: 100, MaxRecipients: 1000, Sessions: 200, Deliveries: 20, GiveUp: 5 * 24 * time.Hour, WarnAfter: 4 * time.Hour,
 		IdleTimeout: 5 * time.Minute, CutThrough: true, all: map[string][]string{},
 		Retry: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour},
 	}
