@@ -20,6 +20,6 @@ func (d Delays) After(attempt int) time.Duration {
 	if len(d) == 0 {
 		d = Default()
 	}
-	base := d[max(0, min(attempt, len(d))-1)]
+	base := max(time.Second, min(24*time.Hour, d[max(0, min(attempt, len(d))-1)]))
 	return base - base/8 + rand.N(base/4+1)
 }

@@ -203,7 +203,11 @@ func (s *server) submit(ctx context.Context, out *answers, in *bufio.Reader, pee
 		return
 	}
 	for _, r := range reply.Refused {
-		out.line("refused", fmt.Sprintf("%d %s %s", r.Index, r.Code, r.Text))
+		word := "refused"
+		if r.Told {
+			word = "failed"
+		}
+		out.line(word, fmt.Sprintf("%d %s %s", r.Index, r.Code, r.Text))
 	}
 	id := reply.ID
 	if id == "" {
