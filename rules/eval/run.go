@@ -138,7 +138,12 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 	if m.abort {
 		status = m.final
 	}
-	r := Result{Status: status, Rule: m.rule, Complete: complete, Tokens: make([]addr.Token, len(m.mem))}
+	r := Result{Status: status, Rule: m.rule, Complete: complete}
+	if st != nil && cap(st.Out) >= len(m.mem) {
+		r.Tokens = st.Out[:len(m.mem)]
+	} else {
+		r.Tokens = make([]addr.Token, len(m.mem))
+	}
 	for i, w := range m.mem {
 		r.Tokens[i] = w.text
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"waybill/rules/addr"
 	"waybill/rules/prog"
 	"waybill/rules/trace"
 )
@@ -15,6 +16,8 @@ type State struct {
 	Tracer trace.Tracer // nil: nobody listens
 	// Defer asks tables not to use DNS and other slow sources (delivery mode "defer").
 	Defer bool
+	// Out is memory for the tokens of a Result, for callers that ask often: the next run overwrites them.
+	Out []addr.Token
 }
 
 // Macros are the values of macros in a run: those of the program, and over them what was set since.

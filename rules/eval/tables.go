@@ -26,6 +26,11 @@ func OpenTables(p *prog.Program, env TableEnv) (Tables, []error) {
 	tables := Tables{}
 	var errs []error
 	env.Table = func(name string) table.Table { return tables[name] }
+	if p.Table(hostTable) == nil { // $[ $] asks it whether it is declared or not
+		if t, err := table.Open(&prog.Table{Name: hostTable, Class: "host"}, env); err == nil {
+			tables[hostTable] = t
+		}
+	}
 	for _, def := range p.Tables {
 		if def.Broken {
 			tables[def.Name] = table.Broken{}
@@ -81,23 +86,34 @@ func (e *Engine) Ask(ctx context.Context, name, key string, st *State) Answer {
 		a.Status = table.Status(err)
 	case !found:
 		a.Status = 68
-		if n, ok := t.(interface{ Miss() int }); ok {
-			a.Status = n.Miss()
+		if n, ok := t.(interface{ Miss(key string) int }); ok {
+			a.Status = n.Miss(key)
 		}
 	}
 	return a
 }
 
-// Canonical makes a host name canonical with the table "host", as $[ $] does but without a dot at the end.
-func (e *Engine) Canonical(ctx context.Context, name string) (string, bool, error) {
-	t, ok := e.tables[hostTable].(interface {
-		Canonical(ctx context.Context, name string) (string, bool, error)
-	})
-	if !ok {
-		return name, false, fmt.Errorf("no table %s", hostTable)
-	}
-	return t.Canonical(ctx, name)
+// Complaint is an error of a table that says what the real engine prints.
+type Complaint = table.Complaint
+
+// hostTables are the questions about hosts that are asked beside rules.
+type hostTables interface {
+	Canonical(ctx context.Context, name string) (string, bool, error)
+	MX(ctx context.Context, name string) (hosts []string, null bool, err error)
 }
 
-// IsTable reports whether there is a table with this name.
-func (e *Engine) IsTable(name string) bool { return e.tables[name] != nil }
+// Canonical makes a host name canonical with the table "host", as $[ $] does but without a dot at the end.
+func (e *Engine) Canonical(ctx context.Context, name string) (string, bool, error) {
+	if t, ok := e.tables[hostTable].(hostTables); ok {
+		return t.Canonical(ctx, name)
+	}
+	return name, false, fmt.Errorf("no table %s", hostTable)
+}
+
+// MX returns the mail exchangers of a host with the table "host".
+func (e *Engine) MX(ctx context.Context, name string) (hosts []string, null bool, err error) {
+	if t, ok := e.tables[hostTable].(hostTables); ok {
+		return t.MX(ctx, name)
+	}
+	return nil, false, fmt.Errorf("no table %s", hostTable)
+}

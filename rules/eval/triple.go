@@ -12,25 +12,32 @@ type Triple struct {
 }
 
 // Resolved reports whether tokens begin with $#, and cuts them into their parts. A second $@ before the user only ends
-// nothing: the host goes on [33]. Of the mailer's part, its first token is the name.
+// nothing: the host goes on [33]. Of the mailer's part, its first token is the name. The parts are parts of tokens,
+// unless there is a second $@.
 func Resolved(tokens []addr.Token) (t Triple, ok bool) {
 	if len(tokens) == 0 || tokens[0] != addr.Mailer {
 		return t, false
 	}
-	part := &t.Mailer
+	part, from := &t.Mailer, 1
+	cut := func(to int) {
+		if len(*part) == 0 {
+			*part = tokens[from:to:to]
+		} else {
+			*part = append(*part, tokens[from:to]...)
+		}
+		from = to + 1
+	}
 	for i := 1; i < len(tokens); i++ {
-		tok := tokens[i]
-		switch {
-		case tok == addr.Host && !t.HasUser:
-			t.HasHost = true
-			part = &t.Host
-		case tok == addr.User && !t.HasUser:
-			t.HasUser = true
-			t.User = tokens[i+1:]
+		switch tokens[i] {
+		case addr.Host:
+			cut(i)
+			t.HasHost, part = true, &t.Host
+		case addr.User:
+			cut(i)
+			t.HasUser, t.User = true, tokens[from:]
 			return t, true
-		default:
-			*part = append(*part, tok)
 		}
 	}
+	cut(len(tokens))
 	return t, true
 }

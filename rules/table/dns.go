@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"os"
+	"sort"
 	"strconv"
 	"strings"
 )
 
 // Resolver asks DNS. An error means "not now". Whoever wires the program together adapts its resolver to this.
 type Resolver interface {
-	// Query returns the records of one type ("A", "MX", "CNAME" ...) that a name has. exists is false when the name
-	// itself does not exist (NXDOMAIN).
+	// Query returns the records of one type ("A", "MX", "CNAME", "PTR", "TXT" ...) that a name has, with the CNAME
+	// records that led there. exists is false when the name itself does not exist (NXDOMAIN).
 	Query(ctx context.Context, name, typ string) (records []Record, exists bool, err error)
 }
 
@@ -26,38 +29,166 @@ var errNoResolver = errors.New("no resolver is configured")
 // maxChain is how many CNAMEs are followed.
 const maxChain = 10
 
-// host makes a name canonical: it follows CNAMEs and finds names that have an address or an MX.
+// host makes a name canonical: it finds names that have an address or an MX in DNS, and follows CNAMEs; or finds them
+// in the hosts file. The order is that of the service switch.
 type host struct {
 	*flags
-	env Env
+	env      Env
+	services []string
 }
 
-func newHost(f *flags, env Env) (Table, error) { return &host{f, env}, nil }
-
-func (h *host) Lookup(ctx context.Context, key string, _ []string) (Result, bool, error) {
-	key = dequoteKey(key)
-	name := strings.TrimSuffix(key, ".")
-	if h.env.Resolver == nil {
-		return h.failed(key, errNoResolver)
+func newHost(f *flags, env Env) (*host, error) {
+	if env.Hosts == "" {
+		env.Hosts = "/etc/hosts"
 	}
+	return &host{f, env, services(env.Services, "hosts", []string{"dns", "files"})}, nil
+}
+
+// services reads what a service switch file says about one service.
+func services(file, service string, standard []string) []string {
+	if file == "" {
+		return standard
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return standard
+	}
+	for line := range strings.Lines(string(data)) {
+		if i := strings.IndexByte(line, '#'); i >= 0 {
+			line = line[:i]
+		}
+		if f := strings.Fields(line); len(f) > 1 && f[0] == service {
+			return f[1:]
+		}
+	}
+	return standard
+}
+
+// Lookup answers with the canonical name and a dot behind it (or what -a says).
+func (h *host) Lookup(ctx context.Context, key string, _ []string) (Result, bool, error) {
+	if !h.keep {
+		key = dequoteKey(key)
+	}
+	name, found, err := key, false, error(nil)
+	if strings.HasPrefix(key, "[") {
+		name, found, err = h.ofAddress(ctx, key)
+	} else {
+		name, found, err = h.Canonical(ctx, key)
+	}
+	if err != nil && !found {
+		return h.failed(key, err)
+	}
+	if !found {
+		return Result{}, false, nil
+	}
+	suffix := h.suffix
+	if !h.set['a'] {
+		suffix = "."
+	}
+	return Result{Value: name + suffix}, true, nil
+}
+
+// Miss is the status of a lookup of a literal that has no closing bracket: sendmail calls that no error.
+func (h *host) Miss(key string) int {
+	if strings.HasPrefix(key, "[") && strings.IndexByte(key, ']') < 0 {
+		return 0
+	}
+	return 68
+}
+
+// Canonical makes a name canonical, without a dot at the end. A name that is not found comes back as it is; after a
+// CNAME that leads nowhere, the last name of the chain does.
+func (h *host) Canonical(ctx context.Context, key string) (string, bool, error) {
+	last, trouble := key, error(nil)
+	for _, service := range h.services {
+		switch service {
+		case "dns":
+			name, found, err := h.inDNS(ctx, key)
+			if found {
+				return name, true, nil
+			}
+			last = name
+			if err != nil {
+				trouble = err
+			}
+		case "files":
+			if name, found := h.inFile(strings.TrimSuffix(key, ".")); found {
+				return name, true, nil
+			}
+		}
+	}
+	return last, false, trouble
+}
+
+// domain is the one that is tried behind names that are not found.
+func (h *host) domain() string {
+	if h.env.Domain != "" {
+		return h.env.Domain
+	}
+	if h.env.Macro != nil {
+		return h.env.Macro("m")
+	}
+	return ""
+}
+
+// inDNS looks a name up in DNS, as it is and in the own domain.
+func (h *host) inDNS(ctx context.Context, key string) (string, bool, error) {
+	if h.env.Resolver == nil {
+		return key, false, errNoResolver
+	}
+	name := strings.TrimSuffix(key, ".")
+	if name == "" || strings.HasPrefix(name, ".") || strings.Contains(name, "..") || strings.HasSuffix(name, ".") {
+		return name, false, nil
+	}
+	tries := []string{name}
+	if d := h.domain(); d != "" && !strings.HasSuffix(key, ".") {
+		if strings.IndexByte(name, '.') < 0 {
+			tries = []string{name + "." + d, name}
+		} else {
+			tries = append(tries, name+"."+d)
+		}
+	} else if d != "" && strings.IndexByte(name, '.') < 0 {
+		tries = []string{name + "." + d, name}
+	}
+	last, trouble := name, error(nil)
+	for _, t := range tries {
+		cname, found, err := h.chase(ctx, t)
+		if found {
+			return cname, true, nil
+		}
+		if err != nil {
+			trouble = err
+			last = cname
+			break
+		}
+	}
+	return last, false, trouble
+}
+
+// chase follows CNAMEs from a name to one that has an address or an MX.
+func (h *host) chase(ctx context.Context, name string) (string, bool, error) {
+	seen := map[string]bool{}
 	for range maxChain {
+		if seen[strings.ToLower(name)] {
+			break
+		}
+		seen[strings.ToLower(name)] = true
 		next, found, err := h.step(ctx, name)
 		switch {
 		case err != nil:
-			return h.failed(key, fmt.Errorf("host %s: %w", name, err))
+			err = fmt.Errorf("host %s: %w", name, err)
+			return name, false, &Complaint{Say: name + ": Name server timeout", Err: err, Again: true}
+		case next != "" && h.env.KeepAliases:
+			return name, true, nil
+		case next != "" && seen[strings.ToLower(next)]:
+			return name, false, &Complaint{Say: "DNS failure: CNAME loop for " + name, Err: &Trouble{Status: 68, Err: errors.New("CNAME loop at " + name)}, Again: true}
 		case next != "":
 			name = next
-		case found:
-			suffix := h.suffix
-			if !h.set['a'] {
-				suffix = "."
-			}
-			return Result{Value: name + suffix}, true, nil
 		default:
-			return Result{}, false, nil
+			return name, found, nil
 		}
 	}
-	return Result{}, false, nil
+	return name, false, nil
 }
 
 // step looks for one name: it is an alias (next), or it is found, or it is not.
@@ -67,7 +198,7 @@ func (h *host) step(ctx context.Context, name string) (next string, found bool, 
 		if err != nil {
 			return "", false, err
 		}
-		if !exists {
+		if !exists && len(records) == 0 {
 			return "", false, nil
 		}
 		for _, r := range records {
@@ -82,6 +213,179 @@ func (h *host) step(ctx context.Context, name string) (next string, found bool, 
 		}
 	}
 	return "", false, nil
+}
+
+// inFile looks a name up in the hosts file: a name there, or the beginning of one, will do. The canonical name is the
+// first one of the line that has a dot, else the first with the own domain behind it (SEMANTICS fact 45).
+func (h *host) inFile(name string) (string, bool) {
+	for _, f := range hostLines(h.env.Hosts) {
+		for _, n := range f[1:] {
+			if !strings.EqualFold(n, name) && !(len(n) > len(name) && n[len(name)] == '.' && strings.EqualFold(n[:len(name)], name)) {
+				continue
+			}
+			for _, full := range f[1:] {
+				if strings.IndexByte(full, '.') >= 0 {
+					return full, true
+				}
+			}
+			if d := h.domain(); d != "" {
+				return f[1] + "." + d, true
+			}
+			return f[1], true
+		}
+	}
+	return "", false
+}
+
+// hostLines returns the lines of a hosts file as words; each has an address and a name at least.
+func hostLines(file string) [][]string {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	var lines [][]string
+	for line := range strings.Lines(string(data)) {
+		if i := strings.IndexByte(line, '#'); i >= 0 {
+			line = line[:i]
+		}
+		if f := strings.Fields(line); len(f) > 1 {
+			lines = append(lines, f)
+		}
+	}
+	return lines
+}
+
+// ofAddress finds the name of an address literal.
+func (h *host) ofAddress(ctx context.Context, key string) (string, bool, error) {
+	end := strings.IndexByte(key, ']')
+	if end < 0 || end != len(key)-1 {
+		return key, false, nil
+	}
+	a, err := parseClient(key)
+	if err != nil {
+		return key, false, nil
+	}
+	for _, f := range hostLines(h.env.SystemHosts()) {
+		if b, err := netip.ParseAddr(f[0]); err == nil && b == a {
+			return f[1], true, nil
+		}
+	}
+	if h.env.Resolver == nil {
+		return key, false, errNoResolver
+	}
+	records, _, err := h.env.Resolver.Query(ctx, reverse(a), "PTR")
+	if err != nil {
+		return key, false, fmt.Errorf("host %s: %w", key, err)
+	}
+	for _, r := range records {
+		if r.Type == "PTR" {
+			return strings.TrimSuffix(r.Value, "."), true, nil
+		}
+	}
+	return key, false, nil
+}
+
+// reverse is the name under which DNS has the name of an address (RFC 1035 3.5, RFC 3596 2.5).
+func reverse(a netip.Addr) string {
+	var b strings.Builder
+	if a.Is4() {
+		q := a.As4()
+		for i := 3; i >= 0; i-- {
+			fmt.Fprintf(&b, "%d.", q[i])
+		}
+		return b.String() + "in-addr.arpa"
+	}
+	q := a.As16()
+	for i := 15; i >= 0; i-- {
+		fmt.Fprintf(&b, "%x.%x.", q[i]&15, q[i]>>4)
+	}
+	return b.String() + "ip6.arpa"
+}
+
+// MX returns the mail exchangers of a name in their order, each with a dot behind it; null tells of a null MX
+// (RFC 7505). A name without MX is its own (RFC 5321 5.1).
+func (h *host) MX(ctx context.Context, name string) (hosts []string, null bool, err error) {
+	if strings.HasPrefix(name, "[") {
+		if strings.HasSuffix(name, "]") {
+			return []string{name}, false, nil
+		}
+		return nil, false, nil
+	}
+	bare := strings.TrimSuffix(name, ".")
+	tries := []string{bare}
+	if d := h.domain(); d != "" && strings.IndexByte(bare, '.') < 0 {
+		tries = []string{bare + "." + d, bare}
+	}
+	if h.env.Resolver == nil {
+		return nil, false, errNoResolver
+	}
+	for _, t := range tries {
+		if t == "" || strings.Contains(t, "..") || t[0] == '.' || strings.HasSuffix(t, ".") {
+			continue
+		}
+		records, _, err := h.env.Resolver.Query(ctx, t, "MX")
+		if err != nil {
+			return nil, false, err
+		}
+		type exchanger struct {
+			pref int
+			name string
+		}
+		var list []exchanger
+		alias := false
+		for _, r := range records {
+			alias = alias || r.Type == "CNAME"
+			if r.Type != "MX" {
+				continue
+			}
+			p, n, _ := strings.Cut(r.Value, " ")
+			pref, _ := strconv.Atoi(p)
+			list = append(list, exchanger{pref, strings.TrimSuffix(n, ".")})
+		}
+		if len(list) == 1 && list[0].name == "" {
+			return nil, true, nil
+		}
+		sort.SliceStable(list, func(i, j int) bool { return list[i].pref < list[j].pref })
+		for _, e := range list {
+			hosts = append(hosts, e.name+".")
+		}
+		if hosts != nil || alias {
+			return hosts, false, nil
+		}
+		for _, typ := range []string{"A", "AAAA"} {
+			records, _, err := h.env.Resolver.Query(ctx, t, typ)
+			if err != nil {
+				return nil, false, err
+			}
+			for _, r := range records {
+				if r.Type == typ {
+					return []string{t + "."}, false, nil
+				}
+			}
+		}
+	}
+	if n, ok := h.inFile(bare); ok {
+		return []string{n + "."}, false, nil
+	}
+	return nil, false, nil
+}
+
+// bestMX is the class bestmx: the mail exchangers of a name, the best one, or all of them with -z.
+type bestMX struct{ *host }
+
+func (b bestMX) Lookup(ctx context.Context, key string, _ []string) (Result, bool, error) {
+	key = dequoteKey(key)
+	hosts, _, err := b.MX(ctx, key)
+	if err != nil {
+		return b.failed(key, err)
+	}
+	if len(hosts) == 0 {
+		return Result{}, false, nil
+	}
+	if b.delim == "" {
+		hosts = hosts[:1]
+	}
+	return Result{Value: strings.Join(hosts, b.delim) + b.suffix}, true, nil
 }
 
 // dns looks up records of one type (-R); with -z all of them are joined, else the first is the value.
@@ -119,6 +423,9 @@ func (d *dns) Lookup(ctx context.Context, key string, args []string) (Result, bo
 	if d.env.Resolver == nil {
 		return d.failed(key, errNoResolver)
 	}
+	if name == "" || strings.ContainsAny(name, " \t") || strings.Contains(name, "..") || name[0] == '.' {
+		return Result{}, false, nil
+	}
 	records, _, err := d.env.Resolver.Query(ctx, name, d.record)
 	if err != nil {
 		return d.failed(key, fmt.Errorf("dns %s %s: %w", name, d.record, err))
@@ -137,6 +444,6 @@ func (d *dns) Lookup(ctx context.Context, key string, args []string) (Result, bo
 		sep = " "
 	}
 	r := d.found(key, strings.Join(values, sep), args, d.def.Pos)
-	r.Pos.File = ""
+	r.Pos.File, r.Pos.Line, r.Pos.Col = "", 0, 0
 	return r, true, nil
 }

@@ -23,9 +23,14 @@ type Env struct {
 	Services string
 	// KeepAliases leaves names that are CNAMEs as they are.
 	KeepAliases bool
+	// Domain is tried behind names that are not found in DNS; empty: the value of macro m.
+	Domain string
 	// Macro gives the value of a macro at run time; nil: none has one.
 	Macro func(name string) string
 }
+
+// SystemHosts is the hosts file of the machine.
+func (Env) SystemHosts() string { return "/etc/hosts" }
 
 // Open makes a table from its declaration. A declaration that makes no sense is an error and no table. A file that
 // cannot be read is an error too, but there is a table, which says "not now" until a Reload succeeds: sendmail.cf
@@ -62,6 +67,20 @@ func Open(def *prog.Table, env Env) (Table, error) {
 		return newHost(f, env)
 	case "dns":
 		return newDNS(f, env)
+	case "bestmx":
+		h, err := newHost(f, env)
+		return bestMX{h}, err
+	case "user":
+		return newUsers(f, env)
+	case "program":
+		if len(f.rest) == 0 {
+			return nil, fmt.Errorf("%s: table %s: no program", def.Pos, def.Name)
+		}
+		return &program{f}, nil
+	case "syslog":
+		return syslogTable{}, nil
+	case "switch":
+		return newSwitch(f, env)
 	}
 	return nil, fmt.Errorf("%s: table %s: %w: %s", def.Pos, def.Name, ErrClass, def.Class)
 }

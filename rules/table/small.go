@@ -143,11 +143,12 @@ func (d *dequote) Lookup(_ context.Context, key string, _ []string) (Result, boo
 	return Result{Value: b.String() + d.suffix}, true, nil
 }
 
-// sequence asks tables in turn and takes the first answer. One that says "not now" ends it: an answer of a later one
-// might not be the right one (design: not now never turns into no).
+// sequence asks tables in turn and takes the first answer. A member that says "not now" is passed by; but when nothing
+// else answers, the answer is "not now" and never "no" (SEMANTICS fact 43).
 type sequence struct {
 	*flags
 	members []Table
+	missing error // what makes every "no" doubtful
 }
 
 func newSequence(f *flags, env Env) (Table, error) {
@@ -166,15 +167,19 @@ func newSequence(f *flags, env Env) (Table, error) {
 }
 
 func (s *sequence) Lookup(ctx context.Context, key string, args []string) (Result, bool, error) {
+	trouble := s.missing
 	for _, t := range s.members {
 		r, ok, err := t.Lookup(ctx, key, args)
-		if err != nil {
-			return s.failed(key, err)
-		}
-		if ok {
+		switch {
+		case ok && err == nil:
 			r.Value += s.suffix
 			return r, true, nil
+		case err != nil && trouble == nil:
+			trouble = err
 		}
+	}
+	if trouble != nil {
+		return s.failed(key, trouble)
 	}
 	return Result{}, false, nil
 }

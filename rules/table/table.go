@@ -116,10 +116,11 @@ func (f Failing) Lookup(context.Context, string, []string) (Result, bool, error)
 	return Result{}, false, f.Err
 }
 
-// Complaint is an error of a lookup that the real engine prints once, in these words.
+// Complaint is an error of a lookup that the real engine prints, in these words.
 type Complaint struct {
-	Say string
-	Err error
+	Say   string
+	Err   error
+	Again bool // each time; else only the first time, which the table sees to
 }
 
 func (c *Complaint) Error() string { return c.Err.Error() }

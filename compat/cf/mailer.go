@@ -1,0 +1,316 @@
+package cf
+
+import (
+	"os"
+	"os/user"
+	"sort"
+	"strconv"
+	"strings"
+
+	"waybill/rules/prog"
+)
+
+// Mailer is one M line.
+type Mailer struct {
+	Name  string
+	Pos   prog.Pos // zero for the built-in ones
+	Path  string   // P=
+	Flags string   // F=, each once, sorted
+	// The rulesets that rewrite sender and recipient addresses of the envelope and of headers; nil: none.
+	EnvSender, HdrSender, EnvRcpt, HdrRcpt *prog.Ruleset
+	MaxSize                                int64     // M=, octets; 0: no limit
+	LineLimit                              int       // L=
+	EOL                                    string    // E=
+	Types                                  [3]string // T=: MTA, address, diagnostic; empty: undefined
+	MaxMsgs                                int       // m=
+	MaxRcpts                               int       // r=
+	UID, GID                               int       // U=; -1: not given
+	Dir, Charset, Queue, Root              string    // D=, C=, Q=, /=
+	Nice, Wait                             int       // N=, W= (seconds)
+	Args                                   string    // A=, references as "$x"
+}
+
+// Has reports whether a flag is set.
+func (m *Mailer) Has(flag byte) bool { return strings.IndexByte(m.Flags, flag) >= 0 }
+
+// flags sorts the letters and leaves each once.
+func sortFlags(s string) string {
+	b := []byte(s)
+	sort.Slice(b, func(i, j int) bool { return b[i] < b[j] })
+	out := b[:0]
+	for i, c := range b {
+		if c > ' ' && (i == 0 || c != b[i-1]) {
+			out = append(out, c)
+		}
+	}
+	return string(out)
+}
+
+// defaultMailers are there before the file is read; the file may define them anew.
+func (r *reader) defaultMailers() {
+	unix := [3]string{"X-Unix", "X-Unix", "X-Unix"}
+	r.cfg.Mailers = []*Mailer{
+		{Name: "prog", Path: "/bin/sh", Flags: sortFlags("lsDFMoqeu9"), EOL: "\n", Types: unix, MaxRcpts: 100, UID: -1, GID: -1, Args: "sh -c $u"},
+		{Name: "*file*", Path: "[FILE]", Flags: sortFlags("lsDFMPEouq9"), EOL: "\n", Types: unix, MaxRcpts: 100, UID: -1, GID: -1, Args: "FILE $u"},
+		{Name: "*include*", Path: "/dev/null", Flags: "su", EOL: "\n", MaxRcpts: 100, UID: -1, GID: -1, Args: "INCLUDE $u"},
+	}
+}
+
+// mailerLine reads "Mname, P=path, F=flags, ...".
+func (r *reader) mailerLine(body string) {
+	name, rest, _ := strings.Cut(body, ",")
+	name = strings.TrimSpace(plain(name))
+	if name == "" {
+		r.errorf("name required for mailer")
+		return
+	}
+	m := &Mailer{Name: name, Pos: r.pos(), MaxRcpts: 100, UID: -1, GID: -1}
+	args := false
+	for rest != "" {
+		rest = strings.TrimLeft(rest, " \t,")
+		if rest == "" {
+			break
+		}
+		key := rest[0]
+		i := 0
+		for i < len(rest) && rest[i] != '=' && rest[i] != ',' {
+			i++
+		}
+		if i == len(rest) || rest[i] != '=' {
+			r.errorf("mailer %s: `=' expected", name)
+			return
+		}
+		var value string
+		value, rest = cutEquate(strings.TrimLeft(rest[i+1:], " \t"))
+		if key == 'A' {
+			args = true
+		}
+		if !r.equate(m, key, value) {
+			return
+		}
+	}
+	if m.Path == "" {
+		r.errorf("M%s: P= argument required", name)
+		return
+	}
+	if !args {
+		r.errorf("M%s: A= argument required", name)
+		return
+	}
+	network := m.Path == "[IPC]" || m.Path == "[TCP]"
+	first, _, _ := strings.Cut(m.Args, " ")
+	if network && first != "TCP" && first != "FILE" {
+		r.say("M%s: Warning: first argument in [IPC] mailer must be TCP or FILE", name)
+	}
+	if m.EOL == "" {
+		m.EOL = "\n"
+		if !strings.Contains(m.Args, "$u") { // it speaks SMTP
+			m.EOL = "\r\n"
+		}
+	}
+	if network && m.Types == [3]string{} {
+		m.Types = [3]string{"dns", "rfc822", "smtp"}
+	}
+	local, program := equalFold(name, "local"), equalFold(name, "prog")
+	if r.cfg.Level < 6 && local {
+		m.Flags += "Aw5:|/@"
+	}
+	if r.cfg.Level < 6 && program {
+		m.Flags += "o"
+	}
+	if r.cfg.Level < 7 && (local || program) {
+		m.Flags += "q"
+	}
+	m.Flags = sortFlags(m.Flags)
+	for i, old := range r.cfg.Mailers {
+		if equalFold(old.Name, name) {
+			r.cfg.Mailers[i] = m
+			return
+		}
+	}
+	r.cfg.Mailers = append(r.cfg.Mailers, m)
+}
+
+// cutEquate cuts the value of an equate off: up to a comma that no backslash protects.
+func cutEquate(s string) (value, rest string) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && i+1 < len(s) && s[i+1] == ',':
+			b.WriteByte(',')
+			i++
+		case s[i] == '\\' && i+1 < len(s):
+			b.WriteString(s[i : i+2])
+			i++
+		case s[i] == ',':
+			return strings.TrimRight(b.String(), " \t"), s[i+1:]
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return strings.TrimRight(b.String(), " \t"), ""
+}
+
+// equate takes one equate of a mailer. It returns false when the mailer cannot be kept.
+func (r *reader) equate(m *Mailer, key byte, value string) bool {
+	text := plain(value)
+	switch key {
+	case 'P':
+		m.Path = text
+	case 'F':
+		m.Flags = text
+	case 'E':
+		m.EOL = unescape(text)
+	case 'A':
+		m.Args = text
+	case 'M':
+		m.MaxSize, _ = strconv.ParseInt(leadingNumber(text), 10, 64)
+	case 'L':
+		m.LineLimit, _ = strconv.Atoi(leadingNumber(text))
+	case 'm':
+		m.MaxMsgs, _ = strconv.Atoi(leadingNumber(text))
+	case 'r':
+		m.MaxRcpts, _ = strconv.Atoi(leadingNumber(text))
+	case 'N':
+		m.Nice, _ = strconv.Atoi(leadingNumber(text))
+	case 'W':
+		m.Wait, _ = strconv.Atoi(leadingNumber(text))
+	case 'D':
+		m.Dir = text
+	case 'C':
+		m.Charset = text
+	case 'Q':
+		m.Queue = text
+	case '/':
+		m.Root = text
+	case 'T':
+		part := strings.SplitN(text, "/", 3)
+		for i := range part {
+			m.Types[i] = strings.TrimSpace(part[i])
+		}
+	case 'S':
+		return r.pair(text, &m.EnvSender, &m.HdrSender)
+	case 'R':
+		return r.pair(text, &m.EnvRcpt, &m.HdrRcpt)
+	case 'U':
+		r.userOf(m, text)
+	default:
+		r.errorf("M%s: unknown mailer equate %c=", m.Name, key)
+	}
+	return true
+}
+
+// pair reads "envelope/header" of S= and R=.
+func (r *reader) pair(text string, env, hdr **prog.Ruleset) bool {
+	a, b, two := strings.Cut(text, "/")
+	if a = strings.TrimSpace(a); a != "" {
+		if *env, _ = r.defineRuleset(a); *env == nil {
+			return false
+		}
+	}
+	*hdr = *env
+	if b = strings.TrimSpace(b); two && b != "" {
+		if *hdr, _ = r.defineRuleset(b); *hdr == nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *reader) userOf(m *Mailer, text string) {
+	name, group, _ := strings.Cut(text, ":")
+	name, group = strings.TrimSpace(name), strings.TrimSpace(group)
+	lookup := r.opt.Lookup
+	if lookup == nil {
+		lookup = lookupUser
+	}
+	uid, gid, err := lookup(name, group)
+	if err != nil {
+		r.errorf("readcf: mailer U= flag: unknown user %s", name)
+		return
+	}
+	m.UID, m.GID = uid, gid
+}
+
+func lookupUser(name, group string) (uid, gid int, err error) {
+	gid = -1
+	if n, err := strconv.Atoi(name); err == nil {
+		uid = n
+	} else if u, err := user.Lookup(name); err == nil {
+		uid, _ = strconv.Atoi(u.Uid)
+		gid, _ = strconv.Atoi(u.Gid)
+	} else {
+		return -1, -1, err
+	}
+	if group != "" {
+		if n, err := strconv.Atoi(group); err == nil {
+			gid = n
+		} else if g, err := user.LookupGroup(group); err == nil {
+			gid, _ = strconv.Atoi(g.Gid)
+		}
+	}
+	return uid, gid, nil
+}
+
+// leadingNumber is the number that a value begins with.
+func leadingNumber(s string) string {
+	i := 0
+	for i < len(s) && (s[i] >= '0' && s[i] <= '9' || i == 0 && s[i] == '-') {
+		i++
+	}
+	return s[:i]
+}
+
+// unescape reads \r, \n and \t.
+func unescape(s string) string {
+	return strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\t`, "\t", `\\`, `\`).Replace(s)
+}
+
+// resolveMailers puts the mailers into the program.
+func (r *reader) resolveMailers() {
+	for _, m := range r.cfg.Mailers {
+		t := &prog.Transport{Name: m.Name, Flags: m.Flags, Pos: m.Pos}
+		t.Params = append(t.Params, prog.Param{Name: "P", Value: m.Path}, prog.Param{Name: "F", Value: m.Flags}, prog.Param{Name: "A", Value: m.Args})
+		r.cfg.Prog.Transports = append(r.cfg.Prog.Transports, t)
+	}
+}
+
+// LocalHost finds out what the machine is called, as sendmail does: the name of the kernel, made a full name with the
+// hosts file, and the addresses that stand there with it.
+func LocalHost(hostsFile string) Host {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return Host{Name: "localhost", NodeName: "localhost"}
+	}
+	h := Host{Name: name, NodeName: name}
+	data, err := os.ReadFile(hostsFile)
+	if err != nil {
+		return h
+	}
+	for line := range strings.Lines(string(data)) {
+		if i := strings.IndexByte(line, '#'); i >= 0 {
+			line = line[:i]
+		}
+		f := strings.Fields(line)
+		for _, n := range f[min(1, len(f)):] {
+			if !equalFold(n, name) {
+				continue
+			}
+			if strings.IndexByte(h.Name, '.') < 0 {
+				for _, full := range f[1:] {
+					if strings.IndexByte(full, '.') > 0 {
+						h.Name = full
+						break
+					}
+				}
+			}
+			a := f[0]
+			if strings.IndexByte(a, ':') >= 0 {
+				a = "IPv6:" + a
+			}
+			h.Addresses = append(h.Addresses, "["+a+"]")
+			break
+		}
+	}
+	return h
+}

@@ -1,0 +1,315 @@
+package cf
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"waybill/rules/addr"
+	"waybill/rules/prog"
+)
+
+// Host is what a reader knows about the machine; Local fills it in.
+type Host struct {
+	Name      string   // full name, "mail.example.org"
+	NodeName  string   // uname's
+	Addresses []string // "[192.0.2.1]"
+}
+
+// Options change how a file is read.
+type Options struct {
+	Host Host
+	// Lookup finds user and group numbers for mailers (U=); nil: the passwd and group files of the machine.
+	Lookup func(user, group string) (uid, gid int, err error)
+	// CheckTable looks at a map's declaration; it returns what sendmail says about it, empty when all is well.
+	CheckTable func(*prog.Table, *prog.Program) string
+	// NoFiles keeps the reader from opening class files and running programs for F lines, for conversion and tests.
+	NoFiles bool
+	// Define is put in front of the file: macros and options of the command line, as lines ("Mname=..." is not).
+	Define []string
+}
+
+// Limits of a file. The real reader takes lines of 2,048 octets; ours are longer, but not without end.
+const (
+	maxLine = 1 << 20
+	maxFile = 128 << 20
+)
+
+type reader struct {
+	cfg        *Config
+	opt        Options
+	line       int
+	macros     map[string]string // in marked form
+	cur        *prog.Ruleset
+	reopened   *prog.Ruleset
+	reopenedAs string
+	nextNamed  int
+	syn        *addr.Syntax
+	operators  string
+	blank      string
+	known      map[string]map[string]struct{} // words of classes, in lower case
+	said       bool                           // a message about the current line makes its note "ignored"
+}
+
+// ReadFile reads a configuration file. The error says that the file cannot be read at all; what is wrong inside of it
+// is in Config.Messages.
+func ReadFile(path string, opt Options) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
+	if info.Size() > maxFile {
+		return nil, fmt.Errorf("%s: larger than %d octets", path, maxFile)
+	}
+	return Read(f, path, opt)
+}
+
+// Read reads a configuration from in; name stands in messages.
+func Read(in io.Reader, name string, opt Options) (*Config, error) {
+	r := &reader{
+		cfg: &Config{File: name, Prog: prog.New()}, opt: opt, macros: map[string]string{}, nextNamed: firstNamed,
+		operators: addr.OldOperators, blank: " ",
+	}
+	r.cfg.Level = 0
+	r.defaults()
+	lines := bufio.NewReaderSize(io.LimitReader(in, maxFile), 64<<10)
+	var pending string
+	have, start, n := false, 0, 0
+	flush := func() {
+		if have {
+			r.line = start
+			r.one(pending)
+		}
+		have = false
+	}
+	for {
+		line, err := lines.ReadString('\n')
+		if line != "" {
+			n++
+			line = strings.TrimSuffix(line, "\n")
+			switch {
+			case len(line) > maxLine || len(pending) > maxLine:
+				return nil, fmt.Errorf("%s: line %d: longer than %d octets", name, n, maxLine)
+			case have && len(line) > 0 && (line[0] == ' ' || line[0] == '\t'):
+				pending += "\n" + line
+			default:
+				flush()
+				pending, have, start = line, true, n
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: line %d: %w", name, n, err)
+		}
+	}
+	flush()
+	r.finish()
+	return r.cfg, nil
+}
+
+func (r *reader) pos() prog.Pos { return prog.Pos{File: r.cfg.File, Line: r.line} }
+
+// errorf records an error with its place.
+func (r *reader) errorf(format string, args ...any) {
+	r.cfg.Messages = append(r.cfg.Messages, Message{r.pos(), fmt.Sprintf(format, args...)})
+	r.cfg.Errors++
+	r.said = true
+}
+
+// say records a message that sendmail prints without a place.
+func (r *reader) say(format string, args ...any) {
+	r.cfg.Messages = append(r.cfg.Messages, Message{Text: fmt.Sprintf(format, args...)})
+}
+
+func (r *reader) note(what string, how Exactness, why string) {
+	r.cfg.Notes = append(r.cfg.Notes, Note{r.pos(), what, how, why})
+}
+
+func (r *reader) syntax() *addr.Syntax {
+	if r.syn == nil {
+		r.syn = addr.New(r.operators, addr.BlankSub(r.blank))
+	}
+	return r.syn
+}
+
+// one reads one line with its continuation lines.
+func (r *reader) one(raw string) {
+	if raw == "" || raw[0] == '#' {
+		return
+	}
+	line := prepare(raw, r.level())
+	if line == "" {
+		return
+	}
+	r.said = false
+	before := len(r.cfg.Notes)
+	letter, body := line[0], line[1:]
+	switch letter {
+	case 'R':
+		r.ruleLine(strings.ReplaceAll(body, "\n", ""), raw)
+		r.noteDefault(before, "rule")
+	case 'S':
+		r.rulesetLine(expand(body, r.macro))
+		r.noteDefault(before, "ruleset "+body)
+	case 'D':
+		r.defineLine(join(body))
+		r.noteDefault(before, "macro")
+	case 'C':
+		r.classLine(join(body))
+		r.noteDefault(before, "class")
+	case 'F':
+		r.fileClassLine(join(body))
+		r.noteDefault(before, "class file")
+	case 'K':
+		r.tableLine(expand(join(body), r.macro))
+	case 'M':
+		r.mailerLine(join(body))
+		r.noteDefault(before, "mailer")
+	case 'H':
+		r.headerLine(body)
+		r.noteDefault(before, "header")
+	case 'O':
+		r.optionLine(join(body))
+	case 'P':
+		r.priorityLine(join(body))
+		r.noteDefault(before, "precedence")
+	case 'T':
+		r.addWords("t", strings.Fields(plain(join(body))))
+		r.cfg.Trusted = append(r.cfg.Trusted, strings.Fields(plain(join(body)))...)
+		r.noteDefault(before, "trusted users")
+	case 'V':
+		r.levelLine(body)
+		r.noteDefault(before, "version")
+	case 'E':
+		if body != "" {
+			r.cfg.Env = append(r.cfg.Env, plain(body))
+		}
+		r.noteDefault(before, "environment")
+	case 'Q':
+		r.queueLine(plain(join(body)))
+		r.noteDefault(before, "queue group")
+	case 'X':
+		r.milterLine(plain(join(body)))
+		r.noteDefault(before, "mail filter")
+	default:
+		r.errorf("unknown configuration line \"%s\"", line)
+		r.note("line "+plain(line[:1]), Ignored, "no such kind of line")
+	}
+}
+
+// noteDefault adds the note for a line when the line's own code has not: exact, or ignored after an error.
+func (r *reader) noteDefault(before int, what string) {
+	if len(r.cfg.Notes) > before {
+		return
+	}
+	if r.said {
+		r.note(what, Approximated, r.cfg.Messages[len(r.cfg.Messages)-1].Text)
+		return
+	}
+	r.note(what, Exact, "")
+}
+
+// join makes one line of a line and its continuation lines.
+func join(s string) string { return strings.ReplaceAll(s, "\n", "") }
+
+func (r *reader) level() int {
+	if r.cfg.Level == 0 {
+		return 3 // a file without V line still has comments; its other levels are those of 0
+	}
+	return r.cfg.Level
+}
+
+// levelLine reads "V10/Berkeley".
+func (r *reader) levelLine(body string) {
+	i := 0
+	for i < len(body) && body[i] >= '0' && body[i] <= '9' {
+		i++
+	}
+	if i == 0 {
+		r.errorf("invalid argument to V line: \"%s\"", body)
+		return
+	}
+	fmt.Sscan(body[:min(i, 9)], &r.cfg.Level)
+	r.cfg.Prog.Level = r.cfg.Level
+	if rest := body[i:]; strings.HasPrefix(rest, "/") {
+		r.cfg.Vendor = rest[1:]
+		if !equalFold(r.cfg.Vendor, "berkeley") && r.cfg.Vendor != "" {
+			r.note("vendor "+r.cfg.Vendor, Approximated, "taken as Berkeley")
+		}
+	}
+}
+
+// defineLine reads a D line: the value is kept as it stands, with quotes around it taken off.
+func (r *reader) defineLine(body string) {
+	name, value, complaints, ok := CutName(body)
+	for _, c := range complaints {
+		r.errorf("%s", c)
+	}
+	if !ok {
+		return
+	}
+	r.setMacro(name, unquote(value))
+}
+
+func (r *reader) setMacro(name, value string) {
+	r.macros[name] = value
+	r.cfg.Prog.Macros[name] = plain(value)
+	if name == "o" && r.cfg.Level < 7 {
+		r.operators, r.syn = value, nil
+	}
+}
+
+// unquote takes the quotation marks out of a macro's value.
+func unquote(s string) string {
+	if strings.IndexByte(s, '"') < 0 {
+		return s
+	}
+	var b strings.Builder
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\' && i+1 < len(s):
+			b.WriteByte(c)
+			i++
+			b.WriteByte(s[i])
+		case c == '"':
+			quoted = !quoted
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// finish is what the real reader does behind the last line.
+func (r *reader) finish() {
+	p := r.cfg.Prog
+	p.Operators, p.BlankSub = r.operators, r.blank
+	p.Level = r.cfg.Level
+	if r.cfg.Level < 7 {
+		if v, ok := r.macros["o"]; ok {
+			p.Operators = v
+		}
+	}
+	r.resolveMailers()
+	if r.cfg.Level > MaxLevel {
+		r.say("Warning: .cf version level (%d) exceeds sendmail version %s functionality (%d)", r.cfg.Level, Version, MaxLevel)
+	} else if r.cfg.Level < MaxLevel {
+		r.say("Warning: .cf file is out of date: sendmail %s supports version %d, .cf file is version %d", Version, MaxLevel, r.cfg.Level)
+	}
+	if r.cfg.Mailer("local") == nil {
+		r.say("No local mailer defined")
+	}
+}

@@ -1,0 +1,169 @@
+package cf
+
+import (
+	"fmt"
+	"strings"
+)
+
+// mark stands before a character that a dollar sign makes special, in lines as the reader passes them around: "$x" is
+// mark and x, "$$" is a plain dollar. The real reader does the same with the same octet, which is why its messages
+// show it.
+const mark = '\x01'
+
+// prepare turns a line as it stands in the file into marked form: comments go (V levels from 3), and so does white
+// space at the end.
+func prepare(line string, level int) string {
+	var b strings.Builder
+	for i := 0; i < len(line); i++ {
+		c := line[i]
+		switch {
+		case c == '$' && i+1 < len(line) && line[i+1] == '$':
+			b.WriteByte('$')
+			i++
+		case c == '$':
+			b.WriteByte(mark)
+			if i+1 < len(line) && line[i+1] == '#' {
+				b.WriteByte('#')
+				i++
+			}
+		case c == '\\' && i+1 < len(line) && line[i+1] == '#' && level >= 3:
+			b.WriteByte('#')
+			i++
+		case c == '#' && i > 0 && level >= 3:
+			i = len(line)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return strings.TrimRight(b.String(), " \t\r\n\v\f")
+}
+
+// plain is marked text as people write it.
+func plain(s string) string { return strings.ReplaceAll(s, string(rune(mark)), "$") }
+
+// maxName is how long the name of a macro or class may be.
+const maxName = 25
+
+// NameError is what the real engine says about the name of a macro or class, one line each.
+type NameError []string
+
+func (e NameError) Error() string { return strings.Join(e, "; ") }
+
+// CutName cuts the name of a macro or class off the front of text: one character, or a name in braces. ok is false
+// when there is no usable name; complaints are in the words of the real engine. Characters that no name may have are
+// left out of it.
+func CutName(text string) (name, rest string, complaints NameError, ok bool) {
+	if text == "" || text[0] == ' ' || text[0] == '\t' {
+		return "", text, NameError{"Name required for macro/class"}, false
+	}
+	if text[0] != '{' {
+		return text[:1], text[1:], nil, true
+	}
+	var b strings.Builder
+	i := 1
+	for ; i < len(text) && text[i] != '}'; i++ {
+		c := text[i]
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' {
+			if b.Len() < maxName {
+				b.WriteByte(c)
+			}
+		} else {
+			complaints = append(complaints, fmt.Sprintf("Invalid macro/class character %c", c))
+		}
+	}
+	if i == len(text) {
+		return "", "", append(complaints, "Unbalanced { on "+text[1:], "Unable to assign macro/class ID (mid = 0xffffffff)"), false
+	}
+	name, rest = b.String(), text[i+1:]
+	if name == "" {
+		return "", rest, append(complaints, "Name required for macro/class"), false
+	}
+	return name, rest, complaints, true
+}
+
+// special are the characters that are symbols of the rule language behind a dollar sign, not names of macros.
+const special = "*+-@:|#>()[]&=~?.0123456789"
+
+// maxExpand limits how deep macros may stand in macros.
+const maxExpand = 20
+
+// expand puts the values of macros into marked text, and evaluates the conditionals $?x ... $| ... $. . Symbols of
+// the rule language, and $&x, stay as they are. get returns the value of a macro in marked form.
+func expand(s string, get func(string) (string, bool)) string {
+	out, _ := expandUntil(s, get, 0, false, true)
+	return out
+}
+
+// expandUntil expands up to the end of a branch of a conditional (inside) and returns what follows it, with its mark.
+// A branch that is not live is skipped.
+func expandUntil(s string, get func(string) (string, bool), depth int, inside, live bool) (out, rest string) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != mark {
+			if live {
+				b.WriteByte(s[i])
+			}
+			continue
+		}
+		i++
+		if i == len(s) {
+			b.WriteByte(mark)
+			break
+		}
+		switch c := s[i]; {
+		case inside && (c == '|' || c == '.'):
+			return b.String(), s[i:]
+		case c == '?':
+			name, tail, _, _ := CutName(s[i+1:])
+			v, set := get(name)
+			yes := set && v != ""
+			part, tail := expandUntil(tail, get, depth, true, live && yes)
+			b.WriteString(part)
+			if strings.HasPrefix(tail, "|") {
+				part, tail = expandUntil(tail[1:], get, depth, true, live && !yes)
+				b.WriteString(part)
+			}
+			s, i = strings.TrimPrefix(tail, "."), -1
+		case strings.IndexByte(special, c) >= 0:
+			if !live {
+				continue
+			}
+			b.WriteByte(mark)
+			b.WriteByte(c)
+			if c == '&' || c == '=' || c == '~' { // the name behind it is no reference
+				if name, tail, _, ok := CutName(s[i+1:]); ok {
+					if len(name) > 1 {
+						name = "{" + name + "}"
+					}
+					b.WriteString(name)
+					s, i = tail, -1
+				}
+			}
+		default:
+			name, tail, _, ok := CutName(s[i:])
+			if ok && live {
+				if v, set := get(name); set && depth < maxExpand {
+					part, _ := expandUntil(v, get, depth+1, false, true)
+					b.WriteString(part)
+				}
+			}
+			if !ok {
+				tail = s[i+1:]
+			}
+			s, i = tail, -1
+		}
+	}
+	return b.String(), ""
+}
+
+// Expand puts values of macros into text as people write it: the templates of headers and mailers. Values are data;
+// they are not looked at again.
+func Expand(template string, get func(string) (string, bool)) string {
+	t := strings.ReplaceAll(template, "$$", "\x02")
+	t = strings.ReplaceAll(t, "$", string(rune(mark)))
+	out := expand(t, func(name string) (string, bool) {
+		v, ok := get(name)
+		return strings.ReplaceAll(v, string(rune(mark)), "$"), ok
+	})
+	return strings.ReplaceAll(plain(out), "\x02", "$")
+}

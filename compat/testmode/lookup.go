@@ -1,0 +1,97 @@
+package testmode
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"waybill/compat/cf"
+	"waybill/rules/eval"
+)
+
+// lookup is the command /map NAME KEY.
+func (s *session) lookup(arg string) {
+	if arg == "" {
+		fmt.Fprint(s.out, "Usage: /map mapname key\n")
+		return
+	}
+	name, key, ok := strings.Cut(arg, " ")
+	if !ok {
+		fmt.Fprint(s.out, "No key specified\n")
+		return
+	}
+	a := s.engine.Ask(s.ctx, name, key, s.state)
+	switch {
+	case !a.Exists:
+		fmt.Fprintf(s.out, "Map named \"%s\" not found\n", name)
+		return
+	case !a.Open:
+		fmt.Fprintf(s.out, "Map named \"%s\" not open\n", name)
+		return
+	}
+	if a.Says != "" {
+		fmt.Fprintln(s.out, a.Says)
+	}
+	if a.Found {
+		fmt.Fprintf(s.out, "map_lookup: %s (%s) returns %s (%d)\n", name, key, a.Value, a.Status)
+		return
+	}
+	fmt.Fprintf(s.out, "map_lookup: %s (%s) no match (%d)\n", name, key, a.Status)
+}
+
+// canon is the command /canon HOST.
+func (s *session) canon(arg string) {
+	host := arg
+	name, _, err := s.engine.Canonical(s.ctx, host)
+	var says *eval.Complaint
+	if errors.As(err, &says) {
+		fmt.Fprintln(s.out, says.Say)
+	}
+	fmt.Fprintf(s.out, "getcanonname(%s) returns %s\n", host, name)
+}
+
+// mx is the command /mx HOST.
+func (s *session) mx(host string) {
+	hosts, null, err := s.engine.MX(s.ctx, host)
+	var says *eval.Complaint
+	if errors.As(err, &says) {
+		fmt.Fprintln(s.out, says.Say)
+	}
+	switch {
+	case null:
+		fmt.Fprintf(s.out, "getmxrr(%s) returns null MX (See RFC7505)\n", host)
+	case err != nil:
+		fmt.Fprintf(s.out, "getmxrr(%s) returns -1 value(s):\n", host)
+	default:
+		fmt.Fprintf(s.out, "getmxrr(%s) returns %d value(s):\n", host, len(hosts))
+		for _, h := range hosts {
+			fmt.Fprintf(s.out, "\t%s\n", h)
+		}
+	}
+}
+
+// rare are commands that people seldom use.
+func (s *session) rare(word, arg string) {
+	switch word {
+	case "expand":
+		fmt.Fprintln(s.out, cf.Expand(arg, s.state.Macros.Get))
+	case "sender":
+		if arg == "" {
+			v, _ := s.state.Macros.Get("f")
+			fmt.Fprintln(s.out, v)
+			return
+		}
+		s.state.Macros.Set("f", arg)
+	case "header":
+		name, _, ok := strings.Cut(arg, ":")
+		if !ok {
+			fmt.Fprint(s.out, "Usage: /header name: value\n")
+			return
+		}
+		for _, h := range s.cfg.Headers {
+			if strings.EqualFold(h.Name, strings.TrimSpace(name)) && h.Ruleset != "" {
+				fmt.Fprintf(s.out, "%s is checked by ruleset %s\n", h.Name, h.Ruleset)
+			}
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package testmode
+
+import (
+	"fmt"
+	"strings"
+
+	"waybill/rules/addr"
+	"waybill/rules/eval"
+	"waybill/rules/prog"
+)
+
+// maxAddress is how long an address may be that somebody types.
+const maxAddress = addr.MaxAddress
+
+// rulesets is the command "LIST ADDRESS": each address goes through all rulesets of the list.
+func (s *session) rulesets(line string) {
+	i := strings.IndexAny(line, " \t\v\f\r")
+	if i < 0 {
+		fmt.Fprint(s.out, "No address!\n")
+		return
+	}
+	list, text := line[:i], line[i+1:]
+	if len(text) > maxAddress {
+		fmt.Fprintf(s.out, "Address \"%s\" too long (%d bytes max)\n", addr.SevenBit(text[:maxAddress]), maxAddress)
+		return
+	}
+	syntax := s.engine.Syntax()
+	for more := text != ""; more; {
+		var toks []addr.Token
+		var issues []addr.Issue
+		var rest string
+		toks, rest, more, issues = syntax.SplitList(text, ',', s.cfg.Level < 9)
+		fatal := s.issues(issues, text)
+		text = rest
+		if fatal {
+			return
+		}
+		if len(toks) == 0 {
+			continue
+		}
+		s.through(list, toks)
+	}
+}
+
+// issues prints what was wrong with a text and reports whether there is no going on.
+func (s *session) issues(issues []addr.Issue, text string) (fatal bool) {
+	for _, i := range issues {
+		fmt.Fprintln(s.out, i.Message(text))
+		fatal = fatal || i.Fatal()
+	}
+	return fatal
+}
+
+// through runs tokens through a list of rulesets.
+func (s *session) through(list string, toks []addr.Token) {
+	for list != "" {
+		name, rest, _ := strings.Cut(list, ",")
+		rs := s.find(name, list)
+		if rs == "" {
+			return
+		}
+		r, _ := s.engine.RunNamed(s.ctx, rs, toks, s.state)
+		toks = r.Tokens
+		if r.Status != eval.OK {
+			fmt.Fprintf(s.out, "== Ruleset %s (%d) status %d\n", list, s.numberOf(rs), r.Status)
+			s.status = r.Status
+		}
+		list = rest
+	}
+}
+
+// find returns the name under which the engine knows a ruleset; empty, after a message, when it does not.
+func (s *session) find(name, list string) string {
+	name = strings.TrimSpace(name)
+	i := 0
+	digit := name != "" && name[0] >= '0' && name[0] <= '9'
+	for i < len(name) && (name[i] >= '0' && name[i] <= '9' || !digit && (name[i] == '_' || name[i]|0x20 >= 'a' && name[i]|0x20 <= 'z')) {
+		i++
+	}
+	switch {
+	case i == 0:
+		fmt.Fprintf(s.out, "invalid ruleset name: \"%s\"\n", list)
+	case digit:
+		n := 0
+		fmt.Sscan(name[:min(i, 9)], &n)
+		if n >= 100 {
+			fmt.Fprintf(s.out, "bad ruleset %d (100 max)\n", n)
+			break
+		}
+		return fmt.Sprint(n)
+	case s.cfg.Prog.Ruleset(name[:i]) != nil:
+		return name[:i]
+	}
+	fmt.Fprintf(s.out, "Undefined ruleset %s\n", list)
+	return ""
+}
+
+// numberOf is the number of a ruleset that find returned.
+func (s *session) numberOf(name string) int {
+	if rs := s.cfg.Prog.Ruleset(name); rs != nil {
+		return rs.Number
+	}
+	n := 0
+	fmt.Sscan(name, &n)
+	return n
+}
+
+// ruleset returns the ruleset that a command names; nil, after a message, when there is none.
+func (s *session) ruleset(name string) *prog.Ruleset {
+	known := s.find(name, name)
+	if known == "" {
+		return nil
+	}
+	if rs := s.cfg.Prog.Ruleset(known); rs != nil {
+		return rs
+	}
+	return &prog.Ruleset{Name: known}
+}
+
+// nameOf is how traces and dumps call a ruleset; nil is number 0.
+func (s *session) nameOf(rs *prog.Ruleset) string {
+	if rs == nil {
+		if rs = s.cfg.Prog.Ruleset("0"); rs == nil {
+			return "0"
+		}
+	}
+	return rs.Name
+}
+
+// dumpRule prints a rule as "=S" does: each symbol with a blank behind it.
+func (s *session) dumpRule(r *prog.Rule) {
+	s.out.WriteByte('R')
+	for _, t := range r.LHS {
+		s.symbol(t)
+	}
+	s.out.WriteString("\t\t")
+	switch r.Mode {
+	case prog.Once:
+		s.out.WriteString("$: ")
+	case prog.Return:
+		s.out.WriteString("$@ ")
+	}
+	for _, t := range r.RHS {
+		s.symbol(t)
+	}
+	s.out.WriteByte('\n')
+}
+
+func (s *session) symbol(t prog.Tok) {
+	if t.Kind == prog.Literal {
+		s.out.WriteString(show(t.Text))
+	} else {
+		s.out.WriteString(t.String())
+	}
+	s.out.WriteByte(' ')
+}
+
+// show is text as traces show it.
+func show(text string) string { return string(addr.AppendPrint(nil, addr.Token(text))) }
+
+// run evaluates one ruleset and returns the tokens and the status.
+func (s *session) run(name string, toks []addr.Token) ([]addr.Token, int) {
+	r, _ := s.engine.RunNamed(s.ctx, name, toks, s.state)
+	return r.Tokens, r.Status
+}

@@ -1,0 +1,375 @@
+// Package testmode is sendmail's address test mode (sendmail -bt): what flows in is one command a line, what flows out
+// is what the rules of a sendmail.cf do with addresses, in the text form of sendmail 8.17, because scripts and people
+// read it. The rules are run by rules/eval; this package holds the commands, and the steps around the rules that
+// sendmail takes for an address (/parse, /try).
+package testmode
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"waybill/compat/cf"
+	"waybill/rules/eval"
+	"waybill/rules/trace"
+)
+
+// Config is what the wiring gives. Everything may be zero.
+type Config struct {
+	File     string        // when -C is not given
+	Resolver eval.Resolver // for DNS; nil: lookups say "not now"
+	Host     cf.Host
+	// Getenv and the like are not needed: test mode reads nothing but its file and its commands.
+}
+
+// steps is how much one address may cost here, where a person waits: more than for mail.
+const steps = 64 << 20
+
+// chunk is how much of a line the real one reads at once: the rest of a longer line is a command of its own [12].
+const chunk = 2047
+
+// session is one run of test mode.
+type session struct {
+	cfg      *cf.Config
+	engine   *eval.Engine
+	state    *eval.State
+	resolver eval.Resolver
+	out      *bufio.Writer
+	ctx      context.Context
+	header   bool // /tryflags H
+	sender   bool // /tryflags S
+	status   int
+	about    string // the address that messages of tables name
+}
+
+// Main runs test mode with sendmail's arguments (those behind the name of the program) and returns the exit status.
+func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
+	out := bufio.NewWriterSize(stdout, 64<<10)
+	defer out.Flush()
+	file := conf.File
+	for i := 0; i < len(args); i++ {
+		if strings.HasPrefix(args[i], "-C") {
+			file = args[i][2:]
+			if file == "" && i+1 < len(args) {
+				i++
+				file = args[i]
+			}
+		}
+	}
+	if file == "" {
+		file = "/etc/mail/sendmail.cf"
+	}
+	if conf.Host.Name == "" {
+		conf.Host = cf.LocalHost("/etc/hosts")
+	}
+	c, err := cf.ReadFile(file, cf.Options{Host: conf.Host, CheckTable: eval.CheckTable})
+	if err != nil {
+		why := err.Error()
+		if errors.Is(err, fs.ErrNotExist) {
+			why = "No such file or directory"
+		}
+		fmt.Fprintf(out, "%s: line 0: cannot open: %s\n", file, why)
+		return 72
+	}
+	for _, m := range c.Messages {
+		fmt.Fprintln(out, m)
+	}
+	s := &session{cfg: c, out: out, ctx: context.Background(), resolver: conf.Resolver}
+	if c.Errors > 0 {
+		s.status = 70
+	}
+	hosts, _ := c.Option("HostsFile", "")
+	service, _ := c.Option("ServiceSwitchFile", "")
+	_, domain, _ := strings.Cut(conf.Host.Name, ".")
+	tables, _ := eval.OpenTables(c.Prog, eval.TableEnv{
+		Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro,
+	})
+	if s.engine, err = eval.New(c.Prog, eval.Options{Tables: tables, Steps: steps}); err != nil {
+		fmt.Fprintln(out, err)
+		return 70
+	}
+	s.state = &eval.State{Macros: eval.NewMacros(c.Prog), Tracer: &talker{Text: trace.Text{W: out}, s: s}}
+	s.state.Macros.Set("opMode", "t")
+	fmt.Fprint(out, "ADDRESS TEST MODE (ruleset 3 NOT automatically invoked)\nEnter <ruleset> <address>\n")
+	s.loop(stdin)
+	return s.status
+}
+
+// talker renders the trace; what tables say about names of hosts, it says about the address at hand.
+type talker struct {
+	trace.Text
+	s *session
+}
+
+// Event writes the event's line.
+func (t *talker) Event(e *trace.Event) {
+	if e.Kind == trace.Message && t.s.about != "" && strings.HasPrefix(e.Text, "DNS failure:") {
+		t.s.tell(t.s.about, e.Text)
+		return
+	}
+	t.Text.Event(e)
+}
+
+// macro gives tables the value of a macro.
+func (s *session) macro(name string) string {
+	if s.state == nil {
+		return s.cfg.Prog.Macros[name]
+	}
+	v, _ := s.state.Macros.Get(name)
+	return v
+}
+
+// loop reads commands until the input ends or /quit.
+func (s *session) loop(stdin io.Reader) {
+	in := bufio.NewReaderSize(&flusher{stdin, s.out}, 64<<10)
+	for {
+		s.out.WriteString("> ")
+		line, err := readChunk(in)
+		if err != nil && line == "" {
+			return
+		}
+		if !s.command(line) {
+			return
+		}
+	}
+}
+
+// flusher shows what was written before it waits for input.
+type flusher struct {
+	r io.Reader
+	w *bufio.Writer
+}
+
+func (f *flusher) Read(p []byte) (int, error) {
+	f.w.Flush()
+	return f.r.Read(p)
+}
+
+// readChunk reads a line without its end, or as much of it as the real one reads at once.
+func readChunk(in *bufio.Reader) (string, error) {
+	var b []byte
+	for len(b) < chunk {
+		c, err := in.ReadByte()
+		if err != nil {
+			return string(b), err
+		}
+		if c == '\n' {
+			return string(b), nil
+		}
+		b = append(b, c)
+	}
+	return string(b), nil
+}
+
+// command runs one line. It returns false after /quit.
+func (s *session) command(line string) bool {
+	line = strings.TrimLeft(line, " \t\v\f\r")
+	if i := strings.IndexByte(line, 0); i >= 0 {
+		line = line[:i]
+	}
+	if line == "" {
+		return true
+	}
+	switch line[0] {
+	case '#':
+	case '?':
+		fmt.Fprintf(s.out, "Sendmail %s -- HELP not implemented\n", cf.Version)
+	case '.':
+		s.define(line)
+	case '=':
+		s.dump(line)
+	case '-':
+		if !strings.HasPrefix(line, "-d") {
+			fmt.Fprintf(s.out, "Unknown \"-\" command %s\n", line)
+		}
+	case '$':
+		s.show(line)
+	case '/':
+		return s.slash(line)
+	default:
+		s.rulesets(line)
+	}
+	return true
+}
+
+// define is ".Dmvalue" and ".Ccwords".
+func (s *session) define(line string) {
+	if len(line) == 1 {
+		fmt.Fprint(s.out, "Usage: .[DC]macro value(s)\n")
+		return
+	}
+	switch line[1] {
+	case 'D':
+		name, value, complaints, ok := cf.CutName(line[2:])
+		s.complain(complaints)
+		if ok {
+			s.state.Macros.Set(name, value)
+		}
+	case 'C':
+		if len(line) == 2 {
+			return
+		}
+		name, words, complaints, ok := cf.CutName(line[2:])
+		s.complain(complaints)
+		if ok {
+			s.addWords(name, strings.Fields(words))
+		}
+	default:
+		fmt.Fprintf(s.out, "Unknown \".\" command %s\n", line)
+	}
+}
+
+func (s *session) addWords(name string, words []string) {
+	c := s.cfg.AddWords(name, words)
+	s.engine.SetClass(name, c.Words)
+}
+
+func (s *session) complain(lines []string) {
+	for _, l := range lines {
+		fmt.Fprintln(s.out, l)
+	}
+}
+
+// show is "$m" and "$=c".
+func (s *session) show(line string) {
+	if strings.HasPrefix(line, "$=") {
+		name, _, complaints, ok := cf.CutName(line[2:])
+		s.complain(complaints)
+		if !ok {
+			return
+		}
+		if c := s.cfg.Prog.Classes[name]; c != nil {
+			for _, w := range c.Words {
+				fmt.Fprintln(s.out, w)
+			}
+		}
+		return
+	}
+	name, _, complaints, ok := cf.CutName(line[1:])
+	s.complain(complaints)
+	if !ok {
+		return
+	}
+	v, set := s.state.Macros.Get(name)
+	if !set {
+		fmt.Fprint(s.out, "Undefined\n")
+		return
+	}
+	fmt.Fprintln(s.out, show(v))
+}
+
+// dump is "=Sruleset" and "=M".
+func (s *session) dump(line string) {
+	switch {
+	case len(line) == 1:
+		fmt.Fprint(s.out, "Usage: =Sruleset or =M\n")
+	case line[1] == 'S':
+		rs := s.ruleset(strings.TrimLeft(line[2:], " \t"))
+		if rs == nil {
+			return
+		}
+		for _, r := range rs.Rules {
+			s.dumpRule(r)
+		}
+	case line[1] == 'M':
+		for i, m := range s.cfg.Mailers {
+			fmt.Fprintf(s.out, "mailer %d (%s): P=%s S=%s/%s R=%s/%s M=%d U=%d:%d F=%s L=%d E=%s T=%s/%s/%s r=%d A=%s\n", i, m.Name, m.Path,
+				s.nameOf(m.EnvSender), s.nameOf(m.HdrSender), s.nameOf(m.EnvRcpt), s.nameOf(m.HdrRcpt), m.MaxSize, m.UID, m.GID,
+				m.Flags, m.LineLimit, escape(m.EOL), undefined(m.Types[0]), undefined(m.Types[1]), undefined(m.Types[2]), m.MaxRcpts, m.Args)
+		}
+	default:
+		fmt.Fprintf(s.out, "Unknown \"=\" command %s\n", line)
+	}
+}
+
+func undefined(t string) string {
+	if t == "" {
+		return "<undefined>"
+	}
+	return t
+}
+
+func escape(eol string) string {
+	return strings.NewReplacer("\r", `\r`, "\n", `\n`, "\t", `\t`).Replace(eol)
+}
+
+// slash runs a command that begins with a slash; words are matched without regard to case.
+func (s *session) slash(line string) bool {
+	word, arg, _ := strings.Cut(line[1:], " ")
+	arg = strings.TrimLeft(arg, " \t")
+	usage := func(text string) { fmt.Fprintf(s.out, "Usage: %s\n", text) }
+	switch strings.ToLower(word) {
+	case "":
+		usage("/[canon|map|mx|parse|try|tryflags]")
+	case "quit":
+		return false
+	case "mx":
+		if arg == "" {
+			usage("/mx address")
+			break
+		}
+		s.mx(arg)
+	case "canon":
+		if arg == "" {
+			usage("/canon address")
+			break
+		}
+		s.canon(arg)
+	case "parse":
+		if arg == "" {
+			usage("/parse address")
+			break
+		}
+		s.parse(arg)
+	case "try":
+		mailer, address, ok := strings.Cut(arg, " ")
+		if !ok {
+			usage("/try mailer address")
+			break
+		}
+		s.try(mailer, address)
+	case "tryflags":
+		if arg == "" {
+			usage("/tryflags [Hh|Ee][Ss|Rr]")
+			break
+		}
+		for _, c := range strings.ToLower(arg) {
+			switch c {
+			case 'h':
+				s.header = true
+			case 'e':
+				s.header = false
+			case 's':
+				s.sender = true
+			case 'r':
+				s.sender = false
+			}
+		}
+		s.addrType()
+	case "map":
+		s.lookup(arg)
+	case "header", "sender", "expand":
+		s.rare(strings.ToLower(word), arg)
+	default:
+		fmt.Fprintf(s.out, "Unknown \"/\" command %s\n", line)
+	}
+	return true
+}
+
+// addrType sets the macro that tells rules what they rewrite.
+func (s *session) addrType() {
+	v := "e r"
+	switch {
+	case s.header && s.sender:
+		v = "h s"
+	case s.header:
+		v = "h r"
+	case s.sender:
+		v = "e s"
+	}
+	s.state.Macros.Set("addr_type", v)
+}

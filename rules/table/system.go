@@ -1,0 +1,124 @@
+package table
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+)
+
+// user is the class user: the key is a login name, -v says which column of the passwd file is the value.
+type users struct {
+	*flags
+	column int
+	file   string
+}
+
+var columns = map[string]int{"name": 1, "passwd": 2, "uid": 3, "gid": 4, "gecos": 5, "dir": 6, "shell": 7}
+
+func newUsers(f *flags, env Env) (Table, error) {
+	u := &users{flags: f, column: 1, file: "/etc/passwd"}
+	switch n, err := strconv.Atoi(f.value); {
+	case f.value == "":
+	case err == nil:
+		u.column = n
+	default:
+		if u.column = columns[f.value]; u.column == 0 {
+			return nil, fmt.Errorf("%s: table %s: unknown column %s", f.def.Pos, f.def.Name, f.value)
+		}
+	}
+	return u, nil
+}
+
+func (u *users) Lookup(_ context.Context, key string, args []string) (Result, bool, error) {
+	if !u.keep {
+		key = dequoteKey(key)
+	}
+	in, err := os.Open(u.file)
+	if err != nil {
+		return u.failed(key, err)
+	}
+	defer in.Close()
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		f := strings.Split(lines.Text(), ":")
+		if f[0] != key || len(f) < 7 {
+			continue
+		}
+		if u.match {
+			return Result{Value: key + u.suffix}, true, nil
+		}
+		if u.column < 1 || u.column > 7 {
+			err := fmt.Errorf("table %s: unknown column %s", u.def.Name, u.value)
+			return Result{}, false, &Complaint{Say: "User map " + u.def.Name + ": unknown column name " + u.value, Again: true, Err: &Trouble{Status: 78, Err: err}}
+		}
+		return u.found(key, f[u.column-1], args, u.def.Pos), true, nil
+	}
+	if err := lines.Err(); err != nil {
+		return u.failed(key, err)
+	}
+	return Result{}, false, nil
+}
+
+// program is the class program: it runs a program with the key as its last arguments, without a shell; what it writes
+// in its first line is the value.
+type program struct{ *flags }
+
+// programTime is how long a program of a table may take.
+const programOutput = 4096
+
+func (p *program) Lookup(ctx context.Context, key string, args []string) (Result, bool, error) {
+	if !p.keep {
+		key = dequoteKey(key)
+	}
+	argv := append(append([]string(nil), p.rest...), key)
+	argv = append(argv, args...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = []string{"PATH=/usr/bin:/bin"}
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.ExitCode() != 75 {
+			return Result{}, false, nil
+		}
+		if errors.As(err, &exit) || ctx.Err() != nil {
+			return p.failed(key, fmt.Errorf("table %s: %s: %w", p.def.Name, argv[0], err))
+		}
+		return Result{}, false, nil
+	}
+	line, _, _ := strings.Cut(string(out[:min(len(out), programOutput)]), "\n")
+	return Result{Value: line + p.suffix}, true, nil
+}
+
+// syslogTable is the class syslog: it always finds, with an empty value. What it would log goes to the tracer and the
+// log of the program that asks.
+type syslogTable struct{}
+
+func (syslogTable) Lookup(context.Context, string, []string) (Result, bool, error) {
+	return Result{}, true, nil
+}
+
+// newSwitch is the class switch: the service switch file says which members ("name.service") are asked, in order.
+func newSwitch(f *flags, env Env) (Table, error) {
+	if len(f.rest) == 0 {
+		return nil, fmt.Errorf("%s: table %s: no service", f.def.Pos, f.def.Name)
+	}
+	s := &sequence{flags: f}
+	list := services(env.Services, f.rest[0], nil)
+	if list == nil {
+		s.missing = fmt.Errorf("table %s: no service %s in %s", f.def.Name, f.rest[0], env.Services)
+	}
+	for _, service := range list {
+		if env.Table == nil {
+			break
+		}
+		if t := env.Table(f.def.Name + "." + service); t != nil {
+			s.members = append(s.members, t)
+		}
+	}
+	return s, nil
+}
