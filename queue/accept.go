@@ -43,6 +43,12 @@ type Options struct {
 	Source uint32
 	// Quiet keeps the message where it is: no attempt begins.
 	Quiet bool
+	// Header is asked when the header section has been read, and Whole when the message is there, size octets long.
+	// Either may refuse it with a *RefusedError. nil: nobody is asked.
+	Header func(h *envelope.Header) error
+	Whole  func(size int64) error
+	// Hold is asked when the message is safe: true keeps it until an operator releases it. nil: no.
+	Hold func() bool
 
 	notice bool // one of our own notices
 }
@@ -81,12 +87,20 @@ func (q *Queue) accept(ctx context.Context, e *envelope.Envelope, body io.Reader
 	if err := q.inspect(e, header); err != nil {
 		return Receipt{}, err
 	}
+	if opt.Header != nil {
+		if err := opt.Header(header); err != nil {
+			return Receipt{}, err
+		}
+	}
 	m, err := q.store(e, body, opt)
 	if err != nil {
 		return Receipt{}, err
 	}
 	receipt := Receipt{ID: m.ID, Size: m.Size}
 	q.cfg.Mail.Accepted(Accepted{ID: m.ID, Envelope: m.Envelope, Size: m.Size, MessageID: header.Value("Message-Id")})
+	if opt.Hold != nil && opt.Hold() {
+		return receipt, errors.Join(m.Hold(true), m.Close())
+	}
 	receipt.Statuses = q.first(ctx, m, opt)
 	return receipt, nil
 }
@@ -116,6 +130,12 @@ func (q *Queue) store(e *envelope.Envelope, body io.Reader, opt Options) (*spool
 	if _, err := io.Copy(in, struct{ io.Reader }{body}); err != nil {
 		d.Abort()
 		return nil, err
+	}
+	if opt.Whole != nil {
+		if err := opt.Whole(in.size); err != nil {
+			d.Abort()
+			return nil, err
+		}
 	}
 	d.SetSource(in.crc)
 	if in.last != '\n' && in.size > 0 {

@@ -193,11 +193,57 @@ func (s *smtpSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 		}
 		return smtp.NewReply(250, "2.0.0", "Message accepted for delivery")
 	}
-	receipt, err := s.site.queue.Accept(ctx, s.env, body, queue.Options{Quiet: s.quarantine != ""})
-	if err == nil && s.quarantine != "" {
-		err = s.site.queue.Hold(receipt.ID)
+	// The header and message stages may still find a reason to throw the message away or to hold it.
+	var header *envelope.Header
+	opt := queue.Options{
+		Header: func(h *envelope.Header) error {
+			header = h
+			return s.checkHeader(ctx, h)
+		},
+		Whole: func(size int64) error {
+			query := s.query("")
+			query.Size, query.Header = size, header.Value
+			v, err := s.rules.Accept(ctx, rules.StageMessage, query, nil)
+			return s.refusal("check_eom", "", v, err)
+		},
+		Hold: func() bool { return s.quarantine != "" },
+	}
+	receipt, err := s.site.queue.Accept(ctx, s.env, body, opt)
+	if errors.Is(err, errDiscarded) {
+		return smtp.NewReply(250, "2.0.0", "Message accepted for delivery")
 	}
 	return acceptReply(s.site, receipt, err)
+}
+
+// errDiscarded means that a rule wants the message to be taken and thrown away.
+var errDiscarded = errors.New("discarded by a rule")
+
+// checkHeader asks the rules about each header field that has an accept block of its own.
+func (s *smtpSession) checkHeader(ctx context.Context, h *envelope.Header) error {
+	query := s.query("")
+	for _, f := range h.Fields {
+		v, err := s.rules.AcceptHeader(ctx, f.Name, f.Value(), query, nil)
+		if err := s.refusal("check_header", f.Name, v, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refusal is refuse for the stages at which the queue already has the message.
+func (s *smtpSession) refusal(ruleset, arg string, v rules.Verdict, err error) error {
+	reply := s.refuse(ruleset, arg, v, err)
+	switch {
+	case reply != nil:
+		outcome := transport.Failed
+		if reply.Code/100 == 4 {
+			outcome = transport.Deferred
+		}
+		return &queue.RefusedError{Status: transport.NewStatus(outcome, reply.Enhanced, strings.Join(reply.Lines, " "))}
+	case s.discard:
+		return errDiscarded
+	}
+	return nil
 }
 
 // acceptReply is what an SMTP client is told about a message that was given to the queue.
