@@ -22,6 +22,7 @@ import (
 
 	"waybill/transport"
 	"waybill/transport/dns"
+	"waybill/transport/recode"
 	"waybill/transport/sysexits"
 )
 
@@ -92,9 +93,10 @@ type Config struct {
 	MaxPerHost  int           // deliveries at one host at a time, others wait; default 20, negative: no limit
 	HostStatus  time.Duration // longest time that an address is left alone after failures; default 30s, negative: none
 
-	LineLimit     int // longest line in octets without CRLF; default 998, negative: no limit. sendmail's L= is 990
-	MaxRecipients int // in one transaction; default 100 (RFC 5321 4.5.3.1.8: every host takes as many)
-	MaxAddresses  int // tried for one message; default 10
+	LineLimit     int  // longest line in octets without CRLF; default 998, negative: no limit. sendmail's L= is 990
+	NoChunking    bool // do not use BDAT (RFC 3030)
+	MaxRecipients int  // in one transaction; default 100 (RFC 5321 4.5.3.1.8: every host takes as many)
+	MaxAddresses  int  // tried for one message; default 10
 	Timeouts      Timeouts
 }
 
@@ -102,7 +104,8 @@ type Config struct {
 type Client struct {
 	conf    Config
 	quits   sync.WaitGroup
-	buffers sync.Pool
+	buffers sync.Pool // of *[copyBuffer]byte
+	chunks  sync.Pool // of *[chunkSize]byte
 	pool    *pool
 	memory  memory
 }
@@ -157,6 +160,7 @@ func New(conf Config) (*Client, error) {
 	c := &Client{conf: conf, memory: memory{most: max(conf.HostStatus, 0), byAddr: map[netip.AddrPort]*mark{}}}
 	c.pool = newPool(max(conf.MaxIdle, 0), max(conf.MaxPerHost, 0), conf.IdleTime, c.bye)
 	c.buffers.New = func() any { return new([copyBuffer]byte) }
+	c.chunks.New = func() any { return new([chunkSize]byte) }
 	return c, nil
 }
 
@@ -179,9 +183,10 @@ type delivery struct {
 	req    *transport.Request
 	log    *slog.Logger
 	status []transport.Status
-	done   []bool // the status is final
-	known  []bool // the status says something
-	tries  int    // addresses that were tried
+	done   []bool       // the status is final
+	known  []bool       // the status says something
+	tries  int          // addresses that were tried
+	plan   *recode.Plan // how the message becomes 7-bit; nil: nobody needed it yet
 }
 
 // Deliver tries the hosts in order until each recipient has an answer.

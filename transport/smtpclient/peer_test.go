@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -95,6 +97,7 @@ func (p *peer) serve(c net.Conn, stop chan struct{}) {
 		return
 	}
 	rcpts := 0
+	var body strings.Builder // of BDAT
 	for {
 		line, err := br.ReadString('\n')
 		if err != nil {
@@ -161,6 +164,23 @@ func (p *peer) serve(c net.Conn, stop chan struct{}) {
 					break
 				}
 			}
+		case "BDAT":
+			n, last := 0, ""
+			fmt.Sscan(strings.TrimPrefix(line, "BDAT "), &n, &last)
+			chunk := make([]byte, n)
+			if _, err := io.ReadFull(br, chunk); err != nil {
+				return
+			}
+			body.Write(chunk)
+			if last != "LAST" {
+				ok = say("250 2.0.0 more", "BDAT")
+				break
+			}
+			p.mu.Lock()
+			p.messages = append(p.messages, body.String())
+			p.mu.Unlock()
+			body.Reset()
+			ok = say("250 2.0.0 queued as 1", "DOT")
 		case "STARTTLS":
 			if ok = say("220 2.0.0 go ahead", "STARTTLS"); ok && p.tls != nil {
 				secure := tls.Server(c, p.tls)

@@ -48,6 +48,7 @@ type extensions struct {
 	utf8       bool
 	startTLS   bool
 	requireTLS bool
+	chunking   bool
 	auth       map[string]bool // mechanisms
 	size       bool
 	maxSize    int64 // 0: no limit was named
@@ -220,6 +221,8 @@ func parseExtensions(lines []string) (e extensions) {
 			for m := range strings.FieldsSeq(strings.ToUpper(rest)) {
 				e.auth[m] = true
 			}
+		case "CHUNKING": // RFC 3030
+			e.chunking = true
 		case "REQUIRETLS": // RFC 8689
 			e.requireTLS = true
 		case "SIZE": // RFC 1870

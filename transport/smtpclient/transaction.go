@@ -1,13 +1,16 @@
 package smtpclient
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"io"
 	"strconv"
 	"strings"
 
 	"waybill/transport"
 	"waybill/transport/envelope"
+	"waybill/transport/recode"
 	"waybill/transport/smtp"
 	"waybill/transport/sysexits"
 )
@@ -29,12 +32,16 @@ func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again
 	}
 	times := &d.client.conf.Timeouts
 
+	chunked := s.ext.chunking && !s.conf.NoChunking && !s.conf.LMTP
+
 	s.send(mail)
 	if s.ext.pipelining {
 		for _, i := range batch {
 			s.send(d.rcptCommand(s, i))
 		}
-		s.send("DATA")
+		if !chunked { // BDAT waits until we know that somebody is to have the message
+			s.send("DATA")
+		}
 	}
 
 	r, v := s.expect(ctx, atMail, times.Mail)
@@ -50,7 +57,7 @@ func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again
 	}
 	if v != nil {
 		d.settle(batch, *v)
-		d.skip(ctx, s, len(batch))
+		d.skip(ctx, s, len(batch), chunked)
 		return nil
 	}
 
@@ -81,27 +88,29 @@ func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again
 		}
 	}
 	if len(accepted) == 0 {
-		d.skip(ctx, s, 0)
+		d.skip(ctx, s, 0, chunked)
 		return nil
 	}
 
-	if !s.ext.pipelining {
-		s.send("DATA")
-	}
-	r, v = s.expect(ctx, atData, times.DataInit)
-	if v == nil && r.Code != 354 {
-		x := judge(atData, r, s)
-		v = &x
-		if !s.dead {
-			d.reset(ctx, s)
+	if !chunked {
+		if !s.ext.pipelining {
+			s.send("DATA")
+		}
+		r, v = s.expect(ctx, atData, times.DataInit)
+		if v == nil && r.Code != 354 {
+			x := judge(atData, r, s)
+			v = &x
+			if !s.dead {
+				d.reset(ctx, s)
+			}
+		}
+		if v != nil {
+			d.settle(accepted, *v)
+			d.settle(again, *v)
+			return nil
 		}
 	}
-	if v != nil {
-		d.settle(accepted, *v)
-		d.settle(again, *v)
-		return nil
-	}
-	d.message(ctx, s, accepted)
+	d.hand(ctx, s, accepted, chunked)
 	if s.dead {
 		d.settle(again, ours("connection to "+s.hop.name+" ended before another transaction"))
 		return nil
@@ -109,9 +118,9 @@ func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again
 	return again
 }
 
-// message sends the message and the final dot, and settles the recipients as the replies say.
-func (d *delivery) message(ctx context.Context, s *session, accepted []int) {
-	if v := d.body(ctx, s); v != nil {
+// hand sends the message, and settles the recipients as the replies to its end say.
+func (d *delivery) hand(ctx context.Context, s *session, accepted []int, chunked bool) {
+	if v := d.body(ctx, s, chunked); v != nil {
 		d.settle(accepted, *v)
 		return
 	}
@@ -152,48 +161,114 @@ func (d *delivery) taken(s *session, r *smtp.Reply) verdict {
 	return verdict{status: st}
 }
 
-// body sends the octets of the message and the final dot. A verdict means that the dot was not sent.
-func (d *delivery) body(ctx context.Context, s *session) *verdict {
-	fail := func(v verdict) *verdict {
-		s.dead = true
-		s.conn.Close() // without the dot, so that the peer drops what it has
-		return &v
+// body sends the octets of the message and its end. A verdict means that the end was not sent.
+func (d *delivery) body(ctx context.Context, s *session, chunked bool) *verdict {
+	in, err := d.source(s)
+	if err != nil {
+		d.log.Error("message cannot be opened", "id", d.req.Envelope.ID, "err", err)
+		return d.cut(s, ours("message cannot be read"))
+	}
+	defer in.Close()
+	var v *verdict
+	if chunked {
+		v = d.chunks(ctx, s, func(w *chunkWriter) error {
+			if err := d.pour(w, in); err != nil || in.err != nil {
+				return err
+			}
+			return w.close()
+		})
+	} else {
+		out := smtp.NewDotWriter(s.bw, s.conf.LineLimit)
+		if err := d.pour(out, in); err != nil && in.err == nil {
+			x := d.broken(ctx, s, err)
+			v = &x
+		}
+		if v == nil && in.err == nil {
+			if err := out.Close(); err != nil {
+				// Part of the dot may have left. What the peer made of it is not known.
+				if cause := context.Cause(ctx); cause != nil {
+					err = cause
+				}
+				x := lost(atDot, err, s)
+				v = &x
+			}
+			if s.verbose != nil {
+				s.verbose(">>> .")
+			}
+		}
+	}
+	if in.err != nil {
+		d.log.Error("message cannot be read", "id", d.req.Envelope.ID, "err", in.err)
+		return d.cut(s, ours("message cannot be read"))
+	}
+	if v != nil {
+		return d.cut(s, *v)
+	}
+	return nil
+}
+
+// cut ends a connection in the middle of a message, without its end, so that the peer drops what it has.
+func (d *delivery) cut(s *session, v verdict) *verdict {
+	s.dead = true
+	s.conn.Close()
+	return &v
+}
+
+// message is the body as it is read; err is what went wrong on our side.
+type message struct {
+	io.ReadCloser
+	plan *recode.Plan // how to make it 7-bit; nil: as it is
+	by   string
+	err  error
+}
+
+func (m *message) Read(p []byte) (int, error) {
+	n, err := m.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		m.err = err
+	}
+	return n, err
+}
+
+// source opens the message. One that was declared to have 8 bits is recoded for a peer that takes only 7 (RFC 6152 3);
+// one that was not declared is sent as it is, as sendmail does.
+func (d *delivery) source(s *session) (*message, error) {
+	env := d.req.Envelope
+	declared := env.BodyType == envelope.BodyBinaryMIME || (env.BodyType == envelope.Body8BitMIME && !s.ext.eightBit)
+	if declared && d.plan == nil {
+		in, err := d.req.Body.Open()
+		if err != nil {
+			return nil, err
+		}
+		d.plan, err = recode.Scan(in)
+		in.Close()
+		if err != nil {
+			return nil, err
+		}
 	}
 	in, err := d.req.Body.Open()
 	if err != nil {
-		d.log.Error("message cannot be opened", "id", d.req.Envelope.ID, "err", err)
-		return fail(ours("message cannot be read"))
+		return nil, err
 	}
-	defer in.Close()
-	if s.verbose != nil {
-		defer s.verbose(">>> .")
+	m := &message{ReadCloser: in}
+	if declared && d.plan.Needed() {
+		m.plan, m.by = d.plan, s.conf.Hello
+		if env.ID != "" {
+			m.by += " id " + env.ID
+		}
 	}
-	out := smtp.NewDotWriter(s.bw, s.conf.LineLimit)
+	return m, nil
+}
+
+// pour writes the message to out, which knows the form of the wire.
+func (d *delivery) pour(out io.Writer, in *message) error {
+	if in.plan != nil {
+		return in.plan.Convert(out, in, in.by)
+	}
 	buf := d.client.buffers.Get().(*[copyBuffer]byte)
 	defer d.client.buffers.Put(buf)
-	for {
-		n, err := in.Read(buf[:])
-		if n > 0 {
-			if _, werr := out.Write(buf[:n]); werr != nil {
-				return fail(d.broken(ctx, s, werr))
-			}
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			d.log.Error("message cannot be read", "id", d.req.Envelope.ID, "err", err)
-			return fail(ours("message cannot be read"))
-		}
-	}
-	if err := out.Close(); err != nil {
-		// Part of the dot may have left. What the peer made of it is not known.
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
-		return fail(lost(atDot, err, s))
-	}
-	return nil
+	_, err := io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{in}, buf[:])
+	return err
 }
 
 const copyBuffer = 32 << 10
@@ -212,7 +287,7 @@ func (d *delivery) broken(ctx context.Context, s *session, err error) verdict {
 
 // skip brings a session to rest after MAIL or all RCPTs were refused: in a pipeline the replies to the RCPTs and to DATA
 // are still to come.
-func (d *delivery) skip(ctx context.Context, s *session, rcpts int) {
+func (d *delivery) skip(ctx context.Context, s *session, rcpts int, chunked bool) {
 	if s.dead {
 		return
 	}
@@ -221,6 +296,10 @@ func (d *delivery) skip(ctx context.Context, s *session, rcpts int) {
 			if _, v := s.expect(ctx, atRcpt, d.client.conf.Timeouts.Rcpt); v != nil || s.dead {
 				return
 			}
+		}
+		if chunked {
+			d.reset(ctx, s)
+			return
 		}
 		r, v := s.expect(ctx, atData, d.client.conf.Timeouts.DataInit)
 		if v != nil || s.dead {
@@ -266,7 +345,7 @@ func (d *delivery) mailCommand(s *session) (string, *verdict) {
 	switch {
 	case s.ext.utf8 && d.needsUTF8(): // RFC 6531 3.4
 		b.WriteString(" SMTPUTF8")
-	case !s.ext.utf8 && (env.SMTPUTF8 || !isASCII(sender)): // RFC 6531 3.2: returned, never mangled
+	case !s.ext.utf8 && (!isASCII(sender) || (env.SMTPUTF8 && d.wideHeader())): // RFC 6531 3.2: returned, never mangled
 		return "", s.noUTF8()
 	}
 	if env.RequireTLS && s.ext.requireTLS { // RFC 8689 4.2.1
@@ -293,6 +372,30 @@ func (d *delivery) needsUTF8() bool {
 		}
 	}
 	return false
+}
+
+// wideHeader reports whether the header section has octets outside ASCII. A message that came with SMTPUTF8 and turns
+// out not to need it may go on without (RFC 6531 3.6). What cannot be read counts as wide.
+func (d *delivery) wideHeader() bool {
+	in, err := d.req.Body.Open()
+	if err != nil {
+		return true
+	}
+	defer in.Close()
+	br := bufio.NewReader(in)
+	for start := true; ; {
+		line, err := br.ReadSlice('\n')
+		if !isASCII(string(line)) {
+			return true
+		}
+		if (start && len(line) == 1) || errors.Is(err, io.EOF) {
+			return false
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return true
+		}
+		start = err == nil
+	}
 }
 
 // expressible settles the recipients that this peer cannot be told of, and returns the others.

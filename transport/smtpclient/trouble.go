@@ -43,7 +43,10 @@ import (
 // dot, if it is 4yz or 5yz. When our own file cannot be read, the connection is cut, so that half a message is never
 // taken for a whole one; not now.
 //
-// Final dot. 2yz: the host has it. 5yz: no. 4yz: not now, and no other host is asked: it would judge the same content.
+// BDAT. The reply to a chunk that is not the last is judged as the one to the final dot; 2yz goes on. A connection lost
+// before the last chunk is like one lost during the message: next host.
+//
+// Final dot, or the last chunk. 2yz: the host has it. 5yz: no. 4yz: not now, and no other host is asked: it would judge the same content.
 // A connection lost here leaves open what happened. The recipients wait: a second copy is better than none (RFC 1047),
 // and no other host is asked, as it would make that second copy certain.
 //
