@@ -3,6 +3,7 @@ package rules
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"waybill/rules/addr"
@@ -41,6 +42,7 @@ func (r *Router) accept(ctx context.Context, stage Stage, field string, q Query,
 	if st.rec != nil {
 		v.Why = st.rec.steps(r)
 	}
+	r.done(st)
 	if err != nil {
 		return v, fmt.Errorf("policy for %s: %w", stage, err)
 	}
@@ -56,6 +58,7 @@ func (r *Router) judge(ctx context.Context, stage Stage, field, name string, q *
 		return Verdict{Refusal: refusal, Decided: true}, nil
 	}
 	if stage == StageRcpt {
+		toks = slices.Clone(toks) // the memory is used again
 		d, err := r.decide(ctx, q, st)
 		if err != nil {
 			return Verdict{}, err

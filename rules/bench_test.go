@@ -4,11 +4,21 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"waybill/etc"
 )
+
+// cpuTime is what this process has used: on a machine with other work, elapsed time says little.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
 
 func defaultRouter(b *testing.B) *Router {
 	r, err := Load("default.rules", Options{Text: etc.DefaultRules(), Library: etc.Library(), Hostname: "mail.example.org"})
@@ -25,13 +35,14 @@ func BenchmarkDefaultRules(b *testing.B) {
 	addresses := []string{"alice@example.com", "bob", "carol@mail.example.org", "dave@a.b.c.example.net"}
 	q := Query{Sender: "x@example.org", Time: time.Now()}
 	b.ReportAllocs()
+	start := cpuTime()
 	for i := 0; b.Loop(); i++ {
 		q.Recipient = addresses[i%len(addresses)]
 		if _, err := r.Route(ctx, q, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
+	b.ReportMetric(float64(b.N)/(cpuTime()-start).Seconds(), "decisions/cpu-s")
 }
 
 // largeRules is a file with n route rules, most of which a plain address must pass by.
@@ -67,21 +78,24 @@ func BenchmarkLargeRules(b *testing.B) {
 	addresses := []string{"alice@example.com", "bob", "carol@mail.example.org", "dave@x.zone401.example", "eve@dept400.example.net"}
 	q := Query{Time: time.Now()}
 	b.ReportAllocs()
+	start := cpuTime()
 	for i := 0; b.Loop(); i++ {
 		q.Recipient = addresses[i%len(addresses)]
 		if _, err := r.Route(ctx, q, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
+	b.ReportMetric(float64(b.N)/(cpuTime()-start).Seconds(), "decisions/cpu-s")
 }
 
 // BenchmarkLoad: reading and checking a file of 3,000 lines.
 func BenchmarkLoad(b *testing.B) {
 	text := []byte(largeRules(3000))
+	start := cpuTime()
 	for b.Loop() {
 		if _, err := Load("large.rules", Options{Text: text, Hostname: "h"}); err != nil {
 			b.Fatal(err)
 		}
 	}
+	b.ReportMetric(float64((cpuTime()-start).Milliseconds())/float64(b.N), "cpu-ms/op")
 }

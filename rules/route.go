@@ -24,25 +24,48 @@ func (r *Router) Route(ctx context.Context, q Query, t Tracer) (Decision, error)
 	if st.rec != nil {
 		d.Why = st.rec.steps(r)
 	}
+	r.done(st)
 	return d, err
 }
 
-// run is the state of one question.
+// run is the state of one question. Its memory is used again for the next one.
 type run struct {
 	eval.State
-	facts eval.Facts
-	rec   *recorder
+	facts  eval.Facts
+	macros eval.Macros
+	rec    *recorder
+	toks   []addr.Token // of the address
+}
+
+// maxKept is how many tokens of memory a run keeps for the next question.
+const maxKept = 256
+
+func (r *Router) done(s *run) {
+	if cap(s.toks) > maxKept {
+		return
+	}
+	out, toks := s.Out, s.toks
+	clear(out[:cap(out)])
+	clear(toks[:cap(toks)])
+	*s = run{toks: toks[:0]}
+	s.Out = out
+	r.runs.Put(s)
 }
 
 func (r *Router) state(q *Query, t Tracer) *run {
 	if q.Time.IsZero() {
 		q.Time = time.Now()
 	}
-	s := &run{facts: eval.Facts{
+	s, _ := r.runs.Get().(*run)
+	if s == nil {
+		s = &run{toks: make([]addr.Token, 0, 64)}
+		s.Out = make([]addr.Token, 64)
+	}
+	s.facts = eval.Facts{
 		Client: q.Client.Addr, ClientName: q.Client.Name, Helo: q.Client.Helo, Auth: q.Client.Auth, TLS: q.Client.TLS,
 		Sender: q.Sender, Recipient: q.Recipient, Size: q.Size, Load: q.Load, Time: q.Time, Priority: q.Priority,
 		Attempts: q.Attempts, Age: q.Age, Recipients: q.Recipients,
-	}}
+	}
 	if header := q.Header; header != nil {
 		s.facts.Header = func(name string) (string, bool) {
 			v := header(name)
@@ -50,7 +73,8 @@ func (r *Router) state(q *Query, t Tracer) *run {
 		}
 	}
 	s.Facts, s.Defer = &s.facts, q.NoDNS
-	s.Macros = eval.NewMacros(r.engine.Program())
+	s.macros = *eval.NewMacros(r.engine.Program())
+	s.Macros = &s.macros
 	if t != nil {
 		s.rec = &recorder{to: t}
 		s.Tracer = s.rec
@@ -65,7 +89,7 @@ func nullAddress() []addr.Token { return []addr.Token{"<", ">"} }
 
 // tokens cuts an address for the rules. Comments are dropped. An address with anything wrong in it is refused: what
 // is repaired silently is understood differently by the next host.
-func (r *Router) tokens(address string) ([]addr.Token, *Refusal) {
+func (r *Router) tokens(address string, st *run) ([]addr.Token, *Refusal) {
 	if address == "" || address == "<>" {
 		return nullAddress(), nil
 	}
@@ -78,7 +102,8 @@ func (r *Router) tokens(address string) ([]addr.Token, *Refusal) {
 			return nil, bad
 		}
 	}
-	toks, issues := r.engine.Syntax().SplitStripped(address)
+	toks, issues := r.engine.Syntax().Append(st.toks[:0], address, true)
+	st.toks = toks
 	if len(issues) > 0 || len(toks) == 0 {
 		return nil, bad
 	}
@@ -92,7 +117,7 @@ func (r *Router) tokens(address string) ([]addr.Token, *Refusal) {
 
 // canonical brings an address into the form that route and accept rules see.
 func (r *Router) canonical(ctx context.Context, address string, st *run) ([]addr.Token, *Refusal, error) {
-	toks, refusal := r.tokens(address)
+	toks, refusal := r.tokens(address, st)
 	if refusal != nil || r.canonify == "" || address == "" || address == "<>" {
 		return toks, refusal, nil
 	}

@@ -15,6 +15,7 @@ package rules
 
 import (
 	"net/netip"
+	"sync"
 	"time"
 
 	"waybill/rules/eval"
@@ -132,4 +133,5 @@ type Router struct {
 	sources  map[string]*lang.Source
 	tests    []testBlock
 	warnings Diagnostics
+	runs     *sync.Pool // of *run
 }
