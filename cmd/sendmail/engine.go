@@ -3,10 +3,13 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"waybill/transport/sysexits"
 )
@@ -70,7 +73,7 @@ func startEngine(args []string, wait bool) (int, error) {
 		return 0, err
 	}
 	defer null.Close()
-	attr := &os.ProcAttr{Env: os.Environ(), Files: []*os.File{null, os.Stdout, os.Stderr}}
+	attr := &os.ProcAttr{Dir: "/", Env: os.Environ(), Files: []*os.File{null, os.Stdout, os.Stderr}}
 	if !wait {
 		attr.Files = []*os.File{null, null, null}
 		attr.Sys = &syscall.SysProcAttr{Setsid: true}
@@ -84,4 +87,32 @@ func startEngine(args []string, wait bool) (int, error) {
 		return 0, err
 	}
 	return state.ExitCode(), nil
+}
+
+// connectEngine starts waybill with one end of a socket pair as its standard input and returns the other end. The child
+// has a session of its own and none of our descriptors: when it delivers in the background, nobody waits for it.
+func connectEngine(args []string) (net.Conn, error) {
+	file, err := engine()
+	if err != nil {
+		return nil, err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "engine"), os.NewFile(uintptr(pair[1]), "engine")
+	defer ours.Close() // FileConn makes its own copy
+	defer theirs.Close()
+	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	attr := &os.ProcAttr{Dir: "/", Env: os.Environ(), Files: []*os.File{theirs, null, null}, Sys: &syscall.SysProcAttr{Setsid: true}}
+	child, err := os.StartProcess(file, append([]string{"waybill"}, args...), attr)
+	if err != nil {
+		return nil, err
+	}
+	child.Release()
+	return net.FileConn(ours)
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -51,7 +53,7 @@ func (h *handOver) run(ctx context.Context) int {
 		verbose = func(line string) { fmt.Fprintln(h.out, line); flush(h.out) }
 	}
 	h.layOut()
-	reply, dropped, err := spool.Submit(ctx, h.site, e, remembering{h.memory}, verbose)
+	reply, dropped, err := spool.SubmitThrough(ctx, h.site, e, remembering{h.memory}, verbose, h.ownEngine)
 	if err != nil {
 		return h.failed(err)
 	}
@@ -86,22 +88,59 @@ func (h *handOver) layOut() {
 	}
 }
 
+// mayDeliver reports whether the caller can write the queue itself, which is what an engine of their own needs.
+func (h *handOver) mayDeliver() bool {
+	err := syscall.Access(h.site.Spool+"/queue", accessWrite)
+	if errors.Is(err, syscall.ENOENT) {
+		err = syscall.Access(h.site.Spool, accessWrite)
+	}
+	return err == nil
+}
+
+// ownEngine starts an engine for this message where no daemon answers. It costs some milliseconds, which only pay when it
+// can say something that matters now: that a local user is unknown, or what an interactive delivery came to. Other mail
+// is dropped, and delivered in the background.
+func (h *handOver) ownEngine() (net.Conn, error) {
+	if !h.mayDeliver() || !h.v.Verbose && h.v.When != envelope.WhenNow && !h.anyLocal() {
+		return nil, spool.ErrNoDaemon
+	}
+	return connectEngine(append([]string{"handover"}, h.config()...))
+}
+
+// config is how an engine is told the configuration. It works in the root directory, to hold no other.
+func (h *handOver) config() []string {
+	file := h.v.ConfigFile
+	if file == "" {
+		return nil
+	}
+	if full, err := filepath.Abs(file); err == nil {
+		file = full
+	}
+	return []string{"-C", file}
+}
+
+// anyLocal reports whether a recipient may be a user of this host, as far as that is known without the rules.
+func (h *handOver) anyLocal() bool {
+	for _, r := range h.message.Envelope.Recipients {
+		_, domain := r.Addr.Split()
+		if domain == "" || strings.EqualFold(domain, h.site.Host) || strings.EqualFold(domain, "localhost") {
+			return true
+		}
+	}
+	return false
+}
+
 // deliverHere delivers a dropped message without a daemon, when we may: -odi waits for the outcome, -odb does not.
 func (h *handOver) deliverHere(id string) int {
 	switch h.v.When {
 	case envelope.WhenQueue, envelope.WhenDefer:
 		return sysexits.OK
 	}
-	switch err := syscall.Access(h.site.Spool+"/queue", accessWrite); {
-	case errors.Is(err, syscall.ENOENT) && syscall.Access(h.site.Spool, accessWrite) == nil:
-	case err != nil:
+	if !h.mayDeliver() {
 		return sysexits.OK // it waits for the daemon, or for the next queue run
 	}
 	flush(h.out)
-	args := []string{"deliver"}
-	if h.v.ConfigFile != "" {
-		args = append(args, "-C", h.v.ConfigFile)
-	}
+	args := append([]string{"deliver"}, h.config()...)
 	if h.v.Verbose {
 		args = append(args, "-v")
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +25,10 @@ import (
 func TestMain(m *testing.M) {
 	commands := map[string]func(){
 		"waybill": func() {
+			if os.Args[1] == "handover" {
+				oneShot()
+				return
+			}
 			fmt.Printf("waybill %q\n", os.Args[1:])
 			if os.Args[1] == "deliver" {
 				os.Exit(67)
@@ -129,6 +134,22 @@ func daemon(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Logf("%v", err)
 		}
 	})
+}
+
+// oneShot is "waybill handover" of the scripts: with a file "broken" beside the rules it dies before it answers.
+func oneShot() {
+	dir := filepath.Dir(os.Args[3])
+	if _, err := os.Stat(filepath.Join(dir, "broken")); err == nil {
+		os.Exit(78)
+	}
+	conn, err := net.FileConn(os.Stdin)
+	if err != nil {
+		os.Exit(1)
+	}
+	err = spool.ServeConn(context.Background(), conn.(*net.UnixConn), &keeper{dir: filepath.Join(dir, "got")}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		os.Exit(1)
+	}
 }
 
 // keeper is the daemon of the scripts.

@@ -2,11 +2,11 @@ package spool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -78,29 +78,7 @@ const replayLimit = 1 << 20
 // which: a dropped message waits for a daemon or a queue run. An id is chosen here, so that a daemon which had
 // accepted the message before its connection broke recognises the copy.
 func Submit(ctx context.Context, site Site, e *envelope.Envelope, body io.Reader, verbose func(string)) (reply Reply, dropped bool, err error) {
-	with := *e
-	if with.ID == "" {
-		with.ID = new(IDs).New(time.Now())
-	}
-	memory := &replay{r: body}
-	reply, err = HandOver(ctx, site.Socket, &with, memory, verbose)
-	var again io.Reader
-	switch {
-	case err == nil:
-		return reply, false, nil
-	case memory.err != nil:
-		return Reply{}, false, memory.err // the message could not be read: dropping half of it is no help
-	case errors.Is(err, ErrNoDaemon), errors.Is(err, ErrBroken) && !memory.over:
-		again = io.MultiReader(memory, body)
-	default:
-		return Reply{}, false, err
-	}
-	memory.rewind()
-	id, derr := Drop(site.Spool, &with, again)
-	if derr != nil {
-		return Reply{}, false, errors.Join(derr, err)
-	}
-	return Reply{ID: id}, true, nil
+	return SubmitThrough(ctx, site, e, body, verbose, func() (net.Conn, error) { return nil, ErrNoDaemon })
 }
 
 // replay remembers what was read, up to replayLimit.

@@ -36,6 +36,7 @@ func commands() []command {
 	return []command{
 		{"serve", "[-C FILE]", "run the daemon in the foreground", serve},
 		{"deliver", "[-C FILE] [-v] ID", "try one message of the queue now", deliver},
+		{"handover", "[-C FILE] <SOCKET", "serve one message of a front end that found no daemon", handOver},
 		{"queue", "[-C FILE] VERB ...", "look at what waits, and decide what happens to it", queueCommand},
 		{"rules", "VERB ...", "check, test, format and explain rules", rulesCommand},
 		{"explain", "[-C FILE] ADDRESS|ID", "tell why mail goes where it goes", explain},
