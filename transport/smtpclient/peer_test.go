@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -290,4 +291,11 @@ func outcomes(list []transport.Status) string {
 		words = append(words, s.Outcome().String()+" "+s.Code())
 	}
 	return strings.Join(words, ", ")
+}
+
+func countingDial(dial func(context.Context, string, string) (net.Conn, error), n *atomic.Int64) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		n.Add(1)
+		return dial(ctx, network, address)
+	}
 }
