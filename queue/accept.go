@@ -43,6 +43,9 @@ type Options struct {
 	Source uint32
 	// Quiet keeps the message where it is: no attempt begins.
 	Quiet bool
+	// CutThrough passes the message on while its client waits, where the rules say "now" and all recipients have the
+	// same next hop (design.md section 2).
+	CutThrough bool
 	// Header is asked when the header section has been read, and Whole when the message is there, size octets long.
 	// Either may refuse it with a *RefusedError. nil: nobody is asked.
 	Header func(h *envelope.Header) error
@@ -90,6 +93,11 @@ func (q *Queue) accept(ctx context.Context, e *envelope.Envelope, body io.Reader
 	if opt.Header != nil {
 		if err := opt.Header(header); err != nil {
 			return Receipt{}, err
+		}
+	}
+	if opt.CutThrough {
+		if receipt, err, ok := q.passOn(ctx, e, header, body, opt); ok {
+			return receipt, err
 		}
 	}
 	m, err := q.store(e, body, opt)

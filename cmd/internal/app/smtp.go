@@ -196,6 +196,7 @@ func (s *smtpSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 	// The header and message stages may still find a reason to throw the message away or to hold it.
 	var header *envelope.Header
 	opt := queue.Options{
+		CutThrough: s.site.settings.CutThrough,
 		Header: func(h *envelope.Header) error {
 			header = h
 			return s.checkHeader(ctx, h)

@@ -1,0 +1,204 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"waybill/queue/spool"
+	"waybill/transport"
+	"waybill/transport/envelope"
+)
+
+// slowNextHop is how long a client waits, once we have its message, for the next hop to take it. Then the message
+// goes into the spool, and the client is answered.
+const slowNextHop = 30 * time.Second
+
+// errHeld ends a stream to the next hop: the message is to be held, or refused.
+var errHeld = errors.New("the message is not passed on")
+
+// passage is one message on its way through: what design.md calls cut-through. The client sends it, the next hop gets
+// it while it arrives, and a copy is kept (package-private tape) to fall back on. The client hears 250 after the next
+// hop said so; nothing has to reach the disk. Whatever goes wrong on the way, the copy is committed to the spool as
+// any other message, for the recipients that the next hop did not take.
+type passage struct {
+	q    *Queue
+	e    *envelope.Envelope
+	via  Mailer
+	name string // of the mailer
+	host string
+	to   []transport.Recipient
+	prio int
+}
+
+// passage finds out whether the message can go through: when the rules send every recipient to the same next hop, now.
+// nil: it goes by the spool.
+func (q *Queue) passage(ctx context.Context, e *envelope.Envelope, header *envelope.Header) *passage {
+	w := q.wiring.Load()
+	p := &passage{q: q, e: e}
+	for i, r := range e.Recipients {
+		if r.Notify.WantsSuccess() {
+			return nil // the notice that we may owe is written from the spool
+		}
+		d, err := w.Router.Route(ctx, Question{
+			Recipient: r.Addr, Sender: e.Sender, Origin: e.Origin, Size: -1, Priority: e.Priority, Arrival: e.Arrival, Asked: e.When, Header: header.Value,
+		})
+		if err != nil || d.Refused != nil || d.When != envelope.WhenNow || d.NotBefore.After(q.cfg.Now()) {
+			return nil
+		}
+		if i == 0 {
+			p.via, p.name, p.host, p.prio = w.Mailers[d.Mailer], d.Mailer, d.Host, d.Priority
+		}
+		if p.via.Transport == nil || p.via.Local || d.Mailer != p.name || !strings.EqualFold(d.Host, p.host) {
+			return nil
+		}
+		p.to = append(p.to, transport.Recipient{User: d.User, Orig: r})
+	}
+	if p.via.MaxRecipients > 0 && len(p.to) > p.via.MaxRecipients {
+		return nil
+	}
+	return p
+}
+
+// run passes the message on. The plan: one goroutine delivers from the tape while this one fills it from the client;
+// then the client waits, but not for ever. done false means that the message is on the tape, whole, and that the
+// recipients in rest still have to get it.
+func (p *passage) run(ctx context.Context, body io.Reader, t *tape, opt Options) (statuses []transport.Status, err error) {
+	key := (&group{mailer: p.name, host: p.host}).destination()
+	limit := p.via.Concurrency
+	if limit <= 0 {
+		limit = DefaultConcurrency
+	}
+	env := *p.e
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	result := make(chan []transport.Status, 1)
+	if p.q.limits.enter(key, limit) {
+		req := &transport.Request{Envelope: &env, Host: p.host, Recipients: p.to, Body: t, Log: p.q.cfg.Log.With("id", p.e.ID)}
+		go func() {
+			statuses := guarded(ctx, p.via.Transport, req)
+			for _, id := range p.q.limits.leave(key) {
+				p.q.hasten(id)
+			}
+			result <- statuses
+		}()
+	} else {
+		result <- transport.All(len(p.to), transport.NewStatus(transport.Deferred, "4.4.5", "The next hop is busy"))
+	}
+	err = p.fill(t, body, opt)
+	if err != nil {
+		cancel() // there is no message, or none that may go on: what the next hop has is not ended by a dot
+		<-result
+		return nil, err
+	}
+	slow := time.AfterFunc(slowNextHop, cancel)
+	defer slow.Stop()
+	return <-result, nil
+}
+
+// fill copies the message to the tape. The end is written only when nobody objects to the message.
+func (p *passage) fill(t *tape, body io.Reader, opt Options) error {
+	in := &intake{w: t, limit: p.q.cfg.MaxSize}
+	_, err := io.Copy(in, struct{ io.Reader }{body})
+	if err == nil && in.last != '\n' && in.size > 0 {
+		_, err = t.Write([]byte("\n"))
+	}
+	if err == nil && opt.Whole != nil {
+		err = opt.Whole(in.size)
+	}
+	held := err == nil && opt.Hold != nil && opt.Hold()
+	switch {
+	case err != nil:
+		t.end(err)
+	case held:
+		t.end(errHeld)
+		return errHeld
+	default:
+		t.end(nil)
+	}
+	return err
+}
+
+// passOn tries cut-through. ok false means that nothing happened yet.
+func (q *Queue) passOn(ctx context.Context, e *envelope.Envelope, header *envelope.Header, body io.Reader, opt Options) (receipt Receipt, err error, ok bool) {
+	p := q.passage(ctx, e, header)
+	if p == nil {
+		return Receipt{}, nil, false
+	}
+	e.ID = q.spool.NewID()
+	t := newTape(q.spool.Dir())
+	defer t.Close()
+	if _, err := io.WriteString(t, received(e, e.ID, q.cfg.Host)); err != nil {
+		return Receipt{}, err, true
+	}
+	start := time.Now()
+	statuses, err := p.run(ctx, body, t, opt)
+	if err != nil && !errors.Is(err, errHeld) {
+		return Receipt{}, err, true
+	}
+	took := time.Since(start)
+	if err != nil {
+		statuses = transport.All(len(p.to), transport.Status{}) // held: everybody still has to get it
+	}
+	var rest []envelope.Recipient
+	failed := 0
+	for i, s := range statuses {
+		switch s.Outcome() {
+		case transport.Failed:
+			failed++
+			fallthrough
+		case transport.Deferred:
+			rest = append(rest, e.Recipients[i])
+		}
+	}
+	if failed == len(statuses) && failed > 0 {
+		// RFC 5321 3.6.2: the client itself is told, and nobody has to be sent a notice.
+		return Receipt{}, &RefusedError{statuses[0]}, true
+	}
+	q.cfg.Mail.Accepted(Accepted{ID: e.ID, Envelope: e, Size: t.Size(), MessageID: header.Value("Message-Id")})
+	for i, s := range statuses {
+		if s.Outcome() == transport.Relayed || s.Outcome() == transport.Delivered || s.Outcome() == transport.Discarded {
+			q.cfg.Mail.Tried(Tried{
+				ID: e.ID, To: e.Recipients[i].Name(), Orig: e.Recipients[i], Mailer: p.name, Host: p.host, Priority: p.prio,
+				Status: s, Final: true, Age: q.cfg.Now().Sub(e.Arrival), Took: took,
+			})
+		}
+	}
+	receipt = Receipt{ID: e.ID, Size: t.Size()}
+	if len(rest) == 0 {
+		return receipt, nil, true
+	}
+	m, err := q.keep(e, rest, t)
+	if err != nil {
+		// Some recipients have it and the client will send it again: twice is better than not at all.
+		return Receipt{}, err, true
+	}
+	if opt.Hold != nil && opt.Hold() {
+		return receipt, errors.Join(m.Hold(true), m.Close()), true
+	}
+	q.first(ctx, m, opt)
+	return receipt, nil, true
+}
+
+// keep commits what is on the tape to the spool, for the recipients that did not get it.
+func (q *Queue) keep(e *envelope.Envelope, rest []envelope.Recipient, t *tape) (*spool.Message, error) {
+	env := *e
+	env.Recipients = rest
+	d, err := q.spool.Create(&env)
+	if err != nil {
+		return nil, err
+	}
+	r, err := t.Open()
+	if err != nil {
+		d.Abort()
+		return nil, err
+	}
+	defer r.Close()
+	if _, err := io.Copy(d, struct{ io.Reader }{r}); err != nil && !errors.Is(err, errHeld) {
+		d.Abort()
+		return nil, err
+	}
+	return d.Commit()
+}
