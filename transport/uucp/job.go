@@ -2,9 +2,10 @@ package uucp
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -37,7 +38,6 @@ type job struct {
 	quoted bool
 
 	files []string // written so far, removed when the job fails
-	step  func(name string)
 }
 
 func (j *job) add(i int, word string, quoted bool) {
@@ -65,6 +65,7 @@ func (j *job) write(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	j.at("numbers reserved")
 	if exists(filepath.Join(n.cmdDir, n.command)) {
 		// The same message for the same users is there already: we died between writing it and saying so.
 		return nil
@@ -73,18 +74,21 @@ func (j *job) write(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	j.at("data created")
 	if err := j.message(ctx, data); err != nil {
 		data.Close()
 		return err
 	}
+	j.at("data written")
 	if err := j.finish(data); err != nil {
 		return err
 	}
-	j.at("data")
+	j.at("data synced")
 	exec, err := j.create(n.execDir, n.exec)
 	if err != nil {
 		return err
 	}
+	j.at("execution created")
 	if _, err := io.WriteString(exec, j.execution(n.remoteData)); err != nil {
 		exec.Close()
 		return err
@@ -92,7 +96,7 @@ func (j *job) write(ctx context.Context) (err error) {
 	if err := j.finish(exec); err != nil {
 		return err
 	}
-	j.at("execution")
+	j.at("execution synced")
 	for _, dir := range []string{n.dataDir, n.execDir} {
 		if err := syncDir(dir); err != nil {
 			return err
@@ -207,22 +211,20 @@ func (j *job) finish(f *os.File) error {
 
 // at is where tests look in, and kill us.
 func (j *job) at(step string) {
-	if j.step != nil {
-		j.step(step)
+	if j.UUCP.step != nil {
+		j.UUCP.step(step)
 	}
 }
 
-// unique is the same for the same message to the same users, so that a second try finds the job of the first.
+// unique is the same for the same message to the same users, so that a second try finds the job of the first. It has
+// eleven characters, as Taylor's own: uustat of 1.07 crashes on long names of command files.
 func (j *job) unique() string {
 	id := j.req.Envelope.ID
-	if id == "" || !plainWord(id) || strings.Contains(id, "/") || len(id) > 64 {
+	if id == "" {
 		id = strconv.FormatInt(time.Now().UnixNano(), 36) + strconv.FormatUint(rand.Uint64(), 36)
 	}
-	h := fnv.New64a()
-	for _, w := range j.words {
-		_, _ = io.WriteString(h, w+"\n")
-	}
-	return id + "-" + strconv.FormatUint(h.Sum64(), 36)
+	h := sha256.Sum256([]byte(id + "\n" + strings.Join(j.words, "\n")))
+	return base64.RawURLEncoding.EncodeToString(h[:])[:11]
 }
 
 // limited ends a message that is longer than the site takes, and one that nobody waits for any more.

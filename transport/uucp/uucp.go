@@ -81,7 +81,10 @@ const (
 )
 
 // UUCP is a Transport. It is safe for concurrent use, also beside uux and uucico.
-type UUCP struct{ conf Config }
+type UUCP struct {
+	conf Config
+	step func(name string) // tests look in here, and kill us
+}
 
 // New checks the configuration.
 func New(c Config) (*UUCP, error) {
@@ -126,7 +129,7 @@ func New(c Config) (*UUCP, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &UUCP{c}, nil
+	return &UUCP{conf: c}, nil
 }
 
 // validSite reports whether s may be a directory and a word in files of the spool.
@@ -259,8 +262,8 @@ func unknownSite(sites []string) transport.Status {
 	return s
 }
 
-// quoteUser makes the word of the command line that stands for a user. A name that begins with "-" gets the site itself
-// in front, which names the same mailbox and cannot be an option. Blanks and other special characters are
+// quoteUser makes the word of the command line that stands for a user. A name that begins with "-" or "~" gets the site
+// itself in front, which names the same mailbox and is neither an option nor a directory. Blanks and other special characters are
 // written as Taylor's Q line has them, "\040"; quoted reports that this is needed.
 func (t *UUCP) quoteUser(site string, rcpt transport.Recipient) (word string, quoted bool, err error) {
 	user := rcpt.User
@@ -275,14 +278,14 @@ func (t *UUCP) quoteUser(site string, rcpt transport.Recipient) (word string, qu
 			return "", false, errors.New("it has a control character")
 		}
 	}
+	if user[0] == '-' || user[0] == '~' { // uuxqt makes a home directory of "~root"
+		user = site + "!" + user
+	}
 	if t.conf.Batch {
-		if strings.ContainsAny(user, "<>") && !strings.HasPrefix(user, `"`) {
-			return "", false, errors.New("it has an angle bracket")
+		if back, _, err := batchPath("TO:<"+user+">", "TO:"); err != nil || back != user {
+			return "", false, errors.New("it cannot stand between angle brackets")
 		}
 		return user, false, nil
-	}
-	if user[0] == '-' {
-		user = site + "!" + user
 	}
 	if plainWord(user) {
 		return user, false, nil
