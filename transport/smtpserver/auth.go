@@ -58,6 +58,13 @@ func (c *conn) auth(ctx context.Context, arg string) {
 		c.reply(smtp.NewReply(504, "5.5.4", "mechanism not offered")) // nothing of it is echoed
 		return
 	}
+	if c.exceeds(c.srv.authRates, 0, c.cfg.AuthFailureRate) {
+		// no password is looked at any more: guessing over many connections leads nowhere
+		c.log.Info("authentication refused: too many failures", "mechanism", name)
+		c.reply(smtp.NewReply(454, "4.7.0", "temporary authentication failure"))
+		c.authFailures++
+		return
+	}
 	var response []byte
 	if hasInitial {
 		var ok bool
@@ -162,6 +169,7 @@ func (c *conn) concludeAuth(ctx context.Context, mechanism, user string, err err
 		c.reply(smtp.NewReply(501, "5.5.2", "malformed authentication data"))
 	case err == nil, errors.Is(err, sasl.ErrFailed):
 		c.authFailures++
+		c.exceeds(c.srv.authRates, 1, c.cfg.AuthFailureRate)
 		c.log.Info("authentication failed", "mechanism", mechanism, "user", smtp.Printable(user))
 		if ferr := c.w.bw.Flush(); ferr != nil {
 			c.lost(ferr)

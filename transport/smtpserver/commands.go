@@ -54,6 +54,9 @@ func (c *conn) keywords() []string {
 		list = append(list, "SIZE")
 	}
 	list = append(list, "DSN", "CHUNKING")
+	if c.cfg.UTF8 {
+		list = append(list, "SMTPUTF8")
+	}
 	if c.has("ETRN") {
 		list = append(list, "ETRN")
 	}
@@ -63,7 +66,34 @@ func (c *conn) keywords() []string {
 	if c.has("STARTTLS") {
 		list = append(list, "STARTTLS")
 	}
+	if c.cfg.DeliverBy {
+		list = append(list, "DELIVERBY")
+	}
+	if c.requireTLS() {
+		list = append(list, "REQUIRETLS")
+	}
+	if l := c.limits(); l != "" {
+		list = append(list, "LIMITS"+l)
+	}
+	if c.mayXclient() {
+		list = append(list, "XCLIENT "+xclientWords)
+	}
 	return append(list, "HELP")
+}
+
+// requireTLS: RFC 8689 2: only inside TLS.
+func (c *conn) requireTLS() bool { return c.cfg.RequireTLS && c.client.TLS != nil }
+
+// limits: RFC 9422 4.
+func (c *conn) limits() string {
+	s := ""
+	if c.cfg.MaxMessages > 0 {
+		s += " MAILMAX=" + strconv.Itoa(c.cfg.MaxMessages)
+	}
+	if c.cfg.MaxRecipients > 0 {
+		s += " RCPTMAX=" + strconv.Itoa(c.cfg.MaxRecipients)
+	}
+	return s
 }
 
 // offered is the set of extensions whose parameters MAIL and RCPT may carry now.
@@ -71,6 +101,15 @@ func (c *conn) offered() smtp.Ext {
 	ext := smtp.ExtSize | smtp.Ext8BitMIME | smtp.ExtDSN
 	if c.cfg.Auth != nil {
 		ext |= smtp.ExtAuth // RFC 4954 5: the parameter is understood whether or not the client has authenticated
+	}
+	if c.cfg.UTF8 {
+		ext |= smtp.ExtUTF8
+	}
+	if c.cfg.DeliverBy {
+		ext |= smtp.ExtDeliverBy
+	}
+	if c.requireTLS() {
+		ext |= smtp.ExtRequireTLS
 	}
 	return ext
 }
@@ -101,6 +140,10 @@ func (c *conn) mail(ctx context.Context, arg string) {
 	case c.cfg.MaxMessages > 0 && c.messages >= c.cfg.MaxMessages:
 		c.close(smtp.NewReply(421, "4.7.0", c.cfg.Hostname+" takes no more messages in this connection"))
 		return
+	case c.exceeds(c.srv.messageRates, 1, c.cfg.MessageRate):
+		c.log.Info("too many messages in a minute")
+		c.send(smtp.NewReply(450, "4.7.1", "too many messages from you, try again later"))
+		return
 	}
 	if !c.answer(c.session.Mail(ctx, MailFrom{path.Addr, params}), smtp.NewReply(250, "2.1.0", "sender ok")) {
 		c.session.Reset()
@@ -118,6 +161,10 @@ func (c *conn) rcpt(ctx context.Context, arg string) {
 	}
 	if over(c.rcpts+1, c.cfg.MaxRecipients) {
 		c.send(smtp.NewReply(452, "4.5.3", "too many recipients")) // RFC 5321 4.5.3.1.10
+		return
+	}
+	if c.exceeds(c.srv.rcptRates, 1, c.cfg.RecipientRate) {
+		c.send(smtp.NewReply(450, "4.7.1", "too many recipients from you, try again later"))
 		return
 	}
 	r := c.rcptReply(ctx, text)
@@ -233,6 +280,8 @@ func (c *conn) has(verb string) bool {
 	case "STARTTLS":
 		_, ok := c.netConn()
 		return ok && c.cfg.TLS != nil && c.client.TLS == nil // RFC 3207 4.2: not again
+	case "XCLIENT":
+		return c.mayXclient()
 	case "EXPN":
 		_, ok := c.session.(Verifier)
 		return ok

@@ -54,6 +54,23 @@ type Config struct {
 	BadRcptThrottle  int           // refused recipients behind which each answer is delayed; default 20
 	BadRcptDelay     time.Duration // the delay; default 1s
 
+	// Rates of one client (an IPv4 address, an IPv6 /64) over a sliding minute; 0: no limit.
+	ConnRate      int // connections; then 421
+	MessageRate   int // MAIL commands; then 450
+	RecipientRate int // RCPT commands; then 450
+	// AuthFailureRate is how many wrong passwords a client may send in ten minutes, over all its connections; then AUTH
+	// is answered 454 without looking; default 30.
+	AuthFailureRate int
+
+	UTF8       bool // offer SMTPUTF8 (RFC 6531); the Session must know what to do with such addresses
+	DeliverBy  bool // offer DELIVERBY (RFC 2852)
+	RequireTLS bool // offer REQUIRETLS inside TLS (RFC 8689); the Session must keep the promise
+
+	// XClient tells the clients that may say, with XCLIENT, for whom they speak; nil: none.
+	XClient func(netip.Addr) bool
+	// Proxy tells the peers whose connections begin with a PROXY header, version 1 or 2; nil: none.
+	Proxy func(netip.Addr) bool
+
 	GreetPause time.Duration // wait before the greeting; a client that talks meanwhile is sent away; default 0
 
 	// CommandTimeout is how long a whole command line may take to come, and how long a reply may take to go; default
@@ -100,6 +117,7 @@ func (c *Config) setDefaults() error {
 	defaultTo(&c.BadRcptDelay, time.Second)
 	defaultTo(&c.AuthDelay, time.Second)
 	defaultTo(&c.MaxAuthFailures, 3)
+	defaultTo(&c.AuthFailureRate, 30)
 	defaultTo(&c.CommandTimeout, 5*time.Minute)
 	defaultTo(&c.DataTimeout, 5*time.Minute)
 	defaultTo(&c.MinRate, 100)

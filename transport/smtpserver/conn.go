@@ -28,9 +28,10 @@ type conn struct {
 	client  *Client
 	session Session
 
+	peer    netip.Addr // who connected, whatever XCLIENT says
 	group   netip.Prefix
 	trusted bool
-	counted bool
+	counted netip.Prefix // the client that the server counts this connection for
 
 	implicitTLS bool // TLS comes before the greeting (RFC 8314 3.3)
 
@@ -58,14 +59,20 @@ func newConn(ctx context.Context, s *Server, rw io.ReadWriter, client *Client) *
 	if s.cfg.Lenient && !s.cfg.LMTP {
 		c.state = ready
 	}
-	addr := client.Remote.Addr()
+	c.peer = client.Remote.Addr()
+	c.identify()
+	return c
+}
+
+// identify works out what follows from the address of the client.
+func (c *conn) identify() {
+	addr := c.client.Remote.Addr()
 	c.group = clientGroup(addr)
-	c.trusted = s.cfg.Trusted != nil && addr.IsValid() && s.cfg.Trusted(addr)
-	c.log = s.cfg.Log
+	c.trusted = c.cfg.Trusted != nil && addr.IsValid() && c.cfg.Trusted(addr)
+	c.log = c.cfg.Log
 	if addr.IsValid() {
 		c.log = c.log.With("client", addr.String())
 	}
-	return c
 }
 
 // cut ends the connection wherever it is.
@@ -128,6 +135,11 @@ func (c *conn) greet(ctx context.Context) bool {
 	if c.cfg.GreetPause > 0 && !c.trusted && c.talksEarly() {
 		return false
 	}
+	return c.open(ctx)
+}
+
+// open asks for a Session and greets.
+func (c *conn) open(ctx context.Context) bool {
 	session, refusal := c.srv.backend.NewSession(ctx, c.client)
 	c.session = session
 	switch {
@@ -234,7 +246,7 @@ func (c *conn) outOfOrder() *smtp.Reply {
 
 func (c *conn) unknown(verb string) {
 	switch verb {
-	case "SEND", "SOML", "SAML", "TURN", "XCLIENT", "BURL", "ATRN", "VERB", "ONEX":
+	case "SEND", "SOML", "SAML", "TURN", "BURL", "ATRN", "VERB", "ONEX":
 		c.reply(smtp.NewReply(502, "5.5.1", "command not implemented"))
 	default:
 		c.reply(smtp.NewReply(500, "5.5.1", "command not recognized")) // nothing of it is echoed

@@ -51,6 +51,10 @@ func (c *conn) data(ctx context.Context, _ string) {
 //	the connection failed or was too slow      none, or 421
 //	the client gave up between two chunks      none: what it said instead has its own
 func (c *conn) receive(ctx context.Context, m message) {
+	if err := c.w.bw.Flush(); err != nil { // the Session may take its time; what was said so far goes out now
+		c.lost(err)
+		return
+	}
 	c.w.startData()
 	body := &watched{message: m}
 	replies := c.deliver(ctx, body)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -219,6 +220,16 @@ func setWord(t *testing.T, cfg *Config, backend *fakeBackend, word string) {
 		cfg.BadRcptThrottle = n
 	case "maxbad":
 		cfg.MaxBadRecipients = n
+	case "utf8":
+		cfg.UTF8 = true
+	case "deliverby":
+		cfg.DeliverBy = true
+	case "xclient":
+		cfg.XClient = func(netip.Addr) bool { return true }
+	case "messagerate":
+		cfg.MessageRate = n
+	case "recipientrate":
+		cfg.RecipientRate = n
 	case "pause":
 		cfg.GreetPause, _ = time.ParseDuration(value)
 	case "refuse":

@@ -18,6 +18,8 @@ type Server struct {
 	backend  Backend
 	commands map[string]command
 
+	connRates, messageRates, rcptRates, authRates *rates
+
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
 	perClient map[netip.Prefix]int
@@ -33,6 +35,8 @@ func New(cfg Config, backend Backend) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, backend: backend, commands: make(map[string]command),
 		conns: make(map[*conn]struct{}), perClient: make(map[netip.Prefix]int), listeners: make(map[net.Listener]struct{})}
+	s.connRates, s.messageRates, s.rcptRates = newRates(time.Minute), newRates(time.Minute), newRates(time.Minute)
+	s.authRates = newRates(10 * time.Minute)
 	for _, c := range commands() {
 		s.commands[c.verb] = c
 	}
@@ -96,11 +100,35 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, implicitTLS bool) e
 	}
 }
 
+// accept serves one connection, or says why not.
 func (s *Server) accept(ctx context.Context, nc net.Conn, implicitTLS bool) {
 	client := &Client{Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), LMTP: s.cfg.LMTP}
+	if s.cfg.Proxy != nil && client.Remote.IsValid() && s.cfg.Proxy(client.Remote.Addr()) {
+		go func() {
+			_ = nc.SetReadDeadline(time.Now().Add(proxyTimeout))
+			from, to, ok, err := readProxy(nc)
+			if err != nil {
+				s.cfg.Log.Warn("proxy", "peer", client.Remote.Addr().String(), "err", err)
+				_ = nc.Close()
+				return
+			}
+			if ok {
+				client.Remote, client.Local = from, to
+			}
+			s.admitAndServe(ctx, nc, client, implicitTLS)
+		}()
+		return
+	}
+	s.admitAndServe(ctx, nc, client, implicitTLS)
+}
+
+// proxyTimeout is how long a trusted balancer may take for its header.
+const proxyTimeout = 10 * time.Second
+
+func (s *Server) admitAndServe(ctx context.Context, nc net.Conn, client *Client, implicitTLS bool) {
 	c, refusal := s.admit(ctx, nc, client)
 	if refusal != nil {
-		s.cfg.Log.Info("connection refused", "client", client.Remote.Addr(), "reply", refusal.String())
+		s.cfg.Log.Info("connection refused", "client", client.Remote.Addr().String(), "reply", refusal.String())
 		_ = nc.SetDeadline(time.Now().Add(time.Second))
 		if !implicitTLS {
 			_, _ = nc.Write(refusal.Append(nil, false))
@@ -112,7 +140,7 @@ func (s *Server) accept(ctx context.Context, nc net.Conn, implicitTLS bool) {
 	go func() {
 		defer s.leave(c)
 		defer nc.Close()
-		c.serve()
+		_ = c.serve()
 		linger(nc)
 	}()
 }
@@ -141,7 +169,10 @@ func (s *Server) admit(ctx context.Context, nc net.Conn, client *Client) (*conn,
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var refusal *smtp.Reply
+	fast := c.exceeds(s.connRates, 1, s.cfg.ConnRate)
 	switch {
+	case fast:
+		refusal = smtp.NewReply(421, "4.7.0", s.cfg.Hostname+" has had too many connections from you, try again later")
 	case s.stopping:
 		refusal = smtp.NewReply(421, "4.3.2", s.cfg.Hostname+" is shutting down")
 	case s.cfg.MaxSessions >= 0 && len(s.conns) >= s.cfg.MaxSessions:
@@ -154,7 +185,7 @@ func (s *Server) admit(ctx context.Context, nc net.Conn, client *Client) (*conn,
 		return nil, refusal
 	}
 	s.perClient[c.group]++
-	c.counted = true
+	c.counted = c.group // XCLIENT may change who the client is
 	s.conns[c] = struct{}{}
 	s.done.Add(1)
 	return c, nil
@@ -164,9 +195,9 @@ func (s *Server) leave(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	if c.counted {
-		if s.perClient[c.group]--; s.perClient[c.group] == 0 {
-			delete(s.perClient, c.group)
+	if c.counted.IsValid() {
+		if s.perClient[c.counted]--; s.perClient[c.counted] == 0 {
+			delete(s.perClient, c.counted)
 		}
 	}
 	s.done.Done()
@@ -204,7 +235,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		c.cut()
 	}
 	s.mu.Unlock()
-	<-gone
+	select {
+	case <-gone:
+	case <-time.After(time.Second): // a Session does not look at its context
+	}
 	return ctx.Err()
 }
 

@@ -68,6 +68,7 @@ func commands() []command {
 		{"QUIT", anytime | chunks, argNone, false, (*conn).quit},
 		{"STARTTLS", anytime, argNone, false, (*conn).starttls},
 		{"AUTH", ready, argNeed, false, (*conn).auth}, // RFC 4954 4: not in a transaction
+		{"XCLIENT", fresh | ready, argNeed, false, (*conn).xclient},
 		{"VRFY", anytime, argNeed, true, (*conn).vrfy},
 		{"EXPN", anytime, argNeed, true, (*conn).expn},
 		{"HELP", anytime, argMay, true, (*conn).help},
