@@ -306,6 +306,7 @@ func deliver(std stdio, args []string) int {
 		say = func(line string) { fmt.Fprintln(std.out, line) }
 	}
 	statuses, err := s.queue.Deliver(ctx, fs.Arg(0), say)
+	s.queue.Settle(ctx) // a bounce that came of it is mail, too
 	switch {
 	case errors.Is(err, spool.ErrGone), errors.Is(err, spool.ErrBusy):
 		return sysexits.OK // somebody else has it
