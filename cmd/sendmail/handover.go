@@ -41,6 +41,7 @@ func (h *handOver) run(ctx context.Context) int {
 			}
 		}
 	}
+	h.layOut()
 	refused := h.message.Refused
 	if len(e.Recipients) == 0 {
 		if len(refused) == 0 {
@@ -52,7 +53,6 @@ func (h *handOver) run(ctx context.Context) int {
 	if h.v.Verbose {
 		verbose = func(line string) { fmt.Fprintln(h.out, line); flush(h.out) }
 	}
-	h.layOut()
 	reply, dropped, err := spool.SubmitThrough(ctx, h.site, e, remembering{h.memory}, verbose, h.ownEngine)
 	if err != nil {
 		return h.failed(err)
@@ -98,10 +98,12 @@ func (h *handOver) mayDeliver() bool {
 }
 
 // ownEngine starts an engine for this message where no daemon answers. It costs some milliseconds, which only pay when it
-// can say something that matters now: that a local user is unknown, or what an interactive delivery came to. Other mail
-// is dropped, and delivered in the background.
+// can say something that matters now: that a local user is unknown, that the message goes in circles, or what an
+// interactive delivery came to. Other mail is dropped, and delivered in the background.
 func (h *handOver) ownEngine() (net.Conn, error) {
-	if !h.mayDeliver() || !h.v.Verbose && h.v.When != envelope.WhenNow && !h.anyLocal() {
+	const manyHops = 15 // sites allow 25 or more
+	asks := h.v.Verbose || h.v.When == envelope.WhenNow || h.anyLocal() || h.message.Envelope.Hops > manyHops
+	if !asks || !h.mayDeliver() {
 		return nil, spool.ErrNoDaemon
 	}
 	return connectEngine(append([]string{"handover"}, h.config()...))
