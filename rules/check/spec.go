@@ -96,7 +96,7 @@ func SettingNames() []string {
 // transportKeys are the parameters of each kind of transport.
 var transportKeys = map[string][]string{
 	"smtp": {"tls", "tls-ca", "tls-name", "concurrency", "port", "host", "mx", "timeout", "connect-timeout", "final-timeout", "helo", "source", "max-recipients", "auth", "line-limit",
-		"fallback", "max-addresses", "sender", "recipient", "header"},
+		"fallback", "max-addresses", "implicit-tls", "dane", "mta-sts", "chunking", "family", "tls-cert", "tls-key", "sender", "recipient", "header"},
 	"lmtp":    {"host", "port", "socket", "tls", "concurrency", "timeout", "connect-timeout", "helo", "max-recipients", "local", "sender", "recipient", "header"},
 	"mbox":    {"path", "quota", "quota-temporary", "lock", "lock-timeout", "mode", "group", "default-user", "concurrency", "biff", "return-path", "local", "sync", "sender", "recipient", "header"},
 	"maildir": {"path", "quota", "quota-temporary", "mode", "create", "default-user", "concurrency", "return-path", "local", "sync", "sender", "recipient", "header"},

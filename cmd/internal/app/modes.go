@@ -14,9 +14,11 @@ import (
 	"time"
 
 	"waybill/compat/flags"
+	"waybill/compat/testmode"
 	"waybill/queue"
 	"waybill/queue/spool"
 	"waybill/transport"
+	"waybill/transport/dns"
 	"waybill/transport/envelope"
 	"waybill/transport/smtpserver"
 	"waybill/transport/sysexits"
@@ -62,6 +64,8 @@ func sendmailMode(std stdio, name string, args []string) int {
 		return verify(std, v)
 	case flags.InitAliases:
 		return newaliases(std, v)
+	case flags.Test:
+		return addressTest(std, v, args)
 	case flags.CheckConfig:
 		return checkRules(std, configArgs(v))
 	}
@@ -229,4 +233,17 @@ func newaliases(std stdio, v *flags.Invocation) int {
 		fmt.Fprintf(std.out, "%s: %d aliases, longest %d bytes, %d bytes total\n", t, stats.entries, stats.longest, stats.total)
 	}
 	return sysexits.OK
+}
+
+// addressTest is -bt: sendmail's address test mode, over a sendmail.cf.
+func addressTest(std stdio, v *flags.Invocation, args []string) int {
+	if v.ConfigFile != "" && !strings.HasSuffix(v.ConfigFile, ".cf") {
+		fmt.Fprintf(std.err, "waybill: -bt is for a sendmail.cf; for rules of our own use: waybill rules explain -C %s ADDRESS\n", v.ConfigFile)
+		return sysexits.Usage
+	}
+	resolver, err := dns.New(dns.Config{})
+	if err != nil {
+		return failed(std, err)
+	}
+	return testmode.Main(args, std.in, std.out, testmode.Config{Resolver: ruleTables{resolver}})
 }

@@ -20,6 +20,7 @@ import (
 	"waybill/rules"
 	"waybill/transport/dns"
 	"waybill/transport/envelope"
+	"waybill/transport/mtasts"
 	"waybill/transport/passwd"
 )
 
@@ -33,6 +34,7 @@ type site struct {
 	users    *passwd.File
 	queue    *queue.Queue
 	load     loadMeter
+	sts      *mtasts.Store // nil until a transport asks for it
 
 	mu      sync.Mutex
 	router  *rules.Router

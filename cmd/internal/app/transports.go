@@ -3,8 +3,6 @@ package app
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -201,80 +199,6 @@ func smrshDir() string {
 		return dir
 	}
 	return ""
-}
-
-func (s *site) smtp(p *params) (*smtpclient.Client, error) {
-	conf := smtpclient.Config{
-		Name:          p.Name,
-		Hello:         p.text("helo", s.settings.Host),
-		Resolver:      s.resolver,
-		LMTP:          p.Kind == "lmtp",
-		Socket:        p.text("socket", ""),
-		Fallback:      p.text("fallback", ""),
-		NoMX:          !p.yes("mx", true),
-		LoopCheck:     true,
-		OwnAddr:       s.ownAddr,
-		LineLimit:     p.number("line-limit"),
-		MaxRecipients: p.number("max-recipients"),
-		MaxAddresses:  p.number("max-addresses"),
-	}
-	port := p.number("port")
-	if port > 65535 {
-		p.fail("port", "%d is no port", port)
-	}
-	conf.Port = uint16(port)
-	switch word := p.text("tls", "opportunistic"); word {
-	case "opportunistic", "may":
-	case "no", "none", "never":
-		conf.TLS = smtpclient.TLSNever
-	case "required", "must":
-		conf.TLS = smtpclient.TLSMust
-	case "verified", "verify":
-		conf.TLS = smtpclient.TLSVerify
-	default:
-		p.fail("tls", "%q is none of no, opportunistic, required, verified", word)
-	}
-	if d := p.duration("timeout"); d > 0 {
-		conf.Timeouts = smtpclient.Timeouts{Greeting: d, Hello: d, Mail: d, Rcpt: d, DataInit: d, DataBlock: d, DataFinal: d}
-	}
-	conf.Timeouts.Connect = p.duration("connect-timeout")
-	if d := p.duration("final-timeout"); d > 0 {
-		conf.Timeouts.DataFinal = d
-	}
-	if p.err != nil {
-		return nil, p.err
-	}
-	return smtpclient.New(conf)
-}
-
-// ownAddr tells whether an address is one that we listen on: mail to it would come back.
-func (s *site) ownAddr(at netip.AddrPort) bool {
-	for _, l := range s.settings.Listen {
-		host, port, err := net.SplitHostPort(l)
-		if err != nil || port != strconv.Itoa(int(at.Port())) {
-			continue
-		}
-		if host == "" || host == "*" {
-			return at.Addr().IsLoopback() || ownInterface(at.Addr())
-		}
-		if a, err := netip.ParseAddr(host); err == nil && (a == at.Addr() || a.IsUnspecified() && ownInterface(at.Addr())) {
-			return true
-		}
-	}
-	return false
-}
-
-func ownInterface(a netip.Addr) bool {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return false
-	}
-	for _, own := range addrs {
-		if prefix, err := netip.ParsePrefix(own.String()); err == nil && prefix.Addr() == a {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *site) mbox(p *params) (*mbox.Mbox, error) {

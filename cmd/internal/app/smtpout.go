@@ -1,0 +1,208 @@
+package app
+
+import (
+	"bufio"
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"waybill/transport/mtasts"
+	"waybill/transport/smtpclient"
+)
+
+// smtp makes a transport of kind smtp or lmtp.
+func (s *site) smtp(p *params) (*smtpclient.Client, error) {
+	conf := smtpclient.Config{
+		Name:          p.Name,
+		Hello:         p.text("helo", s.settings.Host),
+		Resolver:      s.resolver,
+		LMTP:          p.Kind == "lmtp",
+		Socket:        p.text("socket", ""),
+		Fallback:      p.text("fallback", ""),
+		NoMX:          !p.yes("mx", true),
+		LoopCheck:     true,
+		OwnAddr:       s.ownAddr,
+		ImplicitTLS:   p.yes("implicit-tls", false),
+		DANE:          p.yes("dane", true),
+		NoChunking:    !p.yes("chunking", true),
+		Family:        p.text("family", ""),
+		LineLimit:     p.number("line-limit"),
+		MaxRecipients: p.number("max-recipients"),
+		MaxAddresses:  p.number("max-addresses"),
+		MaxPerHost:    p.number("concurrency"),
+		TLSConfig:     &tls.Config{},
+	}
+	port := p.number("port")
+	if port > 65535 {
+		p.fail("port", "%d is no port", port)
+	}
+	conf.Port = uint16(port)
+	switch word := p.text("tls", "opportunistic"); word {
+	case "opportunistic", "may":
+	case "no", "none", "never":
+		conf.TLS = smtpclient.TLSNever
+	case "required", "must":
+		conf.TLS = smtpclient.TLSMust
+	case "verified", "verify":
+		conf.TLS = smtpclient.TLSVerify
+	default:
+		p.fail("tls", "%q is none of no, opportunistic, required, verified", word)
+	}
+	if p.yes("mta-sts", false) {
+		if policies, err := s.policies(); err != nil {
+			p.fail("mta-sts", "%v", err)
+		} else {
+			conf.MTASTS = policies
+		}
+	}
+	s.certificates(p, conf.TLSConfig)
+	for _, a := range p.words("source") {
+		addr, err := netip.ParseAddr(a)
+		switch {
+		case err != nil:
+			p.fail("source", "%q is no IP address", a)
+		case addr.Is4():
+			conf.Source4 = addr
+		default:
+			conf.Source6 = addr
+		}
+	}
+	if file := p.text("auth", ""); file != "" {
+		logins, err := readLogins(file)
+		if err != nil {
+			p.fail("auth", "%v", err)
+		}
+		conf.Auth = logins.find
+	}
+	if d := p.duration("timeout"); d > 0 {
+		conf.Timeouts = smtpclient.Timeouts{Greeting: d, Hello: d, Mail: d, Rcpt: d, DataInit: d, DataBlock: d, DataFinal: d}
+	}
+	conf.Timeouts.Connect = p.duration("connect-timeout")
+	if d := p.duration("final-timeout"); d > 0 {
+		conf.Timeouts.DataFinal = d
+	}
+	if p.err != nil {
+		return nil, p.err
+	}
+	return smtpclient.New(conf)
+}
+
+// policies are the MTA-STS policies that the site has seen, kept in the spool. Transports share them.
+func (s *site) policies() (*mtasts.Store, error) {
+	if s.sts == nil {
+		store, err := mtasts.New(mtasts.Config{Dir: filepath.Join(s.settings.Spool, "mta-sts"), Resolver: s.resolver, Log: s.log})
+		if err != nil {
+			return nil, err
+		}
+		s.sts = store
+	}
+	return s.sts, nil
+}
+
+// certificates reads roots and the client certificate.
+func (s *site) certificates(p *params, conf *tls.Config) {
+	if file := p.text("tls-ca", ""); file != "" {
+		pem, err := os.ReadFile(file)
+		pool := x509.NewCertPool()
+		switch {
+		case err != nil:
+			p.fail("tls-ca", "%v", err)
+		case !pool.AppendCertsFromPEM(pem):
+			p.fail("tls-ca", "%s holds no certificate", file)
+		}
+		conf.RootCAs = pool
+	}
+	if file := p.text("tls-cert", ""); file != "" {
+		cert, err := tls.LoadX509KeyPair(file, cmp.Or(p.text("tls-key", ""), file))
+		if err != nil {
+			p.fail("tls-cert", "%v", err)
+		}
+		conf.Certificates = []tls.Certificate{cert}
+	}
+	p.used["tls-key"] = true
+}
+
+// ownAddr tells whether an address is one that we listen on: mail to it would come back.
+func (s *site) ownAddr(at netip.AddrPort) bool {
+	for _, l := range s.settings.Listen {
+		host, port, err := net.SplitHostPort(l)
+		if err != nil || port != strconv.Itoa(int(at.Port())) {
+			continue
+		}
+		if host == "" || host == "*" {
+			return at.Addr().IsLoopback() || ownInterface(at.Addr())
+		}
+		if a, err := netip.ParseAddr(host); err == nil && (a == at.Addr() || a.IsUnspecified() && ownInterface(at.Addr())) {
+			return true
+		}
+	}
+	return false
+}
+
+func ownInterface(a netip.Addr) bool {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	for _, own := range addrs {
+		if prefix, err := netip.ParsePrefix(own.String()); err == nil && prefix.Addr() == a {
+			return true
+		}
+	}
+	return false
+}
+
+// logins is a file with what we show to other hosts: lines of host (or domain, or "*"), user, password.
+type logins map[string]smtpclient.Credentials
+
+// readLogins reads one. It must not be readable by others: it holds passwords.
+func readLogins(file string) (logins, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s holds passwords and may be read by others: chmod 600", file)
+	}
+	l := logins{}
+	in := bufio.NewScanner(f)
+	for n := 1; in.Scan(); n++ {
+		words := strings.Fields(in.Text())
+		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
+			continue
+		}
+		if len(words) != 3 {
+			return nil, fmt.Errorf("%s:%d: want a host, a user and a password", file, n)
+		}
+		l[strings.ToLower(words[0])] = smtpclient.Credentials{User: words[1], Password: words[2]}
+	}
+	if err := in.Err(); err != nil {
+		return nil, err
+	}
+	if len(l) == 0 {
+		return nil, errors.New(file + " holds no login")
+	}
+	return l, nil
+}
+
+func (l logins) find(domain, host string) (smtpclient.Credentials, bool) {
+	for _, name := range []string{host, domain, "*"} {
+		if c, ok := l[strings.ToLower(name)]; ok {
+			return c, true
+		}
+	}
+	return smtpclient.Credentials{}, false
+}
