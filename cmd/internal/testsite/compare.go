@@ -15,7 +15,7 @@ type Changes struct {
 }
 
 var (
-	usuallyAdded   = []string{"received", "return-path", "date", "from", "message-id"}
+	usuallyAdded   = []string{"received", "return-path", "date", "from", "message-id", "x-authentication-warning"}
 	usuallyRemoved = []string{"bcc", "return-path", "content-length", "full-name"}
 )
 

@@ -87,7 +87,13 @@ func (s *Site) passwd() (string, error) {
 		return "", err
 	}
 	var b strings.Builder
+	names := []string{me.Username} // first, because whoever submits mail is found by id
 	for _, name := range s.Users {
+		if name != me.Username {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
 		home := filepath.Join(s.Dir, "home", name)
 		if err := os.MkdirAll(home, 0o755); err != nil {
 			return "", err

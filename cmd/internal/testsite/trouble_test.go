@@ -201,6 +201,7 @@ func TestWithoutADaemon(t *testing.T) {
 // TestLoop has two sites that each believe that the other has the domain.
 func TestLoop(t *testing.T) {
 	w := newWorld(t, func(a, b *testsite.Options) {
+		a.Settings = "set max-hops 25\nset retry 1s\n"
 		a.Route = "\t$user+ < @ loop.test > => esmtp b.example.test $user@loop.test\n"
 		b.Route = "\t$user+ < @ loop.test > => esmtp a.example.test $user@loop.test\n"
 	})
