@@ -74,6 +74,11 @@ func (p program) deliver(v *flags.Invocation, in io.Reader, out io.Writer) (exit
 	if err != nil {
 		return fail(sysexits.Config, "configuration", err)
 	}
+	for _, m := range v.Macros {
+		if m.Name == "j" { // the name of this host, as sendmail.cf has it
+			site.Host = m.Value
+		}
+	}
 	caller := p.whoCalls()
 	memory := &memory{r: in}
 	m, err := submit.Read(v, memory, caller.Caller, submit.Site{
