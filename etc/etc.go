@@ -19,11 +19,21 @@ func DefaultRules() []byte {
 	return text
 }
 
-// Library returns the library: NAME.rules for each "use NAME".
+// Library returns the library: NAME.rules for each "use NAME". The default rules are in it as "standard".
 func Library() fs.FS {
 	sub, err := fs.Sub(files, "lib")
 	if err != nil {
-		panic(err)
+		panic(err) // it is embedded
 	}
-	return sub
+	return library{sub}
+}
+
+type library struct{ fs.FS }
+
+// Open opens a file of the library.
+func (l library) Open(name string) (fs.File, error) {
+	if name == "standard.rules" {
+		return files.Open("waybill.rules")
+	}
+	return l.FS.Open(name)
 }

@@ -34,6 +34,9 @@ type Options struct {
 	Tables map[string]table.Table
 	// Resolver is for tables that ask the DNS; nil: they answer "not now".
 	Resolver table.Resolver
+	// LibraryTests runs the test blocks of library files as well. They are about the library as it is, and may fail
+	// where a site has rules of its own.
+	LibraryTests bool
 	// SkipTests leaves the test blocks alone.
 	SkipTests bool
 
@@ -50,8 +53,8 @@ type loader struct {
 	files  []*lang.File
 	watch  []string
 	diags  lang.Diagnostics
-	open   []string        // files that are being read, to find loops
-	used   map[string]bool // library files, each read once
+	open   []string          // files that are being read, to find loops
+	used   map[string]string // library files, each read once -> what stood behind the name
 }
 
 // Load reads a rule file with all that it includes, checks it, opens its tables and runs its test blocks. When
@@ -62,12 +65,12 @@ func Load(file string, opt Options) (*Router, error) {
 		opt.Hostname, _ = os.Hostname()
 		opt.Hostname = strings.ToLower(cmp.Or(opt.Hostname, "localhost"))
 	}
-	l := &loader{opt: opt, parser: lang.NewParser(), used: map[string]bool{}}
+	l := &loader{opt: opt, parser: lang.NewParser(), used: map[string]string{}}
 	l.read(file, opt.Text, lang.Pos{}, nil)
 	if l.diags.Errors() { // names would be missing only because of these
 		return nil, sorted(l.diags)
 	}
-	res, diags := compile.Compile(l.files, compile.Options{Hostname: opt.Hostname, Define: opt.Define})
+	res, diags := compile.Compile(l.files, compile.Options{Hostname: opt.Hostname, Define: opt.Define, Use: l.used})
 	l.diags = append(append(l.diags, check.Names(l.files)...), diags...)
 	if l.diags.Errors() {
 		return nil, sorted(l.diags)
@@ -215,11 +218,12 @@ func (l *loader) read(file string, text []byte, from lang.Pos, by *lang.Source) 
 		}
 	}
 	l.watch = append(l.watch, file)
-	l.parse(file, string(text))
+	l.parse(file, string(text), false)
 }
 
-func (l *loader) parse(name, text string) {
+func (l *loader) parse(name, text string, library bool) {
 	src := lang.NewSource(name, text)
+	src.Library = library
 	f, diags := l.parser.Parse(src)
 	l.diags = append(l.diags, diags...)
 	l.open = append(l.open, name)
@@ -239,6 +243,7 @@ func (l *loader) parse(name, text string) {
 		case st.Use != nil:
 			flush()
 			l.use(st.Use, src)
+		case st.Test != nil && library && !l.opt.LibraryTests:
 		default:
 			part.Statements = append(part.Statements, st)
 		}
@@ -282,13 +287,16 @@ func (l *loader) enter(file string, from, to lang.Pos, src *lang.Source) {
 	}
 }
 
-// use reads a file of the library, once.
+// use reads a file of the library, once. What stands behind its name is the constant of that name.
 func (l *loader) use(u *lang.Use, src *lang.Source) {
 	name := u.Name.Value()
-	if l.used[name] {
+	args := strings.Join(u.Args.Fields(), " ")
+	if before, ok := l.used[name]; ok {
+		if before != args {
+			l.fail(u.Pos, u.EndPos, src, "%s is used before, with other words behind it", name)
+		}
 		return
 	}
-	l.used[name] = true
 	if l.opt.Library == nil || !fs.ValidPath(name) || strings.Contains(name, "/") {
 		l.fail(u.Name.Pos, u.Name.EndPos, src, "there is no library of rules with %q", name)
 		return
@@ -309,5 +317,22 @@ func (l *loader) use(u *lang.Use, src *lang.Source) {
 		}
 		return
 	}
-	l.parse("<"+name+">", string(text))
+	wants := strings.Contains(string(text), "${"+name+"}")
+	switch {
+	case wants && args == "":
+		l.fail(u.Pos, u.EndPos, src, "%s needs a word behind it", name)
+		l.diags[len(l.diags)-1].Remedy = firstComment(text)
+		return
+	case !wants && args != "":
+		l.fail(u.Args.Pos, u.Args.EndPos, src, "%s takes no words behind it", name)
+		return
+	}
+	l.used[name] = args
+	l.parse("<"+name+">", string(text), true)
+}
+
+// firstComment is the first line of a library file: it says how to use it.
+func firstComment(text []byte) string {
+	line, _, _ := strings.Cut(string(text), "\n")
+	return strings.TrimSpace(strings.TrimPrefix(line, "#"))
 }

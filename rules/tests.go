@@ -81,6 +81,7 @@ func (t *tester) setup(s compile.Step) (Query, *Router, error) {
 	headers := map[string]string{}
 	q.Header = func(name string) string { return headers[strings.ToLower(name)] }
 	entries := map[string]map[string]compile.Step{}
+	classes := map[string][]string{}
 	for _, g := range t.block.Steps {
 		if g.Pos.Offset >= s.Pos.Offset {
 			break
@@ -95,11 +96,15 @@ func (t *tester) setup(s compile.Step) (Query, *Router, error) {
 			entries[g.Table][strings.ToLower(g.Key)] = g
 			continue
 		}
+		if g.Given == "class" {
+			classes[g.Table] = append(classes[g.Table], g.Words...)
+			continue
+		}
 		if err := give(&q, headers, g); err != nil {
 			return q, nil, err
 		}
 	}
-	r, err := t.r.isolated(entries)
+	r, err := t.r.isolated(entries, classes)
 	return q, r, err
 }
 
@@ -154,12 +159,12 @@ func give(q *Query, headers map[string]string, g compile.Step) error {
 
 // isolated returns a Router whose tables answer as a test says. Tables that ask others (the DNS, a server) are empty
 // then: a test never depends on the network.
-func (r *Router) isolated(entries map[string]map[string]compile.Step) (*Router, error) {
+func (r *Router) isolated(entries map[string]map[string]compile.Step, classes map[string][]string) (*Router, error) {
 	remote := false
 	for _, t := range r.engine.Program().Tables {
 		remote = remote || asksOthers(t.Class)
 	}
-	if len(entries) == 0 && !remote {
+	if len(entries)+len(classes) == 0 && !remote {
 		return r, nil
 	}
 	tables := map[string]table.Table{}
@@ -184,6 +189,17 @@ func (r *Router) isolated(entries map[string]map[string]compile.Step) (*Router, 
 			return nil, err
 		}
 		engine.SetClass(c.Name, words)
+	}
+	for name, more := range classes {
+		c := r.engine.Program().Classes[name]
+		if c == nil {
+			return nil, fmt.Errorf("class %q is not defined", name)
+		}
+		words, err := classWords(c)
+		if err != nil {
+			return nil, err
+		}
+		engine.SetClass(name, append(words, more...))
 	}
 	iso := *r
 	iso.engine = engine
@@ -231,6 +247,15 @@ func (t *tester) check(s compile.Step, tracer Tracer) string {
 	switch s.Kind {
 	case "rewrite":
 		return r.checkRewrite(ctx, s, tracer)
+	case "leaving":
+		got, err := r.Rewrite(ctx, Rewriting{Address: s.Input, Recipient: s.Recipient, Header: s.Header == "header", Mailer: s.Name}, tracer)
+		if err != nil {
+			got = "tempfail " + err.Error()
+		}
+		if !strings.EqualFold(got, s.Output[0]) {
+			return "it gives " + got
+		}
+		return ""
 	case "route":
 		q.Recipient = s.Input
 		d, err := r.Route(ctx, q, tracer)

@@ -42,12 +42,20 @@ func (s *Syntax) SplitRule(text string, stripped bool) []Token {
 	return t
 }
 
+// SplitAgain cuts text that may hold metasymbols: the default part of a table lookup, which was tokens before. Comments
+// are dropped.
+func (s *Syntax) SplitAgain(dst []Token, text string) ([]Token, []Issue) {
+	t, _, issues := s.split(dst, text, 0, strip|metas)
+	return t, issues
+}
+
 // mode changes what split does.
 type mode uint8
 
 const (
 	strip mode = 1 << iota // drop comments
 	rule                   // the text is a side of a rule
+	metas                  // octets that are metasymbols are tokens
 )
 
 func modeOf(stripped bool) mode {
@@ -111,12 +119,12 @@ func (c *cutter) drop(i int) {
 // word and is one; everything else belongs to the word. Balance is repaired as SEMANTICS facts 15 to 18 say.
 func (s *Syntax) split(dst []Token, text string, delim byte, how mode) (_ []Token, at int, issues []Issue) {
 	for i := 0; i < len(text); i++ { // no text that holds an octet of a metasymbol is cut at all
-		if c := text[i]; c >= 0x80 && c <= 0x9f && !(how&rule != 0 && c == Symbol) && !(s.eightBit && insideRune(text, i)) {
+		if c := text[i]; c >= 0x80 && c <= 0x9f && !(how&rule != 0 && c == Symbol) && !(how&metas != 0 && isMeta(c)) && !(s.eightBit && insideRune(text, i)) {
 			return nil, i, []Issue{{EightBitChar, i}}
 		}
 	}
 	c := cutter{text: text, out: dst, base: len(dst), start: -1, how: how}
-	angle, paren, quoted, i := 0, 0, false, 0
+	angle, paren, quoted, route, i := 0, 0, false, false, 0
 scan:
 	for ; i < len(text) && c.wrong == 0; i++ {
 		b := text[i]
@@ -172,7 +180,7 @@ scan:
 				quoted = false
 				c.end(i + 1)
 			}
-		case delim != 0 && b == delim:
+		case delim != 0 && b == delim && !route:
 			break scan
 		case b == '"':
 			c.end(i)
@@ -188,14 +196,16 @@ scan:
 		case b == '>' && angle == 0 && how&rule == 0:
 			issues = append(issues, Issue{UnbalancedGreater, i})
 			c.drop(i)
-		case s.operator[b] || b == Symbol && how&rule != 0:
-			if b == '<' {
+		case s.operator[b] || b == Symbol && how&rule != 0 || how&metas != 0 && isMeta(b):
+			c.end(i)
+			switch b {
+			case '<':
 				angle++
-			} else if b == '>' {
+			case '>':
 				angle--
-			}
-			if c.start >= 0 || c.glued != "" {
-				c.end(i)
+				route = false
+			case '@': // in a route (RFC 821 3.6) commas stand between the hosts
+				route = route || len(c.out) > c.base && c.out[len(c.out)-1] == "<"
 			}
 			c.start = i
 			c.end(i + 1)

@@ -80,7 +80,7 @@ func (s *Syntax) JoinWith(tokens []Token, blank string) string {
 	b.Grow(n)
 	word := false
 	for _, t := range tokens {
-		w := s.isWord(t)
+		w := s.IsWord(t)
 		if w && word {
 			b.WriteString(blank)
 		}
@@ -90,7 +90,7 @@ func (s *Syntax) JoinWith(tokens []Token, blank string) string {
 	return b.String()
 }
 
-// isWord reports whether t is a word: neither operator nor quoted string nor metasymbol.
-func (s *Syntax) isWord(t Token) bool {
+// IsWord reports whether t is a word: neither operator nor quoted string nor metasymbol.
+func (s *Syntax) IsWord(t Token) bool {
 	return t != "" && t[0] != '"' && !s.operator[t[0]] && !t.IsMeta()
 }

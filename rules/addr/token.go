@@ -36,7 +36,9 @@ const (
 var metaText = [...]string{"$#", "$@", "$:", "$|", "$>", "$(", "$)", "$[", "$]", "$?", "$|", "$.", "$*", "$+", "$-", "$=", "$~", "$&", "$"}
 
 // IsMeta reports whether t is a metasymbol.
-func (t Token) IsMeta() bool { return len(t) == 1 && t[0] >= 0x81 && t[0] <= 0x93 }
+func (t Token) IsMeta() bool { return len(t) == 1 && isMeta(t[0]) }
+
+func isMeta(c byte) bool { return c >= 0x81 && c <= 0x93 }
 
 // String is the token as a person reads it: a metasymbol as in a rule ("$#"), all else as it is.
 func (t Token) String() string {

@@ -22,11 +22,17 @@ type names struct {
 	tables    map[string]lang.Pos
 	transport map[string]lang.Pos
 	defined   map[string]lang.Pos // other names: "set x", "define x", "host"
+	defaults  map[string]bool     // files of the library: what they define gives way
 }
 
 // Names checks the names in the files of one configuration.
 func Names(files []*lang.File) lang.Diagnostics {
-	n := &names{rulesets: map[string]lang.Pos{}, classes: map[string]lang.Pos{}, tables: map[string]lang.Pos{}, transport: map[string]lang.Pos{}, defined: map[string]lang.Pos{}}
+	n := &names{defaults: map[string]bool{}, rulesets: map[string]lang.Pos{}, classes: map[string]lang.Pos{}, tables: map[string]lang.Pos{}, transport: map[string]lang.Pos{}, defined: map[string]lang.Pos{}}
+	for _, f := range files {
+		if f.Source.Library {
+			n.defaults[f.Source.Name] = true
+		}
+	}
 	for _, pass := range []func(*lang.Statement){n.define, n.use} {
 		for _, f := range files {
 			n.src = f.Source
@@ -46,6 +52,9 @@ func (n *names) errorf(from, to lang.Pos, remedy, format string, args ...any) *l
 // once records the definition of a name that must be unique.
 func (n *names) once(kind string, table map[string]lang.Pos, name *lang.Name, value string) {
 	if first, ok := table[value]; ok {
+		if n.src.Library || n.defaults[first.Filename] {
+			return
+		}
 		d := n.errorf(name.Pos, name.EndPos, "", "%s %q is defined twice", kind, value)
 		d.Related = []string{fmt.Sprintf("%s:%d: it is defined here first", first.Filename, first.Line)}
 		return
@@ -95,6 +104,8 @@ func (n *names) define(st *lang.Statement) {
 		if st.Ruleset.Number != nil {
 			n.rulesets[st.Ruleset.Number.Value()] = st.Pos
 		}
+	case st.Route != nil:
+		n.rulesets[compile.Route] = st.Pos
 	case st.Accept != nil:
 		stage := st.Accept.Stage
 		if !slices.Contains(compile.Stages(), stage.Value()) {
@@ -108,7 +119,7 @@ func (n *names) define(st *lang.Statement) {
 func (n *names) single(word string, pos lang.Pos) {
 	end := pos
 	end.Column += len(word)
-	if first, ok := n.defined[word]; ok {
+	if first, ok := n.defined[word]; ok && !n.src.Library && !n.defaults[first.Filename] {
 		d := n.errorf(pos, end, "", "%s is set twice", word)
 		d.Related = []string{fmt.Sprintf("%s:%d: it is set here first", first.Filename, first.Line)}
 		return

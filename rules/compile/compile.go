@@ -7,6 +7,7 @@ package compile
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"waybill/rules/addr"
@@ -42,19 +43,21 @@ type Step struct {
 	Source string // the line as written
 
 	// Given.
-	Given  string // fact, "table" for a table's entry
-	Header string // given header NAME VALUE
+	Given  string // fact, "table" for a table's entry, "class"
+	Header string // given header NAME VALUE; leaving: "header" or "envelope"
 	Value  string
 	Table  string
 	Key    string
 	Answer Answer
+	Words  []string // given class: Table is its name
 
 	// Expected.
-	Kind   string // route, rewrite, or a stage: connect, helo, mail, rcpt, data, header, message
-	Name   string // rewrite: the ruleset; header: the field
-	Input  string
-	Output []string // the words expected
-	Tokens bool     // -> : Output is compared as tokens
+	Kind      string // route, rewrite, leaving, or a stage: connect, helo, mail, rcpt, data, header, message
+	Name      string // rewrite: the ruleset; leaving: the transport; header: the field
+	Recipient bool   // leaving
+	Input     string
+	Output    []string // the words expected
+	Tokens    bool     // -> : Output is compared as tokens
 }
 
 // Answer is what a table says in a test.
@@ -78,6 +81,7 @@ type Result struct {
 type Options struct {
 	Hostname string            // unless a host statement names it
 	Define   map[string]string // constants that win over define statements; "host" and "spool" win over theirs
+	Use      map[string]string // what "use NAME" said behind the name, as constants
 }
 
 // compiler is the state of one compilation.
@@ -107,16 +111,31 @@ func Compile(files []*lang.File, opt Options) (*Result, lang.Diagnostics) {
 			}
 		}
 	}
+	// Definitions are defaults when they stand in the library: the others are looked at first, and the first one counts.
+	firstOwn := func(do func(*lang.Statement)) {
+		for _, library := range []bool{false, true} {
+			for _, f := range files {
+				if c.src = f.Source; c.src.Library == library {
+					for _, st := range f.Statements {
+						do(st)
+					}
+				}
+			}
+		}
+	}
 	// Constants and settings first: they change what all other statements mean, wherever they stand.
-	c.consts["host"] = opt.Hostname
-	each(c.constants)
+	maps.Copy(c.consts, opt.Use)
+	firstOwn(c.constants)
+	if _, ok := c.consts["host"]; !ok {
+		c.consts["host"] = opt.Hostname
+	}
 	maps.Copy(c.consts, opt.Define)
 	c.out.Host = c.consts["host"]
 	c.consts["short"], _, _ = strings.Cut(c.out.Host, ".")
 	c.p.Macros["host"], c.p.Macros["j"] = c.out.Host, c.out.Host
-	each(c.settings)
+	firstOwn(c.settings)
 	c.syntax = addr.New(c.p.Operators, addr.BlankSub(c.p.BlankSub), addr.EightBit())
-	each(c.declarations)
+	firstOwn(c.declarations)
 	each(c.rulesets)
 	each(c.tests)
 	return c.out, c.diags
@@ -133,9 +152,16 @@ func Place(p lang.Pos) prog.Pos { return prog.Pos{File: p.Filename, Line: p.Line
 func (c *compiler) constants(st *lang.Statement) {
 	switch {
 	case st.Host != nil:
-		c.consts["host"] = strings.ToLower(c.one(st.Host.Name))
+		c.constant("host", strings.ToLower(c.one(st.Host.Name)))
 	case st.Define != nil:
-		c.consts[st.Define.Name.Value()] = strings.Join(c.fields(st.Define.Value), " ")
+		c.constant(st.Define.Name.Value(), strings.Join(c.fields(st.Define.Value), " "))
+	}
+}
+
+// constant defines a constant unless it is defined already.
+func (c *compiler) constant(name, value string) {
+	if _, ok := c.consts[name]; !ok {
+		c.consts[name] = value
 	}
 }
 
@@ -148,6 +174,9 @@ func (c *compiler) settings(st *lang.Statement) {
 		}
 		c.p.Settings = append(c.p.Settings, prog.Setting{Name: "spool", Values: []string{dir}, Pos: Place(st.Pos)})
 	case st.Set != nil:
+		if slices.ContainsFunc(c.p.Settings, func(s prog.Setting) bool { return s.Name == st.Set.Name.Value() }) {
+			return
+		}
 		s := prog.Setting{Name: st.Set.Name.Value(), Values: c.fields(st.Set.Values), Pos: Place(st.Pos)}
 		switch s.Name {
 		case "operators":

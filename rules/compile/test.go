@@ -16,7 +16,7 @@ func Stages() []string {
 
 // GivenWords are what "given NAME VALUE" can set.
 func GivenWords() []string {
-	return []string{"client", "name", "helo", "sender", "recipient", "size", "load", "time", "header", "auth", "tls", "priority", "attempts", "age", "recipients"}
+	return []string{"class", "client", "name", "helo", "sender", "recipient", "size", "load", "time", "header", "auth", "tls", "priority", "attempts", "age", "recipients"}
 }
 
 func (c *compiler) tests(st *lang.Statement) {
@@ -48,6 +48,9 @@ func (c *compiler) step(line *lang.TestLine) (Step, bool) {
 			c.errorf(line.Pos, line.EndPos, "write: rewrite RULESET ADDRESS -> RESULT; or, for a decision: ADDRESS => TRANSPORT USER", "an arrow -> in a test asks what a ruleset makes of an address")
 			return s, false
 		}
+		if len(in) > 3 && (in[1] == "sender" || in[1] == "recipient") && (in[2] == "for" || in[2] == "in") {
+			return s, c.leaving(&s, line, in)
+		}
 		s.Name, in = in[1], in[2:]
 		s.Output = []string{spaced(line.Output.Items())}
 	case slices.Contains(Stages(), in[0]) && (len(in) > 1 || in[0] == "data" || in[0] == "message"):
@@ -63,7 +66,7 @@ func (c *compiler) step(line *lang.TestLine) (Step, bool) {
 			items = items[min(1, len(items)):]
 		}
 		if s.Kind == "route" || s.Kind == "rcpt" || s.Kind == "mail" {
-			s.Input = raw(items)
+			s.Input = c.expandRaw(items)
 		}
 	} else if items := line.Input.Items(); len(items) > 2 {
 		s.Input = spaced(items[2:])
@@ -72,6 +75,39 @@ func (c *compiler) step(line *lang.TestLine) (Step, bool) {
 		s.Input = ""
 	}
 	return s, true
+}
+
+// leaving reads: rewrite sender|recipient [in header|in envelope] for TRANSPORT ADDRESS -> RESULT.
+func (c *compiler) leaving(s *Step, line *lang.TestLine, in []string) bool {
+	s.Kind, s.Recipient = "leaving", in[1] == "recipient"
+	n := 2
+	if in[n] == "in" && len(in) > n+2 {
+		s.Header = in[n+1]
+		n += 2
+	}
+	if in[n] != "for" || len(in) != n+3 || s.Header != "" && s.Header != "header" && s.Header != "envelope" {
+		c.errorf(line.Pos, line.EndPos, "write: rewrite sender in header for TRANSPORT ADDRESS -> RESULT", "this test of rewriting cannot be understood")
+		return false
+	}
+	s.Name, s.Input = in[n+1], in[n+2]
+	s.Output = []string{c.expandRaw(line.Output.Items())}
+	return true
+}
+
+// expandRaw is raw with constants put in.
+func (c *compiler) expandRaw(items []lang.Item) string {
+	var b strings.Builder
+	for n, i := range items {
+		if n > 0 && !i.Glued {
+			b.WriteByte(' ')
+		}
+		if i.Quote() == '"' {
+			b.WriteString(i.Text)
+		} else {
+			b.WriteString(c.expand([]lang.Item{i}))
+		}
+	}
+	return b.String()
 }
 
 // raw joins items as written, but 'x' loses its quotes: they are the language's, not the address's.
@@ -111,7 +147,7 @@ func (c *compiler) given(s *Step, g *lang.Given) bool {
 			return false
 		}
 		if l.Args[0].Text != nil {
-			s.Key = raw(l.Args[0].Text.Items())
+			s.Key = c.expandRaw(l.Args[0].Text.Items())
 		}
 		switch {
 		case g.Missing:
@@ -124,6 +160,14 @@ func (c *compiler) given(s *Step, g *lang.Given) bool {
 		return true
 	}
 	s.Given = g.Fact.Value()
+	if f := c.fields(g.Values); s.Given == "class" {
+		if len(f) < 2 {
+			c.errorf(g.Pos, g.EndPos, "write: given class NAME WORD...", "a class has a name and words")
+			return false
+		}
+		s.Table, s.Words = f[0], f[1:]
+		return true
+	}
 	if !slices.Contains(GivenWords(), s.Given) {
 		remedy := "known are: " + strings.Join(GivenWords(), ", ")
 		if near := lang.Nearest(s.Given, GivenWords()); near != "" {

@@ -68,7 +68,7 @@ func (m *machine) cutCall(at int, open int32) call {
 			return c
 		}
 		switch {
-		case id == idHostArg && !c.hasElse:
+		case id == idHostArg:
 			c.args = append(c.args, span{})
 			cur = &c.args[len(c.args)-1]
 			*cur = span{int32(i + 1), int32(i + 1)}
@@ -105,7 +105,9 @@ func (m *machine) lookup(at int, c call) (status int, ok bool) {
 		}
 	case found:
 	case c.hasElse:
-		m.mem = append(m.mem, m.mem[c.fallback.lo:c.fallback.hi]...)
+		if !m.putDefault(c.fallback) {
+			return DataErr, false
+		}
 	default: // the key itself [37]
 		m.mem = append(m.mem, m.mem[c.key.lo:c.key.hi]...)
 	}
@@ -122,6 +124,47 @@ func (m *machine) putValue(text string) bool {
 	if len(m.mem) == n {
 		m.blame(DataErr, "a table's value has no tokens", nil)
 		return false
+	}
+	return true
+}
+
+// putDefault appends the default part of a lookup. The real engine makes it text and cuts it again, so that the blank
+// substitute comes between adjacent words; where that changes nothing, it is copied.
+func (m *machine) putDefault(part span) bool {
+	again, word := false, false
+	for _, w := range m.mem[part.lo:part.hi] {
+		is := m.e.syntax.IsWord(w.text)
+		if is && word || w.text == "(" || w.text == ")" || w.text == "" {
+			again = true
+		}
+		word = is
+	}
+	if !again {
+		m.mem = append(m.mem, m.mem[part.lo:part.hi]...)
+		return true
+	}
+	m.text2 = m.text2[:0]
+	word = false
+	for _, w := range m.mem[part.lo:part.hi] {
+		is := m.e.syntax.IsWord(w.text)
+		if is && word {
+			m.text2 = append(m.text2, m.e.prog.BlankSub...)
+		}
+		word = is
+		m.text2 = append(m.text2, w.text...)
+	}
+	text := string(m.text2)
+	toks, issues := m.e.syntax.SplitAgain(m.toks[:0], text)
+	for _, i := range issues {
+		m.message(OK, i.Message(text))
+	}
+	if toks == nil {
+		m.blame(DataErr, "the default of a lookup is too long", nil)
+		return false
+	}
+	m.toks = toks
+	for _, t := range toks {
+		m.push(t)
 	}
 	return true
 }

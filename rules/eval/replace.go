@@ -120,7 +120,7 @@ func (m *machine) calls(top int) (status int, goOn bool) {
 		if m.mem[at].id != idCall {
 			continue
 		}
-		if name := m.mem[at+1].text.String(); m.e.find(name) == nil {
+		if name := calleeName(m.mem[at+1]); m.e.find(name) == nil {
 			m.message(Config, "Unknown ruleset "+name)
 			return Config, true
 		}
@@ -130,8 +130,8 @@ func (m *machine) calls(top int) (status int, goOn bool) {
 			continue
 		}
 		// A name that came out of a call to the right may be unknown: then the call stays as it is.
-		if callee := m.e.find(m.mem[at+1].text.String()); callee == nil {
-			m.message(Config, "Unknown ruleset "+m.mem[at+1].text.String())
+		if callee := m.e.find(calleeName(m.mem[at+1])); callee == nil {
+			m.message(Config, "Unknown ruleset "+calleeName(m.mem[at+1]))
 			status = worse(status, Config)
 			continue
 		} else if len(callee.rules) > 0 {
@@ -139,6 +139,11 @@ func (m *machine) calls(top int) (status int, goOn bool) {
 			status = worse(status, stat)
 			if m.abort {
 				return status, false
+			}
+			if stat != OK && stat != TempFail { // what is left of the calls stays as it is
+				n := copy(m.mem[at:], m.mem[at+2:])
+				m.mem = m.mem[:at+n]
+				return status, true
 			}
 		}
 		n := copy(m.mem[at:], m.mem[at+2:])
@@ -148,6 +153,15 @@ func (m *machine) calls(top int) (status int, goOn bool) {
 		}
 	}
 	return status, true
+}
+
+// calleeName is the name of a ruleset as a call writes it: quotation marks around it do not count.
+func calleeName(w word) string {
+	name := w.text.String()
+	if len(name) >= 2 && name[0] == '"' && name[len(name)-1] == '"' {
+		return name[1 : len(name)-1]
+	}
+	return name
 }
 
 // message tells the tracer about something wrong, and records it when it has a status.

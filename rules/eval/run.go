@@ -64,6 +64,7 @@ type machine struct {
 	memo   []uint64
 	buf    []byte
 	toks   []addr.Token
+	text2  []byte
 	steps  int
 	depth  int
 	rule   *prog.Rule // that resolved

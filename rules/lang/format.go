@@ -178,7 +178,7 @@ func cells(words []string, block, group string) []string {
 		return []string{one(words)}
 	}
 	out := []string{one(words[:at])}
-	if words[at] != "=>" || len(words) < at+3 || block != "route" && block != "test" {
+	if words[at] != "=>" || len(words) < at+3 || block != "route" && block != "test" || words[at+1] == "reject" || words[at+1] == "quarantine" {
 		return append(out, one(words[at:]))
 	}
 	out = append(out, one(words[at:at+2]))

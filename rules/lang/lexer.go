@@ -57,8 +57,8 @@ func continues(text string) bool {
 		end++
 	}
 	switch text[:end] {
-	case "where", "and", "or", "else", "between":
-		return true
+	case "where", "and", "or", "else", "between", "ok", "reject", "discard", "quarantine":
+		return end == len(text) || !strings.HasPrefix(text[end:], "$") && text[end] != '('
 	}
 	return false
 }

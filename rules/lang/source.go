@@ -22,9 +22,11 @@ func (p Pos) IsZero() bool { return p.Line == 0 }
 
 // Source is the text of one rule file.
 type Source struct {
-	Name  string
-	Text  string
-	lines []int // offset at which each line begins
+	Name string
+	Text string
+	// Library tells that "use" brought it in: what it defines are defaults, which another file may define itself.
+	Library bool
+	lines   []int // offset at which each line begins
 }
 
 // NewSource makes a source of a text. Name is what positions show.

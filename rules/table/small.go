@@ -143,6 +143,12 @@ func (d *dequote) Lookup(_ context.Context, key string, _ []string) (Result, boo
 	return Result{Value: b.String() + d.suffix}, true, nil
 }
 
+// Miss is the status of a lookup that found nothing: for sendmail, that is no error here.
+func (d *dequote) Miss(string) int { return 0 }
+
+// Miss is the status of a lookup that found nothing: for sendmail, that is no error here.
+func (r *regex) Miss(string) int { return 0 }
+
 // sequence asks tables in turn and takes the first answer. A member that says "not now" is passed by; but when nothing
 // else answers, the answer is "not now" and never "no" (SEMANTICS fact 43).
 type sequence struct {

@@ -1,0 +1,50 @@
+package rules
+
+import (
+	"io/fs"
+	"strings"
+	"testing"
+
+	"waybill/etc"
+)
+
+// TestLibrary loads each part of the library with the default rules behind it and runs its own tests.
+func TestLibrary(t *testing.T) {
+	args := map[string]string{"smarthost": "[192.0.2.7]", "nullclient": "hub.example.net", "masquerade": "example.org", "dnsbl": "bl.example", "local-lmtp": "/run/lmtp"}
+	names, err := fs.Glob(etc.Library(), "*.rules")
+	if err != nil || len(names) < 13 {
+		t.Fatalf("the library has %v: %v", names, err)
+	}
+	for _, name := range names {
+		name = strings.TrimSuffix(name, ".rules")
+		t.Run(name, func(t *testing.T) {
+			text := "use " + name + " " + args[name] + "\nuse standard\n"
+			// The tests of the default rules do not hold behind each part; those of the part must.
+			opt := Options{Text: []byte(text), Library: etc.Library(), Hostname: "mail.example.org", LibraryTests: true, SkipTests: true}
+			r, err := Load("site.rules", opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ran := 0
+			for _, res := range r.Tests(nil) {
+				if res.File != "<"+name+">" {
+					continue
+				}
+				ran++
+				if res.Failed != "" {
+					t.Errorf("%s:%d: %s: %s", res.File, res.LineNo, res.Line, res.Failed)
+				}
+			}
+			if ran == 0 {
+				t.Error("it has no tests")
+			}
+			for _, w := range r.Warnings() {
+				t.Errorf("%v", w)
+			}
+			opt.SkipTests, opt.LibraryTests = false, false
+			if _, err := Load("site.rules", opt); err != nil {
+				t.Errorf("as a site has it: %v", err)
+			}
+		})
+	}
+}
