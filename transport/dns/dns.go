@@ -308,8 +308,8 @@ func negativeTTL(m *dns.Msg, most time.Duration) time.Duration {
 // clean brings a name into the form that is asked: lower case, no final dot. What cannot be a name is refused here and
 // never reaches a server.
 func clean(name string) (string, bool) {
-	name = bare(name)
-	if name == "" || len(name) > 253 { // RFC 1035 2.3.4
+	name, ok := ToASCII(bare(name))
+	if !ok || name == "" || len(name) > 253 { // RFC 1035 2.3.4
 		return "", false
 	}
 	for label := range strings.SplitSeq(name, ".") {

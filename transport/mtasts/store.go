@@ -91,8 +91,8 @@ func New(conf Config) (*Store, error) {
 // Policy returns the policy of domain; ok is false where it has none. What is on disk is used when the DNS or the web
 // server cannot be asked, until it is too old (RFC 8461 3.3).
 func (s *Store) Policy(ctx context.Context, domain string) (p Policy, ok bool) {
-	domain = strings.ToLower(strings.TrimSuffix(domain, "."))
-	if !validMX(domain) || strings.HasPrefix(domain, ".") || strings.HasPrefix(domain, "*") {
+	domain, named := dns.ToASCII(strings.ToLower(strings.TrimSuffix(domain, ".")))
+	if !named || !validMX(domain) || strings.HasPrefix(domain, ".") || strings.HasPrefix(domain, "*") {
 		return Policy{}, false
 	}
 	old, cached := s.cached(domain)

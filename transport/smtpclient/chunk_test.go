@@ -71,9 +71,7 @@ func FuzzChunkWriter(f *testing.F) {
 		dw.Write([]byte(in))
 		dw.Close()
 		expect := strings.TrimSuffix(want.String(), ".\r\n")
-		if strings.HasPrefix(expect, ".") {
-			expect = expect[1:]
-		}
+		expect = strings.TrimPrefix(expect, ".")
 		expect = strings.ReplaceAll(expect, "\r\n.", "\r\n")
 
 		var got bytes.Buffer

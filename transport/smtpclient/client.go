@@ -381,7 +381,11 @@ func (d *delivery) use(ctx context.Context, s *session) {
 	defer d.client.close(s)
 	open := d.open()
 	for len(open) > 0 && !s.dead {
-		batch := open[:min(len(open), d.client.conf.MaxRecipients)]
+		most := d.client.conf.MaxRecipients
+		if s.ext.maxRcpts > 0 {
+			most = min(most, s.ext.maxRcpts)
+		}
+		batch := open[:min(len(open), most)]
 		again := d.transact(ctx, s, batch)
 		if s.stale {
 			return

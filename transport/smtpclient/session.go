@@ -52,6 +52,8 @@ type extensions struct {
 	auth       map[string]bool // mechanisms
 	size       bool
 	maxSize    int64 // 0: no limit was named
+	maxMails   int   // in a session; 0: no limit was named
+	maxRcpts   int   // in a transaction; 0: no limit was named
 }
 
 // wire sets a deadline before each write, so that a peer that stops reading is noticed (RFC 5321 4.5.3.2.5).
@@ -223,6 +225,18 @@ func parseExtensions(lines []string) (e extensions) {
 			}
 		case "CHUNKING": // RFC 3030
 			e.chunking = true
+		case "LIMITS": // RFC 9422
+			for limit := range strings.FieldsSeq(rest) {
+				name, value, _ := strings.Cut(limit, "=")
+				n, err := strconv.Atoi(value)
+				switch {
+				case err != nil || n < 1:
+				case strings.EqualFold(name, "MAILMAX"):
+					e.maxMails = n
+				case strings.EqualFold(name, "RCPTMAX"):
+					e.maxRcpts = n
+				}
+			}
 		case "REQUIRETLS": // RFC 8689
 			e.requireTLS = true
 		case "SIZE": // RFC 1870
@@ -318,7 +332,7 @@ func (c *Client) close(s *session) {
 		s.detach()
 		return
 	}
-	if s.key != "" && s.sent > 0 && s.sent < c.conf.MaxMessages && time.Since(s.born) < c.conf.MaxAge && s.br.Buffered() == 0 {
+	if s.key != "" && s.sent > 0 && s.sent < c.conf.MaxMessages && (s.ext.maxMails == 0 || s.sent < s.ext.maxMails) && time.Since(s.born) < c.conf.MaxAge && s.br.Buffered() == 0 {
 		s.detach()
 		if c.pool.park(s) {
 			return

@@ -135,7 +135,9 @@ func (d *delivery) hand(ctx context.Context, s *session, accepted []int, chunked
 			rest = accepted
 		}
 		if r.Positive() {
-			s.sent++
+			if n == 0 {
+				s.sent++
+			}
 			d.settle(rest, d.taken(s, r))
 		} else {
 			d.settle(rest, judge(atDot, r, s))
@@ -235,6 +237,9 @@ func (m *message) Read(p []byte) (int, error) {
 func (d *delivery) source(s *session) (*message, error) {
 	env := d.req.Envelope
 	declared := env.BodyType == envelope.BodyBinaryMIME || (env.BodyType == envelope.Body8BitMIME && !s.ext.eightBit)
+	if declared && d.req.Body.Size() < 0 {
+		return nil, errors.New("a message that is still arriving cannot be recoded") // it is read twice
+	}
 	if declared && d.plan == nil {
 		in, err := d.req.Body.Open()
 		if err != nil {
@@ -377,6 +382,9 @@ func (d *delivery) needsUTF8() bool {
 // wideHeader reports whether the header section has octets outside ASCII. A message that came with SMTPUTF8 and turns
 // out not to need it may go on without (RFC 6531 3.6). What cannot be read counts as wide.
 func (d *delivery) wideHeader() bool {
+	if d.req.Body.Size() < 0 { // it may be readable only once
+		return true
+	}
 	in, err := d.req.Body.Open()
 	if err != nil {
 		return true
