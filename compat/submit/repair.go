@@ -124,36 +124,45 @@ func Date(t time.Time) string {
 	return t.Format("Mon, 2 Jan 2006 15:04:05 -0700")
 }
 
-// priority reads what the header says about urgency, in -1000..1000: the class of Precedence with the values that
-// sendmail.cf usually gives, and on top of it the first of Priority (RFC 2156), Importance and X-Priority.
+// priority reads what the header says about urgency, in -1000..1000. The first field that says something decides:
+// Precedence with the values that sendmail.cf usually has, Priority (RFC 2156), X-Priority, Importance (RFC 4021).
 func priority(fields []envelope.Field) int {
 	h := envelope.Header{Fields: fields}
-	n := 0
-	switch strings.ToLower(h.Value("Precedence")) {
+	value := func(name string) string {
+		word, _, _ := strings.Cut(strings.ToLower(h.Value(name)), " ") // "1 (Highest)"
+		return word
+	}
+	switch value("Precedence") {
 	case "special-delivery":
-		n = 100
+		return 100
 	case "list":
-		n = -30
+		return -30
 	case "bulk":
-		n = -60
+		return -60
 	case "junk":
-		n = -100
+		return -100
 	}
-	for _, f := range []struct {
-		name   string
-		values map[string]int
-	}{
-		{"Priority", map[string]int{"urgent": 50, "non-urgent": -50}},
-		{"Importance", map[string]int{"high": 50, "low": -50}},
-		{"X-Priority", map[string]int{"1": 50, "2": 25, "4": -25, "5": -50}},
-	} {
-		value, given := h.Get(f.name)
-		if !given {
-			continue
-		}
-		word, _, _ := strings.Cut(strings.ToLower(value), " ") // "1 (Highest)"
-		n += f.values[word]
-		break
+	switch value("Priority") {
+	case "urgent":
+		return 50
+	case "non-urgent":
+		return -50
 	}
-	return n
+	switch value("X-Priority") {
+	case "1":
+		return 50
+	case "2":
+		return 25
+	case "4":
+		return -25
+	case "5":
+		return -50
+	}
+	switch value("Importance") {
+	case "high":
+		return 50
+	case "low":
+		return -50
+	}
+	return 0
 }
