@@ -20,6 +20,7 @@ type Form struct {
 	FromLine   bool // "From sender date" in front
 	ReturnPath bool // "Return-Path: <sender>" in front; the ones that are in the header are dropped (RFC 5321 4.4)
 	EscapeFrom bool // ">" before every line that begins with "From " (the rest of mbox(5) forms quote more or nothing)
+	AfterBlank bool // EscapeFrom only behind an empty line, as sendmail's mail.local does
 	BlankEnd   bool // one empty line at the end
 
 	Sender envelope.Address
@@ -67,6 +68,7 @@ func (f Form) Copy(w io.Writer, r io.Reader) error {
 		lineStart = true         // the next octet begins a line
 		header    = f.ReturnPath // Return-Path fields are looked for
 		dropping  = false        // inside such a field
+		blank     = true         // the line before was empty
 		last      = byte('\n')
 	)
 	for {
@@ -83,13 +85,14 @@ func (f Form) Copy(w io.Writer, r io.Reader) error {
 			}
 			whole := part[len(part)-1] == '\n'
 			if !dropping {
-				if lineStart && f.EscapeFrom && bytes.HasPrefix(part, []byte("From ")) {
+				if lineStart && f.EscapeFrom && (blank || !f.AfterBlank) && bytes.HasPrefix(part, []byte("From ")) {
 					out.WriteByte('>')
 				}
 				if _, werr := out.Write(part); werr != nil {
 					return werr
 				}
 				last = part[len(part)-1]
+				blank = lineStart && len(part) == 1 && whole
 			}
 			lineStart = whole
 		}

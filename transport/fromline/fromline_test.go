@@ -36,16 +36,17 @@ func TestCopy(t *testing.T) {
 		form     fromline.Form
 		in, want string
 	}{
-		"nothing asked":       {fromline.Form{}, "A: b\n\nFrom me\n", "A: b\n\nFrom me\n"},
-		"last line end":       {fromline.Form{}, "A: b\n\nx", "A: b\n\nx\n"},
-		"empty":               {fromline.Form{}, "", ""},
-		"empty in full form":  {all, "", head + "\n"},
-		"quoting":             {all, "A: b\n\nFrom me\n>From me\nFrom\nfrom x\n From x\nFrom \n", head + "A: b\n\n>From me\n>From me\nFrom\nfrom x\n From x\n>From \n\n"},
-		"old return path":     {all, "A: b\nreturn-path: <x@y>\n\tmore\nC: d\n\nReturn-Path: stays\n", head + "A: b\nC: d\n\nReturn-Path: stays\n\n"},
-		"return path alone":   {all, "Return-Path: <x@y>", head + "\n"},
-		"long lines":          {all, long + "\nFrom " + long + "\nFrom", head + long + "\n>From " + long + "\nFrom\n\n"},
-		"From across buffers": {all, "\n" + strings.Repeat("y", 65535) + "From x\nFrom y\n", head + "\n" + strings.Repeat("y", 65535) + "From x\n>From y\n\n"},
-		"bare CR and NUL":     {all, "A: b\n\na\rFrom x\x00\n", head + "A: b\n\na\rFrom x\x00\n\n"},
+		"nothing asked":          {fromline.Form{}, "A: b\n\nFrom me\n", "A: b\n\nFrom me\n"},
+		"last line end":          {fromline.Form{}, "A: b\n\nx", "A: b\n\nx\n"},
+		"empty":                  {fromline.Form{}, "", ""},
+		"empty in full form":     {all, "", head + "\n"},
+		"quoting":                {all, "A: b\n\nFrom me\n>From me\nFrom\nfrom x\n From x\nFrom \n", head + "A: b\n\n>From me\n>From me\nFrom\nfrom x\n From x\n>From \n\n"},
+		"old return path":        {all, "A: b\nreturn-path: <x@y>\n\tmore\nC: d\n\nReturn-Path: stays\n", head + "A: b\nC: d\n\nReturn-Path: stays\n\n"},
+		"return path alone":      {all, "Return-Path: <x@y>", head + "\n"},
+		"long lines":             {all, long + "\nFrom " + long + "\nFrom", head + long + "\n>From " + long + "\nFrom\n\n"},
+		"From across buffers":    {all, "\n" + strings.Repeat("y", 65535) + "From x\nFrom y\n", head + "\n" + strings.Repeat("y", 65535) + "From x\n>From y\n\n"},
+		"only after blank lines": {fromline.Form{EscapeFrom: true, AfterBlank: true}, "From a\nFrom b\n\nFrom c\nFrom d\n\n\nFrom e\n", ">From a\nFrom b\n\n>From c\nFrom d\n\n\n>From e\n"},
+		"bare CR and NUL":        {all, "A: b\n\na\rFrom x\x00\n", head + "A: b\n\na\rFrom x\x00\n\n"},
 	} {
 		for _, wrap := range []func(io.Reader) io.Reader{func(r io.Reader) io.Reader { return r }, iotest.HalfReader} {
 			var out strings.Builder

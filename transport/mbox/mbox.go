@@ -59,6 +59,8 @@ type Config struct {
 	LockStale time.Duration
 	// Biff, if set, is the UDP address of comsat(8), "127.0.0.1:512": it is told "user@offset" after a delivery.
 	Biff string
+	// EscapeAfterBlank quotes lines that begin with "From " only behind an empty line, as sendmail's mail.local does.
+	EscapeAfterBlank bool
 	// NoReturnPath leaves the Return-Path field out.
 	NoReturnPath bool
 	// NoSync leaves out fsync. For measurements only: it breaks the promise of Delivered.
@@ -153,7 +155,7 @@ func (m *Mbox) one(ctx context.Context, req *transport.Request, rcpt transport.R
 	}
 	job := job{
 		Mbox: m, log: log, name: name, user: rcpt.User, quota: m.conf.Quota, mode: m.conf.Mode, owner: -1,
-		form: fromline.Form{FromLine: true, ReturnPath: !m.conf.NoReturnPath, EscapeFrom: true, BlankEnd: true, Sender: req.Envelope.Sender, When: m.conf.Now()},
+		form: m.form(req),
 	}
 	id := identity.ID{UID: user.UID, GID: user.GID, Groups: user.Groups}
 	if m.conf.Users != nil && identity.CanChange() {
@@ -175,6 +177,13 @@ func (m *Mbox) one(ctx context.Context, req *transport.Request, rcpt transport.R
 		notify(m.conf.Biff, rcpt.User, job.start, log)
 	}
 	return transport.NewStatus(transport.Delivered, "2.0.0", "Sent")
+}
+
+func (m *Mbox) form(req *transport.Request) fromline.Form {
+	return fromline.Form{
+		FromLine: true, ReturnPath: !m.conf.NoReturnPath, EscapeFrom: true, AfterBlank: m.conf.EscapeAfterBlank, BlankEnd: true,
+		Sender: req.Envelope.Sender, When: m.conf.Now(),
+	}
 }
 
 // as takes the identity only where a user database says which: without one the ids of an Entry are all zero.
@@ -217,7 +226,7 @@ func (m *Mbox) file(ctx context.Context, req *transport.Request, rcpt transport.
 	}
 	job := job{
 		Mbox: m, log: log, name: filepath.Clean(name), user: as, mode: m.conf.Mode, owner: -1, alias: true,
-		form: fromline.Form{FromLine: true, ReturnPath: !m.conf.NoReturnPath, EscapeFrom: true, BlankEnd: true, Sender: req.Envelope.Sender, When: m.conf.Now()},
+		form: m.form(req),
 	}
 	work := func() error { return job.append(ctx, req.Body) }
 	var err error
