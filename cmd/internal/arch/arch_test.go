@@ -32,7 +32,7 @@ var mayImport = []struct {
 	{"queue/expand", []string{"transport", "transport/envelope", "transport/sysexits", "transport/passwd", "transport/identity"}},
 	{"compat", []string{"rules/prog", "rules/addr", "rules/eval", "rules/trace", "transport/envelope", "transport/sysexits"}},
 	{"cmd/sendmail", []string{"compat/flags", "compat/submit", "queue/spool", "transport/envelope", "transport/sysexits"}},
-	{"cmd/mail.local", []string{"transport/mbox", "transport/smtp", "transport/sysexits", "transport/envelope", "transport"}},
+	{"cmd/mail.local", []string{"transport/mbox", "transport/passwd", "transport/smtp", "transport/sysexits", "transport/envelope", "transport"}},
 	{"cmd/waybill", []string{"cmd/internal/app"}},
 	{"cmd/internal/arch", nil},
 	{"cmd/internal/app", []string{"..."}},
