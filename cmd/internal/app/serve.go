@@ -128,11 +128,15 @@ func (s *site) serve(std stdio) int {
 	var running sync.WaitGroup
 	running.Go(func() { s.queue.Run(ctx) })
 	running.Go(func() { report(s.log, "front ends", spool.Serve(ctx, front, frontEnds{s}, s.log)) })
+	// sessions under way outlive SIGTERM: a message that is being passed on is not broken off between the next hop's
+	// answer and ours, which would deliver it twice.
+	sessions, cutOff := context.WithCancel(context.Background())
+	defer cutOff()
 	for _, l := range listeners {
-		running.Go(func() { report(s.log, l.Addr().String(), server.Serve(ctx, l)) })
+		running.Go(func() { report(s.log, l.Addr().String(), server.Serve(sessions, l)) })
 	}
 	for _, l := range tlsListeners {
-		running.Go(func() { report(s.log, l.Addr().String(), server.ServeTLS(ctx, l)) })
+		running.Go(func() { report(s.log, l.Addr().String(), server.ServeTLS(sessions, l)) })
 	}
 	running.Go(func() { s.watch(ctx) })
 	s.log.Info("waybill is up", "version", Version, "host", s.settings.Host, "spool", s.settings.Spool, "listen", strings.Join(s.settings.Listen, " "))
@@ -152,7 +156,7 @@ func (s *site) serve(std stdio) int {
 
 // report logs that a part of the daemon ended although nobody asked it to.
 func report(log *slog.Logger, what string, err error) {
-	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, net.ErrClosed) && !errors.Is(err, smtpserver.ErrStopped) {
 		log.Error("stopped", "what", what, "err", err)
 	}
 }
