@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"strings"
 )
 
 // memoryLimit is how much of a message is remembered for a bounce or dead.letter. Of a longer one, the beginning is
@@ -14,7 +15,8 @@ const memoryLimit = 1 << 20
 type memory struct {
 	r       io.Reader // standard input
 	message io.Reader
-	seen    []byte
+	seen    [][]byte // in pieces: one slice that grows costs three times the memory
+	size    int
 	over    bool
 	err     error // of standard input, other than its end
 }
@@ -37,18 +39,23 @@ type remembering struct{ m *memory }
 func (r remembering) Read(p []byte) (int, error) {
 	m := r.m
 	n, err := m.message.Read(p)
-	if len(m.seen)+n > memoryLimit {
+	if m.size+n > memoryLimit {
 		m.over = true
-	} else if !m.over {
-		m.seen = append(m.seen, p[:n]...)
+	} else if !m.over && n > 0 {
+		m.seen = append(m.seen, bytes.Clone(p[:n]))
+		m.size += n
 	}
 	return n, err
 }
 
 // replay is the message from its beginning: what was read, and what was not read yet unless something between is lost.
 func (m *memory) replay() io.Reader {
-	if m.over {
-		return io.MultiReader(bytes.NewReader(m.seen), bytes.NewReader([]byte("\n[...]\n")))
+	var all []io.Reader
+	for _, piece := range m.seen {
+		all = append(all, bytes.NewReader(piece))
 	}
-	return io.MultiReader(bytes.NewReader(m.seen), m.message)
+	if m.over {
+		return io.MultiReader(append(all, strings.NewReader("\n[...]\n"))...)
+	}
+	return io.MultiReader(append(all, m.message)...)
 }
