@@ -32,6 +32,9 @@ func PeakMemory(pid int) (int64, error) {
 func (s *Site) MeasuredCommand(in io.Reader, name string, args ...string) (Result, int64, error) {
 	c := exec.Command(filepath.Join(s.Bin, name), args...)
 	var out, errw bytes.Buffer
+	if in != nil {
+		in = io.MultiReader(in, pause(50*time.Millisecond))
+	}
 	c.Stdin, c.Stdout, c.Stderr = in, &out, &errw
 	c.WaitDelay = 5 * time.Second
 	if err := c.Start(); err != nil {
@@ -56,6 +59,14 @@ func (s *Site) MeasuredCommand(in io.Reader, name string, args ...string) (Resul
 	close(done)
 	r := Result{Exit: c.ProcessState.ExitCode(), Out: out.String(), Err: errw.String()}
 	return r, <-peak, nil
+}
+
+// pause is a reader that ends after a while: a process that is done in a millisecond could not be looked at.
+type pause time.Duration
+
+func (p pause) Read([]byte) (int, error) {
+	time.Sleep(time.Duration(p))
+	return 0, io.EOF
 }
 
 // Stream is a message of about size octets that is made while it is read: a MIME message with one attachment in
