@@ -63,6 +63,9 @@ func (h *handOver) run(ctx context.Context) int {
 	}
 	for _, r := range reply.Refused {
 		name := e.Recipients[r.Index].Name()
+		if h.v.NoAliases {
+			name = strings.TrimPrefix(name, `\`)
+		}
 		refused = append(refused, submit.Refusal{Name: name, Text: sentence(r.Text), Exit: exitOf(r.Code)})
 	}
 	if len(refused) > 0 {

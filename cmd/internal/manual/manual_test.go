@@ -1,4 +1,4 @@
-package main
+package manual
 
 import (
 	"os"
@@ -11,7 +11,7 @@ import (
 	"waybill/compat/flags"
 )
 
-const manDir = "../../etc/man"
+const manDir = "../../../etc/man"
 
 // page returns the lines of a manual page, and of it the items between two section headings.
 func page(t *testing.T, name string) string {
@@ -134,7 +134,7 @@ func TestManualPages(t *testing.T) {
 // usage texts of "queue" and "rules" list.
 func TestManualHasEveryCommand(t *testing.T) {
 	var source strings.Builder
-	files, err := filepath.Glob("../internal/app/*.go")
+	files, err := filepath.Glob("../app/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package main
+package manual
 
 import (
 	"io/fs"
