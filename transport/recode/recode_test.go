@@ -102,7 +102,7 @@ func TestMemoryDoesNotGrow(t *testing.T) {
 	line := strings.Repeat("Zwölf Boxkämpfer jagen Viktor quer über den Deich. ", 3) + "\n"
 	source := func() io.Reader {
 		readers := []io.Reader{strings.NewReader("MIME-Version: 1.0\nContent-Type: text/plain\n\n")}
-		for range 100000 {
+		for range 20000 {
 			readers = append(readers, strings.NewReader(line))
 		}
 		return io.MultiReader(readers...)
@@ -118,7 +118,7 @@ func TestMemoryDoesNotGrow(t *testing.T) {
 		t.Fatal(err)
 	}
 	runtime.ReadMemStats(&after)
-	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
-		t.Errorf("%d octets were allocated for 15 MB", n)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 200<<10 {
+		t.Errorf("%d octets were allocated for 3 MB", n)
 	}
 }

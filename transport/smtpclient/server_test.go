@@ -105,7 +105,9 @@ func TestOurOwnServer(t *testing.T) {
 					return Credentials{User: "tester", Password: "secret", Mechanisms: []string{mechanism}}, mechanism != ""
 				}
 			})
+			backend.mu.Lock()
 			backend.got, backend.bodies, backend.sessions = nil, nil, 0
+			backend.mu.Unlock()
 			for range 3 {
 				req := request("[mx.example.com]", body, "grün@example.com", "no@example.com")
 				req.Envelope.BodyType, req.Envelope.SMTPUTF8, req.Envelope.RequireTLS = envelope.Body8BitMIME, true, true
@@ -122,12 +124,14 @@ func TestOurOwnServer(t *testing.T) {
 				auth = "tester"
 			}
 			want := "from alice@example.org body=8BITMIME utf8=true ret=HDRS envid=Q+2B1 tls=true auth=" + auth + " requiretls=true; to grün@example.com notify=NEVER orcpt=rfc822;bob@y"
+			backend.mu.Lock()
 			if len(backend.got) != 3 || backend.got[2] != want || backend.sessions != 1 {
 				t.Errorf("%s: %d sessions, %q, want %q", mechanism, backend.sessions, backend.got, want)
 			}
 			if backend.bodies[2] != body+"\n" {
 				t.Errorf("%s, BDAT %v: message arrived changed (%d octets, %d sent)", mechanism, !noChunks, len(backend.bodies[2]), len(body))
 			}
+			backend.mu.Unlock()
 		}
 	}
 }
