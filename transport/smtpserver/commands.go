@@ -20,8 +20,9 @@ func (c *conn) hello(ctx context.Context, name, verb string) {
 	case c.cfg.LMTP != (verb == "LHLO"):
 		c.reply(smtp.NewReply(500, "5.5.1", "command not recognized"))
 		return
-	case !smtp.ValidHelo(strings.TrimSuffix(name, "."), true):
-		// RFC 5321 4.1.1.1: a domain or an address literal. The name goes into Received: anything else stays out.
+	case !smtp.ValidHelo(strings.TrimSuffix(name, "."), false):
+		// RFC 5321 4.1.1.1: a domain or an address literal, in ASCII also with SMTPUTF8 (RFC 6531 3.7.1). The name goes
+		// into Received: anything else stays out.
 		c.reply(smtp.NewReply(501, "5.5.4", "bad domain name or address literal"))
 		return
 	}

@@ -97,6 +97,7 @@ func (c *conn) serve() (err error) {
 			// one client must not end the service for all; what the Session did is its own to undo in Close
 			c.log.Error("panic in an SMTP session", "command", c.verb, "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
+			defer func() { _ = recover() }() // Close may trip over the same mistake
 			c.closeSession()
 		}
 	}()

@@ -44,11 +44,15 @@ func (c *conn) starttls(ctx context.Context, _ string) {
 	c.handshake(ctx, nc)
 }
 
+// handshakeTimeout is the longest time for a handshake: it takes a few round trips, and no human types it.
+const handshakeTimeout = time.Minute
+
 // handshake puts TLS on the connection, or ends it.
 func (c *conn) handshake(ctx context.Context, nc net.Conn) {
 	tc := tls.Server(nc, c.cfg.TLS)
-	_ = nc.SetDeadline(time.Now().Add(c.cfg.CommandTimeout))
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.CommandTimeout)
+	limit := min(c.cfg.CommandTimeout, handshakeTimeout)
+	_ = nc.SetDeadline(time.Now().Add(limit))
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := tc.HandshakeContext(ctx); err != nil {
 		// not a word in clear any more: whoever listens could have provoked this
