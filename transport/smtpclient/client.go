@@ -215,6 +215,9 @@ func (d *delivery) checkPaths() {
 }
 
 func (d *delivery) run(ctx context.Context) {
+	if len(d.open()) == 0 {
+		return
+	}
 	if d.client.conf.Socket != "" {
 		h := hop{name: d.req.Host, socket: d.client.conf.Socket}
 		if h.name == "" {
@@ -229,11 +232,15 @@ func (d *delivery) run(ctx context.Context) {
 		d.settle(d.open(), verdict{status: refused("5.1.2", "host of the mailer is malformed: "+err.Error(), sysexits.NoHost)})
 		return
 	}
+	own := len(groups)
 	if d.client.conf.Fallback != "" {
 		more, _ := parseHost(d.client.conf.Fallback)
 		groups = append(groups, more...)
 	}
-	for _, group := range groups {
+	for i, group := range groups {
+		if i >= own && d.nowhere() {
+			return
+		}
 		exchanges, v := d.client.exchanges(ctx, group)
 		if v != nil {
 			d.settle(d.open(), *v)
@@ -243,6 +250,19 @@ func (d *delivery) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// nowhere reports whether the domain itself says that it takes no mail, or does not exist, or is ours: no fallback host
+// knows better.
+func (d *delivery) nowhere() bool {
+	for _, i := range d.open() {
+		switch d.status[i].Code() {
+		case "5.1.10", "5.1.2", "5.4.6":
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // tryAll tries the hosts of one group, each with all its addresses.

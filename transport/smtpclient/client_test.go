@@ -226,10 +226,15 @@ six.example. AAAA 2001:db8::1
 
 func TestFallbackHost(t *testing.T) {
 	p := startPeer(t, nil)
-	w := world{twoHosts + "!servfail broken.example\n", map[string]*peer{"192.0.2.2:25": p}}
+	w := world{twoHosts + "!servfail broken.example\nnull.example. MX 0 .\n", map[string]*peer{"192.0.2.2:25": p}}
 	c := w.client(t, func(conf *Config) { conf.Fallback = "[mx2.example.com]" })
-	if got := c.Deliver(t.Context(), request("broken.example", "x\n", "bob@broken.example")); outcomes(got) != "relayed 2.0.0" {
-		t.Error(outcomes(got), got[0].Text())
+	for host, want := range map[string]string{"broken.example": "relayed 2.0.0", "null.example": "failed 5.1.10", "unknown.example": "failed 5.1.2", "mx1.example.com": "relayed 2.0.0"} {
+		if got := c.Deliver(t.Context(), request(host, "x\n", "bob@broken.example")); outcomes(got) != want {
+			t.Error(host, outcomes(got), got[0].Text())
+		}
+	}
+	if got := c.Deliver(t.Context(), request("mx1.example.com", "x\n")); len(got) != 0 {
+		t.Error(got)
 	}
 }
 
