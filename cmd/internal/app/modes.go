@@ -28,6 +28,8 @@ import (
 var companions = map[string]func(std stdio, args []string) int{
 	"mailq":      func(std stdio, args []string) int { return sendmailMode(std, "mailq", args) },
 	"newaliases": func(std stdio, args []string) int { return sendmailMode(std, "newaliases", args) },
+	"rmail":      rmail,
+	"rsmtp":      rsmtp,
 }
 
 // sendmailMode does what sendmail does under this name with these arguments. The front end has dropped its privileges.

@@ -277,6 +277,25 @@ func (s *site) uucp(p *params) (*uucp.UUCP, error) {
 		Login:   p.text("user", ""),
 		Owner:   p.text("owner", ""),
 		Users:   s.users,
+		Batch:   p.yes("batch", false),
+		Quoting: p.yes("quoting", true),
+		Local:   []string{s.settings.Host},
+
+		MaxCommand: p.number("max-command"),
+	}
+	switch word := p.text("layout", "taylor"); word {
+	case "taylor":
+	case "bnu", "hdb":
+		conf.Layout = uucp.BNU
+	default:
+		p.fail("layout", "%q is neither taylor nor bnu", word)
+	}
+	switch word := p.text("address", "bang"); word {
+	case "bang":
+	case "domain":
+		conf.Sender = uucp.Domain
+	default:
+		p.fail("address", "%q is neither bang nor domain", word)
 	}
 	if conf.SysFile == "" && len(conf.Sites) == 0 {
 		conf.SysFile = "/etc/uucp/sys"
