@@ -36,6 +36,13 @@ type Config struct {
 	Notes    []Note
 	// Errors counts the messages that make sendmail -bC end with 70.
 	Errors int
+
+	// Nameless are names of rulesets whose S line was wrong: the name is known, but got no number. NextNamed is the
+	// number that the next ruleset with a name would get.
+	Nameless  []string
+	NextNamed int
+
+	spelling map[string]string // first spelling of the words of classes, by lower case
 }
 
 // Message is something that the reader says, in sendmail's words.

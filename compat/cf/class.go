@@ -54,7 +54,7 @@ func (r *reader) addWords(name string, words []string) {
 		k := strings.ToLower(w)
 		if _, ok := have[k]; !ok {
 			have[k] = struct{}{}
-			c.Words = append(c.Words, w)
+			c.Words = append(c.Words, r.cfg.spell(w))
 		}
 	}
 }
@@ -129,8 +129,8 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// readClassFile reads the words of a class file. Without a scan format all words of a line count, up to a "#"; the
-// formats that are in use, "%s", "%[^#]" and "%[^:]" with variations, are understood.
+// readClassFile reads the words of a class file. Without a scan format the first word of a line counts;
+// the formats that are in use, "%s", "%[^#]" and "%[^:]" with variations, are understood.
 func readClassFile(f prog.ClassFile) ([]string, error) {
 	in, err := os.Open(f.Path)
 	if err != nil {
@@ -165,9 +165,7 @@ func readClassFile(f prog.ClassFile) ([]string, error) {
 // scan applies one scanf conversion to a line.
 func scan(line, format string) []string {
 	switch {
-	case format == "":
-		return strings.Fields(line)
-	case format == "%s":
+	case format == "" || format == "%s":
 		if w := strings.Fields(line); len(w) > 0 {
 			return w[:1]
 		}
@@ -206,6 +204,19 @@ func inSet(set string, c byte) bool {
 	return false
 }
 
+// spell returns a word as it was first spelt in any class: sendmail has one table of words for all of them.
+func (c *Config) spell(w string) string {
+	if c.spelling == nil {
+		c.spelling = map[string]string{}
+	}
+	k := strings.ToLower(w)
+	if first, ok := c.spelling[k]; ok {
+		return first
+	}
+	c.spelling[k] = w
+	return w
+}
+
 // AddWords adds words to a class of the configuration and returns it.
 func (c *Config) AddWords(name string, words []string) *prog.Class {
 	k := c.Prog.Classes[name]
@@ -219,7 +230,7 @@ func (c *Config) AddWords(name string, words []string) *prog.Class {
 			found = found || equalFold(old, w)
 		}
 		if !found {
-			k.Words = append(k.Words, w)
+			k.Words = append(k.Words, c.spell(w))
 		}
 	}
 	return k

@@ -121,10 +121,14 @@ func (r *reader) tableLine(body string) {
 	}
 	t := &prog.Table{Name: name, Class: class, Args: f[2:], Pos: r.pos()}
 	if r.opt.CheckTable != nil {
-		if say := r.opt.CheckTable(t, r.cfg.Prog); say != "" {
+		say, broken := r.opt.CheckTable(t, r.cfg.Prog)
+		if t.Broken = broken; say != "" {
 			r.errorf("%s", say)
-			r.note(what, Ignored, say)
-			t.Broken = true
+			how := Approximated
+			if broken {
+				how = Ignored
+			}
+			r.note(what, how, say)
 		}
 	}
 	for i, old := range r.cfg.Prog.Tables {

@@ -261,6 +261,9 @@ func (r *reader) defaults() {
 		r.setMacro("k", h.NodeName)
 	}
 	r.addWords("w", h.Addresses)
+	if r.opt.Mode != "" {
+		r.setMacro("opMode", r.opt.Mode)
+	}
 	r.defaultMailers()
 	for _, d := range r.opt.Define {
 		r.one(d)

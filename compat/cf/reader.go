@@ -21,10 +21,12 @@ type Host struct {
 // Options change how a file is read.
 type Options struct {
 	Host Host
+	Mode string // value of ${opMode} while reading: the letter of -b
 	// Lookup finds user and group numbers for mailers (U=); nil: the passwd and group files of the machine.
 	Lookup func(user, group string) (uid, gid int, err error)
-	// CheckTable looks at a map's declaration; it returns what sendmail says about it, empty when all is well.
-	CheckTable func(*prog.Table, *prog.Program) string
+	// CheckTable looks at a map's declaration; it returns what sendmail says about it, empty when
+	// all is well, and whether there is no asking such a map.
+	CheckTable func(*prog.Table, *prog.Program) (say string, broken bool)
 	// NoFiles keeps the reader from opening class files and running programs for F lines, for conversion and tests.
 	NoFiles bool
 	// Define is put in front of the file: macros and options of the command line, as lines ("Mname=..." is not).
@@ -43,6 +45,7 @@ type reader struct {
 	line       int
 	macros     map[string]string // in marked form
 	cur        *prog.Ruleset
+	noRuleset  bool // the last S line made no sense
 	reopened   *prog.Ruleset
 	reopenedAs string
 	nextNamed  int
@@ -304,6 +307,7 @@ func (r *reader) finish() {
 		}
 	}
 	r.resolveMailers()
+	r.cfg.NextNamed = r.nextNamed
 	if r.cfg.Level > MaxLevel {
 		r.say("Warning: .cf version level (%d) exceeds sendmail version %s functionality (%d)", r.cfg.Level, Version, MaxLevel)
 	} else if r.cfg.Level < MaxLevel {

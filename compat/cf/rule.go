@@ -29,6 +29,10 @@ func (r *reader) ruleLine(body, source string) {
 	}
 	_ = comment
 	rs := r.ruleset()
+	if rs == nil {
+		r.errorf("missing valid ruleset for \"R%s\"", body)
+		return
+	}
 	if r.reopened == rs && len(rs.Rules) > 0 {
 		r.say("WARNING: Ruleset %s has multiple definitions", r.reopenedAs)
 	}
@@ -43,7 +47,7 @@ func (r *reader) ruleLine(body, source string) {
 	}
 	if wild > maxWildcards {
 		r.errorf("R line: too many wildcards")
-		rule.LHS, wild = nil, 0
+		rule.LHS, wild = nil, maxWildcards
 	} else if len(rule.LHS) == 0 {
 		r.errorf("R line: null LHS")
 	}
@@ -277,8 +281,8 @@ func (r *reader) macro(name string) (string, bool) {
 // rulesetLine reads an S line: a number, a name, or both.
 func (r *reader) rulesetLine(body string) {
 	rs, as := r.defineRuleset(body)
+	r.cur, r.noRuleset = rs, rs == nil
 	if rs == nil {
-		r.cur = nil
 		return
 	}
 	r.cur = rs
@@ -336,11 +340,8 @@ func (r *reader) defineRuleset(text string) (rs *prog.Ruleset, as string) {
 	value := strings.TrimLeft(rest[1:], " \t")
 	if value == "" || value[0] < '0' || value[0] > '9' {
 		r.errorf("bad ruleset definition \"%s\" (number required after `=')", text)
-		if rs = r.cfg.Prog.Ruleset(name); rs == nil {
-			rs = r.cfg.Prog.AddRuleset(name, r.nextNamed, r.pos())
-			r.nextNamed--
-		}
-		return rs, name
+		r.cfg.Nameless = append(r.cfg.Nameless, name)
+		return nil, ""
 	}
 	n := 0
 	for j := 0; j < len(value) && value[j] >= '0' && value[j] <= '9' && n < 1<<20; j++ {
@@ -348,6 +349,7 @@ func (r *reader) defineRuleset(text string) (rs *prog.Ruleset, as string) {
 	}
 	if n >= maxNumbered {
 		r.errorf("bad ruleset number %d in \"%s\" (%d max)", n, text, maxNumbered)
+		r.cfg.Nameless = append(r.cfg.Nameless, name)
 		return nil, ""
 	}
 	if old := r.cfg.Prog.Ruleset(name); old != nil {
@@ -373,9 +375,9 @@ func (r *reader) numbered(n int, name string) *prog.Ruleset {
 	return rs
 }
 
-// ruleset is the one that R lines go to: number 0 before the first S line.
+// ruleset is the one that R lines go to: number 0 before the first S line; nil behind an S line that made no sense.
 func (r *reader) ruleset() *prog.Ruleset {
-	if r.cur == nil {
+	if r.cur == nil && !r.noRuleset {
 		r.cur = r.numbered(0, "0")
 	}
 	return r.cur

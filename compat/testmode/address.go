@@ -32,7 +32,7 @@ func (t target) String() string {
 // is cut without comments, goes through rulesets 3 and 0, and the triple that comes out is looked at: errors are told,
 // programs, files and :include: are told apart from users, and the user goes through ruleset 2, that of the mailer, and 4.
 func (s *session) parse(text string) {
-	fmt.Fprintf(s.out, "Cracked address = %s\n", s.crack(text).template())
+	fmt.Fprintf(s.out, "Cracked address = %s\n", show(s.crack(text).template()))
 	kind, who := "envelope", "recipient"
 	if s.header {
 		kind = "header"
@@ -41,6 +41,13 @@ func (s *session) parse(text string) {
 		who = "sender"
 	}
 	fmt.Fprintf(s.out, "Parsing %s %s address\n", kind, who)
+	s.parsing = true
+	defer func() { s.parsing = false }()
+	if len(text) > maxAddress {
+		s.tell(text[:maxAddress], fmt.Sprintf("Address \"%s\" too long (%d bytes max)", addr.SevenBit(text[:maxAddress]), maxAddress))
+		fmt.Fprint(s.out, "Cannot parse\n")
+		return
+	}
 	toks, ok := s.cut(text)
 	if !ok || len(toks) == 0 {
 		fmt.Fprint(s.out, "Cannot parse\n")
@@ -71,10 +78,6 @@ func (s *session) tell(text, message string) {
 
 // cut cuts an address without its comments.
 func (s *session) cut(text string) ([]addr.Token, bool) {
-	if len(text) > maxAddress {
-		s.tell(text[:maxAddress], fmt.Sprintf("Address \"%s\" too long (%d bytes max)", addr.SevenBit(text[:maxAddress]), maxAddress))
-		return nil, false
-	}
 	toks, issues := s.engine.Syntax().SplitStripped(text)
 	if s.issues(issues, text) {
 		return nil, false
@@ -121,7 +124,7 @@ func (s *session) resolve(text string, toks []addr.Token) (target, int) {
 		if !hasUser {
 			return fail("no user")
 		}
-		t := target{host: s.raw(host), user: s.raw(rest)}
+		t := target{host: s.raw(host), user: s.rawWith(rest, " ")}
 		s.tellError(text, t.user)
 		t.user = s.checked(t.user)
 		return t, 0
@@ -186,7 +189,9 @@ func (s *session) mailer(name string, fallback *cf.Mailer) *cf.Mailer {
 var rawMeta = map[addr.Token]string{addr.Host: "\x97", addr.User: "\x98"}
 
 // raw joins tokens to text. Metasymbols that are left in it are shown as the real one shows them.
-func (s *session) raw(toks []addr.Token) string {
+func (s *session) raw(toks []addr.Token) string { return s.rawWith(toks, s.cfg.Prog.BlankSub) }
+
+func (s *session) rawWith(toks []addr.Token, blank string) string {
 	for i, t := range toks {
 		if t.IsMeta() {
 			toks = append([]addr.Token(nil), toks...)
@@ -204,7 +209,7 @@ func (s *session) raw(toks []addr.Token) string {
 	for _, t := range toks {
 		w := t != "" && t[0] != '"' && !syntax.IsOperator(t) && !(len(t) == 1 && t[0] >= 0x80 && t[0] <= 0x9f)
 		if w && word {
-			b.WriteString(s.cfg.Prog.BlankSub)
+			b.WriteString(blank)
 		}
 		word = w
 		b.WriteString(string(t))
@@ -214,19 +219,20 @@ func (s *session) raw(toks []addr.Token) string {
 
 // checked complains about octets that no address may have, and makes them question marks.
 func (s *session) checked(user string) string {
-	for i := 0; i < len(user); i++ {
-		if user[i] >= 0x80 && user[i] <= 0x9f {
-			b := []byte(user)
-			for j, c := range b {
-				if c >= 0x80 && c <= 0x9f {
-					b[j] = '?'
-				}
-			}
-			fmt.Fprintf(s.out, "Syntax error in mailbox address \"%s\" (8-bit character)\n", addr.SevenBit(string(b)))
-			return string(b)
+	what := ""
+	b := []byte(user)
+	for i, c := range b {
+		switch {
+		case c >= 0x80 && c <= 0x9f:
+			b[i], what = '?', "8-bit character"
+		case c == 0xff:
+			b[i], what = '?', "non-printable character"
 		}
 	}
-	return user
+	if what != "" {
+		fmt.Fprintf(s.out, "Syntax error in mailbox address \"%s\" (%s)\n", addr.SevenBit(string(b)), what)
+	}
+	return string(b)
 }
 
 // tellError tells what $#error says: quotes, the code of three digits, and an enhanced code go. The address stands in
@@ -316,7 +322,7 @@ func (s *session) try(name, text string) {
 	if s.sender {
 		who = "sender"
 	}
-	text = strings.TrimLeft(text, " \t")
+	text = strings.Trim(text, " \t")
 	fmt.Fprintf(s.out, "Trying %s %s address %s for mailer %s\n", kind, who, text, name)
 	result, status := s.remote(text, m)
 	fmt.Fprintf(s.out, "Rcode = %d, addr = %s\n", status, result)
@@ -352,5 +358,5 @@ func (s *session) remote(text string, m *cf.Mailer) (string, int) {
 		step(rs.Name)
 	}
 	step("4")
-	return parts.around(s.raw(toks)), status
+	return strings.ReplaceAll(parts.around(s.raw(toks)), "\xff", ""), status
 }

@@ -40,139 +40,119 @@ type cracker struct {
 	text    string
 	must    string
 	colonOK bool
-	before  strings.Builder
-	after   strings.Builder
 }
 
-// crack goes through the text once. phrase is what may turn out to be a phrase before an address in angle brackets or
-// a group's name before a colon; until then it is the address.
+// crack goes through the text once. base is what is settled already: up to a colon. phrase is where the text began
+// that may turn out to be a phrase before an address in angle brackets, or a group's name before a colon; until then
+// it is the address.
 func (k *cracker) crack() cracked {
 	t := strings.TrimSpace(k.text)
 	var (
-		phrase    strings.Builder // candidates for a phrase, with their blanks
-		comments  strings.Builder // comments behind the address
-		seen      = false         // the address has begun
-		bracket   = 0             // inside of a domain literal
-		gap       = false         // blanks before the next character
-		inAngle   = false
-		hadAngle  = false
-		trailer   strings.Builder
-		colonSeen = false
+		base, before  string          // settled; and base with what stands before an opening bracket
+		comments      strings.Builder // comments behind the address
+		phrase        = 0
+		bracket       = 0     // inside of a domain literal
+		seen          = false // the address has begun
+		angle, closed = false, false
+		colon, ended  = false, false
+		lead          strings.Builder // comments before the address
 	)
-	flushPhrase := func(next string) {
-		p := phrase.String()
-		if strings.TrimSpace(p) != "" {
-			k.before.WriteString(k.quote(strings.TrimSpace(p)))
-		}
-		if strings.HasSuffix(p, " ") || gap {
-			k.before.WriteString(" ")
-		}
-		k.before.WriteString(comments.String())
-		comments.Reset()
-		k.before.WriteString(next)
-		phrase.Reset()
-		gap, seen = false, false
-	}
+	tail := ""
+scan:
 	for i := 0; i < len(t); i++ {
-		c := t[i]
-		switch {
+		switch c := t[i]; {
 		case c == '(':
 			j := comment(t, i)
 			text := t[i:j]
-			if !strings.HasSuffix(text, ")") || j > len(t) {
+			if strings.Count(text, "(") > strings.Count(text, ")") {
 				text += ")"
 			}
 			i = j - 1
-			switch {
-			case !seen && !hadAngle:
-				k.before.WriteString(text)
-				if i+1 < len(t) && (t[i+1] == ' ' || t[i+1] == '\t') {
-					k.before.WriteString(" ")
-				}
-			default:
+			if !seen && !angle && !closed {
+				lead.WriteString(text + " ")
+			} else {
 				comments.WriteString(" " + text)
 			}
-			continue
 		case c == ' ' || c == '\t':
-			if seen {
-				gap = true
-			}
-			continue
-		case c == '"' && !inAngle:
-			j := quoted(t, i)
-			if gap && phrase.Len() > 0 {
-				phrase.WriteString(" ")
-			}
-			gap = false
-			phrase.WriteString(t[i:j])
-			seen = true
-			i = j - 1
-			continue
 		case c == '"':
-			i = quoted(t, i) - 1
-			continue
-		case inAngle:
-			if c == '>' {
-				inAngle = false
-			}
-			continue
-		case c == '<':
-			if hadAngle {
-				continue
-			}
-			if strings.HasPrefix(t[i:], "<<") {
-				phrase.WriteString("<")
-				seen = true
-				continue
-			}
-			flushPhrase("<")
-			trailer.WriteString(">")
-			inAngle, hadAngle = true, true
-			continue
-		case hadAngle:
-			continue
-		case c == '[':
-			bracket++
-		case c == ']' && bracket > 0:
-			bracket--
-		case c == ':' && bracket == 0 && !k.colonOK:
-			if strings.HasPrefix(t[i:], "::") {
-				phrase.WriteString("::")
-				seen = true
-				i++
-				continue
-			}
-			blank := ""
-			if i+1 < len(t) && (t[i+1] == ' ' || t[i+1] == '\t') {
-				blank = " "
-			}
-			gap = false
-			flushPhrase(":" + blank)
-			colonSeen = true
-			continue
-		case c == ';':
-			trailer.WriteString(";")
-			i = len(t)
-			continue
-		case c == '\\' && i+1 < len(t):
-			if gap && phrase.Len() > 0 {
-				phrase.WriteString(" ")
-			}
-			gap = false
-			phrase.WriteString(t[i : i+2])
+			j := quoted(t, i)
+			seen = seen || j-i > 2
+			i = j - 1
+		case c == '\\':
 			i++
 			seen = true
-			continue
+		case c == '<':
+			raw := t[phrase:i]
+			name := strings.TrimSpace(raw)
+			gap := ""
+			if name != "" && len(strings.TrimRight(raw, " \t")) < len(raw) {
+				gap = " "
+			}
+			before = base + k.quote(name) + gap + "<"
+			angle, closed, seen, bracket = true, false, false, 0
+			comments.Reset()
+			lead.Reset()
+		case c == '>':
+			if angle && !closed {
+				closed = true
+				tail = ">" + k.rest(t[i+1:])
+				tail = comments.String() + tail
+				comments.Reset()
+				if !seen {
+					return cracked{before: before, after: tail, address: false}
+				}
+				return cracked{before: before, after: tail, address: true}
+			}
+		case angle:
+			seen = true
+		case c == '[':
+			bracket++
+			seen = true
+		case c == ']' && bracket > 0:
+			bracket--
+		case c == ':' && bracket == 0 && !colon && !k.colonOK:
+			if strings.HasPrefix(t[i:], "::") {
+				i++
+				seen = true
+				continue
+			}
+			name := strings.TrimSpace(t[phrase:i])
+			gap := ""
+			if name != "" && t[i-1] == ' ' {
+				gap = " "
+			}
+			base += k.quote(name) + gap + ":"
+			if i+1 < len(t) && (t[i+1] == ' ' || t[i+1] == '\t') {
+				base += " "
+			}
+			phrase, seen, colon = i+1, false, true
+			comments.Reset()
+			lead.Reset()
+		case c == ';' && !angle && !k.colonOK:
+			ended = true
+			break scan
+		default:
+			seen = true
 		}
-		if gap && phrase.Len() > 0 {
-			phrase.WriteString(" ")
-		}
-		gap, seen = false, true
-		phrase.WriteByte(c)
 	}
-	_ = colonSeen
-	address := hadAngle || phrase.Len() > 0
-	return cracked{before: k.before.String(), after: trailer.String() + comments.String(), address: address}
+	switch {
+	case angle:
+		return cracked{before: before, after: comments.String() + ">", address: seen}
+	case ended && !seen:
+		return cracked{before: base + lead.String() + ";", after: comments.String(), address: true}
+	case ended:
+		return cracked{before: base + lead.String(), after: ";" + comments.String(), address: true}
+	}
+	if !seen {
+		return cracked{before: strings.TrimRight(base+lead.String(), " "), after: comments.String()}
+	}
+	return cracked{before: base + lead.String(), after: comments.String(), address: true}
+}
+
+// rest is what stands behind the closing bracket of an address: comments stay, stray brackets go.
+func (k *cracker) rest(t string) string {
+	t = strings.TrimRight(t, " \t")
+	return strings.ReplaceAll(strings.ReplaceAll(t, ">", ""), "<", "")
 }
 
 // quote puts a phrase into quotes when it has characters that need them.
@@ -183,10 +163,14 @@ func (k *cracker) quote(p string) string {
 	inside := false
 	for i := 0; i < len(p); i++ {
 		switch {
+		case p[i] == '(' && !inside:
+			i = comment(p, i) - 1
+		case p[i] == '\\':
+			i++
 		case p[i] == '"':
 			inside = !inside
 		case !inside && strings.IndexByte(k.must, p[i]) >= 0:
-			return `"` + strings.ReplaceAll(p, `"`, "") + `"`
+			return `"` + strings.ReplaceAll(p, `"`, `\"`) + `"`
 		}
 	}
 	return p

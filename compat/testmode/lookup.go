@@ -44,7 +44,7 @@ func (s *session) canon(arg string) {
 	host := arg
 	name, _, err := s.engine.Canonical(s.ctx, host)
 	var says *eval.Complaint
-	if errors.As(err, &says) {
+	if errors.As(err, &says) && strings.HasPrefix(says.Say, "DNS failure:") {
 		fmt.Fprintln(s.out, says.Say)
 	}
 	fmt.Fprintf(s.out, "getcanonname(%s) returns %s\n", host, name)

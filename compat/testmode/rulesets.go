@@ -2,11 +2,13 @@ package testmode
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"waybill/rules/addr"
 	"waybill/rules/eval"
 	"waybill/rules/prog"
+	"waybill/rules/trace"
 )
 
 // maxAddress is how long an address may be that somebody types.
@@ -29,7 +31,7 @@ func (s *session) rulesets(line string) {
 		var toks []addr.Token
 		var issues []addr.Issue
 		var rest string
-		toks, rest, more, issues = syntax.SplitList(text, ',', s.cfg.Level < 9)
+		toks, rest, more, issues = syntax.SplitTyped(text, ',', s.cfg.Level < 9)
 		fatal := s.issues(issues, text)
 		text = rest
 		if fatal {
@@ -59,11 +61,11 @@ func (s *session) through(list string, toks []addr.Token) {
 		if rs == "" {
 			return
 		}
-		r, _ := s.engine.RunNamed(s.ctx, rs, toks, s.state)
-		toks = r.Tokens
-		if r.Status != eval.OK {
-			fmt.Fprintf(s.out, "== Ruleset %s (%d) status %d\n", list, s.numberOf(rs), r.Status)
-			s.status = r.Status
+		var status int
+		toks, status = s.run(rs, toks)
+		if status != eval.OK {
+			fmt.Fprintf(s.out, "== Ruleset %s (%d) status %d\n", list, s.numberOf(rs), status)
+			s.status = status
 		}
 		list = rest
 	}
@@ -90,6 +92,14 @@ func (s *session) find(name, list string) string {
 		return fmt.Sprint(n)
 	case s.cfg.Prog.Ruleset(name[:i]) != nil:
 		return name[:i]
+	case slices.Contains(s.cfg.Nameless, name[:i]):
+		n, ok := s.late[name[:i]]
+		if !ok { // it gets its number now, and has no other name
+			n = s.cfg.NextNamed
+			s.cfg.NextNamed--
+			s.late[name[:i]] = n
+		}
+		return fmt.Sprint(n)
 	}
 	fmt.Fprintf(s.out, "Undefined ruleset %s\n", list)
 	return ""
@@ -140,7 +150,10 @@ func (s *session) dumpRule(r *prog.Rule) {
 	case prog.Return:
 		s.out.WriteString("$@ ")
 	}
-	for _, t := range r.RHS {
+	for i, t := range r.RHS {
+		if n := len(t.Text); i > 0 && s.called[r] && r.RHS[i-1].Kind == prog.Call && n > 1 && t.Text[0] == '"' && t.Text[n-1] == '"' {
+			t.Text = t.Text[1 : n-1]
+		}
 		s.symbol(t)
 	}
 	s.out.WriteByte('\n')
@@ -160,6 +173,12 @@ func show(text string) string { return string(addr.AppendPrint(nil, addr.Token(t
 
 // run evaluates one ruleset and returns the tokens and the status.
 func (s *session) run(name string, toks []addr.Token) ([]addr.Token, int) {
+	if len(name) == 3 && isDigits(name) { // one of those without a name: it has no rules
+		rs := &prog.Ruleset{Name: name}
+		s.state.Tracer.Event(&trace.Event{Kind: trace.Enter, Ruleset: rs, Tokens: toks})
+		s.state.Tracer.Event(&trace.Event{Kind: trace.Leave, Ruleset: rs, Tokens: toks})
+		return toks, eval.OK
+	}
 	r, _ := s.engine.RunNamed(s.ctx, name, toks, s.state)
 	return r.Tokens, r.Status
 }

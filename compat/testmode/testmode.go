@@ -15,6 +15,7 @@ import (
 
 	"waybill/compat/cf"
 	"waybill/rules/eval"
+	"waybill/rules/prog"
 	"waybill/rules/trace"
 )
 
@@ -43,7 +44,10 @@ type session struct {
 	header   bool // /tryflags H
 	sender   bool // /tryflags S
 	status   int
-	about    string // the address that messages of tables name
+	called   map[*prog.Rule]bool // rules that have called a ruleset: sendmail takes the quotes off the name then
+	late     map[string]int      // numbers that were given late, see cf.Config.Nameless
+	parsing  bool                // /parse is at work
+	about    string              // the address that messages of tables name
 }
 
 // Main runs test mode with sendmail's arguments (those behind the name of the program) and returns the exit status.
@@ -66,7 +70,7 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 	if conf.Host.Name == "" {
 		conf.Host = cf.LocalHost("/etc/hosts")
 	}
-	c, err := cf.ReadFile(file, cf.Options{Host: conf.Host, CheckTable: eval.CheckTable})
+	c, err := cf.ReadFile(file, cf.Options{Host: conf.Host, Mode: "t", CheckTable: eval.CheckTable})
 	if err != nil {
 		why := err.Error()
 		if errors.Is(err, fs.ErrNotExist) {
@@ -78,7 +82,7 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 	for _, m := range c.Messages {
 		fmt.Fprintln(out, m)
 	}
-	s := &session{cfg: c, out: out, ctx: context.Background(), resolver: conf.Resolver}
+	s := &session{cfg: c, late: map[string]int{}, called: map[*prog.Rule]bool{}, out: out, ctx: context.Background(), resolver: conf.Resolver}
 	if c.Errors > 0 {
 		s.status = 70
 	}
@@ -88,12 +92,11 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 	tables, _ := eval.OpenTables(c.Prog, eval.TableEnv{
 		Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro,
 	})
-	if s.engine, err = eval.New(c.Prog, eval.Options{Tables: tables, Steps: steps}); err != nil {
+	if s.engine, err = eval.New(c.Prog, eval.Options{Tables: tables, Steps: steps, Called: func(r *prog.Rule) { s.called[r] = true }}); err != nil {
 		fmt.Fprintln(out, err)
 		return 70
 	}
 	s.state = &eval.State{Macros: eval.NewMacros(c.Prog), Tracer: &talker{Text: trace.Text{W: out}, s: s}}
-	s.state.Macros.Set("opMode", "t")
 	fmt.Fprint(out, "ADDRESS TEST MODE (ruleset 3 NOT automatically invoked)\nEnter <ruleset> <address>\n")
 	s.loop(stdin)
 	return s.status
@@ -107,7 +110,7 @@ type talker struct {
 
 // Event writes the event's line.
 func (t *talker) Event(e *trace.Event) {
-	if e.Kind == trace.Message && t.s.about != "" && strings.HasPrefix(e.Text, "DNS failure:") {
+	if e.Kind == trace.Message && t.s.parsing && t.s.about != "" && strings.HasPrefix(e.Text, "DNS failure:") {
 		t.s.tell(t.s.about, e.Text)
 		return
 	}
@@ -207,7 +210,7 @@ func (s *session) define(line string) {
 		name, value, complaints, ok := cf.CutName(line[2:])
 		s.complain(complaints)
 		if ok {
-			s.state.Macros.Set(name, value)
+			s.state.Macros.Set(name, strings.ReplaceAll(strings.TrimRight(value, " \t"), "$$", "$"))
 		}
 	case 'C':
 		if len(line) == 2 {

@@ -42,10 +42,7 @@ func TestSplit(t *testing.T) {
 		{"\xc3\x9c", ``, `8-bit character in mailbox address "C?"`},
 		{"a\x80b\x81c", ``, `8-bit character in mailbox address "a?b?c"`},
 		{"\xfc\x80", ``, `8-bit character in mailbox address "|?"`},
-		{"a\xffb", `a b`, ``},
-		{"a \xff b", `a  b`, ``},
-		{"a.\xff.b", `a . . b`, ``},
-		{"\"a\xffb\"", `"ab"`, ``},
+		{"a\xffb", `ab`, ``},
 		{`{a}|b=c'd`, `{a}|b=c'd`, ``},
 		{`$|`, `$|`, ``},
 		{``, ``, ``},
@@ -118,6 +115,21 @@ func TestSplitList(t *testing.T) {
 	toks, rest, more, _ = s.SplitList(`c(d,e)f`, ',', true)
 	if show(toks) != `c f` || rest != "" || more {
 		t.Errorf("%q %q %v", show(toks), rest, more)
+	}
+}
+
+func TestSplitTyped(t *testing.T) {
+	s := New(StockOperators)
+	for in, want := range map[string]string{"a\xffb": "a|\xffb", "a\xffbc": "a|\xffb|c", "a \xff b": "a|\xff |b", "\xff": "\xff", "a\xff,b": "a|\xff", "a.\xff.b": "a|.|\xff.|b",
+		"<@a,b:c@d>": "<|@|a|,|b|:|c|@|d|>"} {
+		toks, _, _, _ := s.SplitTyped(in, ',', false)
+		var parts []string
+		for _, tok := range toks {
+			parts = append(parts, string(tok))
+		}
+		if got := strings.Join(parts, "|"); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
 	}
 }
 

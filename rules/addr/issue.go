@@ -78,6 +78,9 @@ func AppendPrint(b []byte, t Token) []byte {
 			b = append(b, c)
 			continue
 		}
+		if c == 0xff {
+			continue
+		}
 		if c >= 0x80 {
 			b = append(b, "M-"...)
 			c &= 0x7f

@@ -22,6 +22,15 @@ func (s *Syntax) SplitList(text string, delim byte, stripped bool) (tokens []Tok
 	return tokens, "", false, issues
 }
 
+// SplitTyped is SplitList for what somebody types in test mode, where the octet 0xFF has an odd effect.
+func (s *Syntax) SplitTyped(text string, delim byte, stripped bool) (tokens []Token, rest string, more bool, issues []Issue) {
+	tokens, end, issues := s.split(nil, text, delim, modeOf(stripped)|typed)
+	if end < len(text) && text[end] == delim {
+		return tokens, text[end+1:], true, issues
+	}
+	return tokens, "", false, issues
+}
+
 // Append is Split that appends to dst, for callers that reuse memory. After a fatal issue it returns dst unchanged.
 func (s *Syntax) Append(dst []Token, text string, stripped bool) ([]Token, []Issue) {
 	t, _, issues := s.split(dst, text, 0, modeOf(stripped))
@@ -56,6 +65,7 @@ const (
 	strip mode = 1 << iota // drop comments
 	rule                   // the text is a side of a rule
 	metas                  // octets that are metasymbols are tokens
+	typed                  // 0xFF is odd
 )
 
 func modeOf(stripped bool) mode {
@@ -138,16 +148,19 @@ scan:
 			case ')':
 				paren--
 			}
-		case b == 0xff && !s.eightBit:
-			// The real engine takes 0xFF for "no character": it breaks a word and begins one that may stay empty.
-			switch {
-			case quoted:
-				c.drop(i)
-				c.start = i + 1
-			default:
-				c.end(i)
-				c.open = true
+		case how&typed != 0 && how&strip == 0 && b == 0xff && !quoted:
+			// The real engine takes 0xFF for "no character": it breaks a word, and makes a token with what follows.
+			c.end(i)
+			c.start = i
+			for i+1 < len(text) && text[i+1] == 0xff {
+				i++
 			}
+			if i+1 < len(text) && !(delim != 0 && text[i+1] == delim) {
+				if i++; text[i] == '\\' && i+1 < len(text) {
+					i++
+				}
+			}
+			c.end(i + 1)
 		case b == '\\':
 			next := byte(0)
 			if i+1 < len(text) {
@@ -165,12 +178,6 @@ scan:
 			case next == '!' && !quoted: // \! is an ordinary !, for shells that make one of the other
 				c.drop(i)
 				continue
-			case next == 0xff && !s.eightBit:
-				if c.start < 0 {
-					c.start = i
-				}
-				c.drop(i + 1)
-				c.start = i + 2
 			case c.start < 0:
 				c.start = i
 			}
@@ -220,7 +227,7 @@ scan:
 			c.start = -1
 		}
 	}
-	if paren > 0 {
+	for ; paren > 0; paren-- {
 		issues = append(issues, Issue{UnbalancedOpen, i})
 	}
 	c.end(i)

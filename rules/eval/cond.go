@@ -48,11 +48,11 @@ func (m *machine) lookupHolds(c *prog.Cond, base int) (ok bool, status int) {
 	for _, a := range c.Args {
 		args = append(args, m.condText(a, base))
 	}
-	if m.e.tables[c.Table] == nil && !m.e.setters[c.Table] {
+	if m.e.table(c.Table) == nil && !m.e.setters[c.Table] {
 		return false, m.end(Config, "no table "+c.Table, nil)
 	}
 	r, found, err := m.ask(c.Table, key, args)
-	if err != nil {
+	if table.Status(err) != OK {
 		return false, m.end(table.Status(err), "table "+c.Table+": "+err.Error(), err)
 	}
 	if !found || c.Bind == 0 {

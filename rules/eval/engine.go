@@ -30,6 +30,8 @@ const (
 // Options are what an Engine needs beside the program.
 type Options struct {
 	Tables map[string]table.Table // by name; a table of class "macro" is built in and need not be here
+	// Called, if not nil, hears of each rule that calls a ruleset, in the evaluating goroutine.
+	Called func(*prog.Rule)
 	// Steps limits one run; 0 means MaxSteps.
 	Steps int
 }
@@ -43,8 +45,10 @@ type Engine struct {
 	classes  map[string]*class
 	ids      map[string]int32 // folded literal -> number
 	tables   map[string]table.Table
+	folded   map[string]table.Table  // by name in lower case
 	setters  map[string]bool         // tables of class macro
 	patterns map[*prog.Cond]*pattern // of conditions that match a fact
+	called   func(*prog.Rule)
 	limit    int
 	numbers  [100]*ruleset // empty rulesets for numbers that nobody defined [11]
 	pool     sync.Pool
@@ -113,7 +117,7 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		prog: p, syntax: addr.New(p.Operators, syntax...), byName: map[string]*ruleset{}, classes: map[string]*class{},
-		ids: map[string]int32{}, tables: o.Tables, setters: map[string]bool{}, patterns: map[*prog.Cond]*pattern{}, limit: o.Steps,
+		ids: map[string]int32{}, tables: o.Tables, setters: map[string]bool{}, folded: map[string]table.Table{}, patterns: map[*prog.Cond]*pattern{}, limit: o.Steps, called: o.Called,
 	}
 	if e.limit == 0 {
 		e.limit = MaxSteps
@@ -122,6 +126,9 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 		if t.Class == "macro" {
 			e.setters[t.Name] = true
 		}
+	}
+	for name, t := range o.Tables {
+		e.folded[fold(name)] = t
 	}
 	for name, c := range p.Classes {
 		e.class(name).set.Store(newClassSet(c.Words))
@@ -143,6 +150,14 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 	}
 	e.pool.New = func() any { return &machine{e: e} }
 	return e, nil
+}
+
+// table finds a table, whatever the case of its name.
+func (e *Engine) table(name string) table.Table {
+	if t, ok := e.tables[name]; ok {
+		return t
+	}
+	return e.folded[fold(name)]
 }
 
 // Program returns what New was given.

@@ -118,8 +118,11 @@ func engine(t testing.TB, text string, tables map[string]table.Table) *Engine {
 func input(e *Engine, text string) []addr.Token {
 	toks, _ := e.Syntax().Split(text)
 	for i, tok := range toks {
-		if tok == "$|" {
+		switch {
+		case tok == "$|":
 			toks[i] = addr.Sep
+		case strings.HasPrefix(string(tok), "$#"):
+			return append([]addr.Token{addr.Mailer, tok[2:]}, toks[i+1:]...)
 		}
 	}
 	return toks

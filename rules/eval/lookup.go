@@ -2,6 +2,7 @@ package eval
 
 import (
 	"fmt"
+	"strings"
 
 	"waybill/rules/table"
 	"waybill/rules/trace"
@@ -73,7 +74,7 @@ func (m *machine) cutCall(at int, open int32) call {
 			cur = &c.args[len(c.args)-1]
 			*cur = span{int32(i + 1), int32(i + 1)}
 			continue
-		case id == idElse && !c.hasElse:
+		case id == idElse:
 			c.hasElse = true
 			cur = &c.fallback
 			*cur = span{int32(i + 1), int32(i + 1)}
@@ -93,8 +94,7 @@ func (m *machine) lookup(at int, c call) (status int, ok bool) {
 		args[i] = m.text(a)
 	}
 	r, found, err := m.ask(c.name, key, args)
-	if err != nil {
-		status = table.Status(err)
+	if status = table.Status(err); status != OK {
 		m.blame(status, "table "+c.name+": "+err.Error(), err)
 	}
 	tail := len(m.mem)
@@ -134,7 +134,7 @@ func (m *machine) putDefault(part span) bool {
 	again, word := false, false
 	for _, w := range m.mem[part.lo:part.hi] {
 		is := m.e.syntax.IsWord(w.text)
-		if is && word || w.text == "(" || w.text == ")" || w.text == "" {
+		if is && word || w.text == "" || strings.IndexByte("()<>\"", w.text[0]) >= 0 || strings.IndexByte(string(w.text), '\\') >= 0 {
 			again = true
 		}
 		word = is
@@ -162,6 +162,10 @@ func (m *machine) putDefault(part span) bool {
 		m.blame(DataErr, "the default of a lookup is too long", nil)
 		return false
 	}
+	if len(toks) == 0 && text != "" {
+		m.blame(DataErr, "the default of a lookup has no tokens", nil)
+		return false
+	}
 	m.toks = toks
 	for _, t := range toks {
 		m.push(t)
@@ -183,7 +187,10 @@ func (m *machine) text(s span) string { return m.e.syntax.Join(m.texts(m.mem[s.l
 
 // ask looks up a key in a table, or sets a macro when the table is of that class.
 func (m *machine) ask(name, key string, args []string) (r table.Result, found bool, err error) {
-	t := m.e.tables[name]
+	t := m.e.table(name)
+	if k, ok := t.(interface{ KeepsQuotes() bool }); !ok || !k.KeepsQuotes() {
+		key = table.Unquote(key)
+	}
 	switch {
 	case m.e.setters[name]:
 		return r, true, m.setMacro(key, args)
@@ -220,7 +227,10 @@ func (m *machine) report(err error) {
 // setMacro is the table class "macro": the first argument becomes the value of the macro that the key names; without
 // one, or with an empty one, the macro has no value any more [44].
 func (m *machine) setMacro(key string, args []string) error {
-	name := macroName(key)
+	name := m.macroName(key)
+	if name == "" {
+		return nil
+	}
 	if len(args) == 0 || args[0] == "" {
 		m.st.Macros.Unset(name)
 		return nil
@@ -229,19 +239,29 @@ func (m *machine) setMacro(key string, args []string) error {
 	return nil
 }
 
-// macroName takes the braces off a name; without braces, the first character is the name.
-func macroName(key string) string {
-	if len(key) > 1 && key[0] == '{' {
-		key = key[1:]
-		for i := 0; i < len(key); i++ {
-			if key[i] == '}' {
-				return key[:i]
-			}
-		}
-		return key
-	}
-	if key == "" {
+// macroName takes the braces off a name; without braces, the first character is the name. Characters that no name may
+// have are left out, with a message each.
+func (m *machine) macroName(key string) string {
+	if key == "" || key[0] == ' ' {
+		m.message(OK, "Name required for macro/class")
 		return ""
 	}
-	return key[:1]
+	if key[0] != '{' {
+		return key[:1]
+	}
+	var b []byte
+	for i := 1; i < len(key); i++ {
+		c := key[i]
+		switch {
+		case c == '}':
+			return string(b)
+		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_':
+			b = append(b, c)
+		default:
+			m.message(OK, fmt.Sprintf("Invalid macro/class character %c", c))
+		}
+	}
+	m.message(OK, "Unbalanced { on "+key[1:])
+	m.message(OK, "Unable to assign macro/class ID (mid = 0xffffffff)")
+	return ""
 }

@@ -61,7 +61,10 @@ func (m *machine) match(lhs []sym, rest []int32, in []word) bool {
 					i, j = i+1, j+1
 					continue
 				}
-			case prog.RunMacro:
+			case prog.RunMacro: // at the very end, not even an undefined one matches
+				if j == n {
+					break
+				}
 				if k, same := m.sameAsMacro(s.text, in[j:]); same {
 					i, j = i+1, j+k
 					continue

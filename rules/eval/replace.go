@@ -2,6 +2,7 @@ package eval
 
 import (
 	"fmt"
+	"strconv"
 
 	"waybill/rules/addr"
 	"waybill/rules/prog"
@@ -11,8 +12,9 @@ import (
 // replace puts the right side of a rule in the place of the workspace, which matches has just matched. Its plan is
 // sendmail's: captures and run-time macros are put in, then tables are asked from left to right, then rulesets are
 // called from right to left. Metasymbols that come out of captures or calls count like those of the rule itself.
-// goOn is false when the ruleset has to end at once, without a "returns" line.
-func (m *machine) replace(rs *ruleset, r *rule, index, base int) (status int, goOn bool) {
+// goOn is false when the ruleset has to end at once, without a "returns" line. before is the status that the ruleset has
+// so far: after an error, no ruleset is called any more.
+func (m *machine) replace(rs *ruleset, r *rule, index, base, before int) (status int, goOn bool) {
 	top := len(m.mem)
 	for i := range r.rhs {
 		o := &r.rhs[i]
@@ -53,11 +55,9 @@ func (m *machine) replace(rs *ruleset, r *rule, index, base int) (status int, go
 		if status, goOn = m.lookups(top); !goOn {
 			return status, false
 		}
-		var stat int
-		if stat, goOn = m.calls(top); !goOn {
-			return worse(status, stat), false
+		if status, goOn = m.calls(r, worse(before, status), top); !goOn {
+			return status, false
 		}
-		status = worse(status, stat)
 	}
 	n := copy(m.mem[base:], m.mem[top:])
 	m.mem = m.mem[:base+n]
@@ -113,37 +113,37 @@ func (m *machine) putText(text string) bool {
 }
 
 // calls evaluates the calls in the replacement that begins at top, from right to left: each ruleset gets everything
-// to the right of its name, and its result takes that place [28]. When one name is unknown, none is called [29]. A
-// ruleset without rules is passed by without a trace.
-func (m *machine) calls(top int) (status int, goOn bool) {
+// to the right of its name, and its result takes that place [28]. When one name is unknown, none is called [29]; after
+// an error, no more are called, and what is left of the calls stays as it is. A ruleset without rules is passed by
+// without a trace.
+func (m *machine) calls(r *rule, before, top int) (status int, goOn bool) {
+	status = before
 	for at := top; at+1 < len(m.mem); at++ {
 		if m.mem[at].id != idCall {
 			continue
 		}
 		if name := calleeName(m.mem[at+1]); m.e.find(name) == nil {
-			m.message(Config, "Unknown ruleset "+name)
-			return Config, true
+			m.unknown(name)
+			return worse(status, Config), true
 		}
 	}
-	for at := len(m.mem) - 2; at >= top; at-- {
+	for at := len(m.mem) - 2; at >= top && (status == OK || status == TempFail); at-- {
 		if at+1 >= len(m.mem) || m.mem[at].id != idCall {
 			continue
 		}
 		// A name that came out of a call to the right may be unknown: then the call stays as it is.
 		if callee := m.e.find(calleeName(m.mem[at+1])); callee == nil {
-			m.message(Config, "Unknown ruleset "+calleeName(m.mem[at+1]))
+			m.unknown(calleeName(m.mem[at+1]))
 			status = worse(status, Config)
 			continue
 		} else if len(callee.rules) > 0 {
+			if m.e.called != nil {
+				m.e.called(r.src)
+			}
 			stat, _ := m.ruleset(callee, at+2)
 			status = worse(status, stat)
 			if m.abort {
 				return status, false
-			}
-			if stat != OK && stat != TempFail { // what is left of the calls stays as it is
-				n := copy(m.mem[at:], m.mem[at+2:])
-				m.mem = m.mem[:at+n]
-				return status, true
 			}
 		}
 		n := copy(m.mem[at:], m.mem[at+2:])
@@ -153,6 +153,14 @@ func (m *machine) calls(top int) (status int, goOn bool) {
 		}
 	}
 	return status, true
+}
+
+// unknown complains about a ruleset that does not exist.
+func (m *machine) unknown(name string) {
+	if n, err := strconv.Atoi(name); err == nil && n >= len(m.e.numbers) {
+		m.message(OK, fmt.Sprintf("bad ruleset %d (%d max)", n, len(m.e.numbers)))
+	}
+	m.message(Config, "Unknown ruleset "+name)
 }
 
 // calleeName is the name of a ruleset as a call writes it: quotation marks around it do not count.

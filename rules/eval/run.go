@@ -241,7 +241,11 @@ func (m *machine) ruleset(rs *ruleset, base int) (status int, complete bool) {
 	}
 	mask := maskOf(m.mem[base:])
 	repeats := 0
-	for i := 0; i < len(rs.rules); {
+	rules := len(rs.rules)
+	if len(m.mem) > base && m.mem[base].id == idMailer { // resolved already: nothing to do
+		rules = 0
+	}
+	for i := 0; i < rules; {
 		f := &rs.filters[i]
 		n := int32(len(m.mem) - base)
 		if f.mask&^mask != 0 || n < f.min || n > f.max {
@@ -263,7 +267,7 @@ func (m *machine) ruleset(rs *ruleset, base int) (status int, complete bool) {
 			m.message(OK, fmt.Sprintf("Infinite loop in ruleset %s, rule %d", rs.src.Name, i+1))
 			break
 		}
-		stat, goOn := m.replace(rs, r, i, base)
+		stat, goOn := m.replace(rs, r, i, base, status)
 		status = worse(status, stat)
 		if !goOn || m.abort {
 			return status, false

@@ -50,7 +50,7 @@ func OpenTables(p *prog.Program, env TableEnv) (Tables, []error) {
 }
 
 // CheckTable looks at a declaration and returns what sendmail says when it makes no sense; empty when all is well.
-func CheckTable(def *prog.Table, p *prog.Program) string {
+func CheckTable(def *prog.Table, p *prog.Program) (say string, broken bool) {
 	return table.Check(def, func(name string) bool { return p.Table(name) != nil })
 }
 
@@ -68,7 +68,7 @@ type Answer struct {
 
 // Ask looks up one key in one table.
 func (e *Engine) Ask(ctx context.Context, name, key string, st *State) Answer {
-	t := e.tables[name]
+	t := e.table(name)
 	if t == nil {
 		return Answer{}
 	}

@@ -66,14 +66,14 @@ func services(file, service string, standard []string) []string {
 
 // Lookup answers with the canonical name and a dot behind it (or what -a says).
 func (h *host) Lookup(ctx context.Context, key string, _ []string) (Result, bool, error) {
-	if !h.keep {
-		key = dequoteKey(key)
-	}
 	name, found, err := key, false, error(nil)
 	if strings.HasPrefix(key, "[") {
 		name, found, err = h.ofAddress(ctx, key)
 	} else {
 		name, found, err = h.Canonical(ctx, key)
+	}
+	if err != nil && Status(err) == 0 {
+		return Result{}, false, err
 	}
 	if err != nil && !found {
 		return h.failed(key, err)
@@ -137,7 +137,7 @@ func (h *host) inDNS(ctx context.Context, key string) (string, bool, error) {
 		return key, false, errNoResolver
 	}
 	name := strings.TrimSuffix(key, ".")
-	if name == "" || strings.HasPrefix(name, ".") || strings.Contains(name, "..") || strings.HasSuffix(name, ".") {
+	if !possible(name) {
 		return name, false, nil
 	}
 	tries := []string{name}
@@ -147,8 +147,6 @@ func (h *host) inDNS(ctx context.Context, key string) (string, bool, error) {
 		} else {
 			tries = append(tries, name+"."+d)
 		}
-	} else if d != "" && strings.IndexByte(name, '.') < 0 {
-		tries = []string{name + "." + d, name}
 	}
 	last, trouble := name, error(nil)
 	for _, t := range tries {
@@ -163,6 +161,19 @@ func (h *host) inDNS(ctx context.Context, key string) (string, bool, error) {
 		}
 	}
 	return last, false, trouble
+}
+
+// possible reports whether DNS can have a name at all (RFC 1035 2.3.4).
+func possible(name string) bool {
+	if name == "" || len(name) > 253 {
+		return false
+	}
+	for _, label := range strings.Split(name, ".") {
+		if label == "" || len(label) > 63 {
+			return false
+		}
+	}
+	return !strings.ContainsAny(name, " \t\"\\()<>")
 }
 
 // chase follows CNAMEs from a name to one that has an address or an MX.
@@ -181,7 +192,7 @@ func (h *host) chase(ctx context.Context, name string) (string, bool, error) {
 		case next != "" && h.env.KeepAliases:
 			return name, true, nil
 		case next != "" && seen[strings.ToLower(next)]:
-			return name, false, &Complaint{Say: "DNS failure: CNAME loop for " + name, Err: &Trouble{Status: 68, Err: errors.New("CNAME loop at " + name)}, Again: true}
+			return name, false, &Complaint{Say: "DNS failure: CNAME loop for " + name, Err: &Trouble{Status: 0, Err: errors.New("CNAME loop at " + name)}, Again: true}
 		case next != "":
 			name = next
 		default:
@@ -228,8 +239,10 @@ func (h *host) inFile(name string) (string, bool) {
 					return full, true
 				}
 			}
-			if d := h.domain(); d != "" {
-				return f[1] + "." + d, true
+			if h.env.Macro != nil {
+				if d := h.env.Macro("m"); d != "" {
+					return f[1] + "." + d, true
+				}
 			}
 			return f[1], true
 		}
@@ -306,7 +319,7 @@ func reverse(a netip.Addr) string {
 // (RFC 7505). A name without MX is its own (RFC 5321 5.1).
 func (h *host) MX(ctx context.Context, name string) (hosts []string, null bool, err error) {
 	if strings.HasPrefix(name, "[") {
-		if strings.HasSuffix(name, "]") {
+		if _, err := parseClient(name); err == nil && strings.HasSuffix(name, "]") {
 			return []string{name}, false, nil
 		}
 		return nil, false, nil
@@ -320,7 +333,7 @@ func (h *host) MX(ctx context.Context, name string) (hosts []string, null bool, 
 		return nil, false, errNoResolver
 	}
 	for _, t := range tries {
-		if t == "" || strings.Contains(t, "..") || t[0] == '.' || strings.HasSuffix(t, ".") {
+		if !possible(t) {
 			continue
 		}
 		records, _, err := h.env.Resolver.Query(ctx, t, "MX")
@@ -374,7 +387,6 @@ func (h *host) MX(ctx context.Context, name string) (hosts []string, null bool, 
 type bestMX struct{ *host }
 
 func (b bestMX) Lookup(ctx context.Context, key string, _ []string) (Result, bool, error) {
-	key = dequoteKey(key)
 	hosts, _, err := b.MX(ctx, key)
 	if err != nil {
 		return b.failed(key, err)
@@ -386,6 +398,16 @@ func (b bestMX) Lookup(ctx context.Context, key string, _ []string) (Result, boo
 		hosts = hosts[:1]
 	}
 	return Result{Value: strings.Join(hosts, b.delim) + b.suffix}, true, nil
+}
+
+// Miss is the status of a lookup that found nothing: that a name has no mail exchangers is no error for sendmail.
+func (b bestMX) Miss(key string) int {
+	if b.env.Resolver != nil && possible(strings.TrimSuffix(key, ".")) {
+		if _, exists, err := b.env.Resolver.Query(context.Background(), strings.TrimSuffix(key, "."), "MX"); err == nil && exists {
+			return 0
+		}
+	}
+	return 68
 }
 
 // dns looks up records of one type (-R); with -z all of them are joined, else the first is the value.
@@ -415,7 +437,6 @@ func newDNS(f *flags, env Env) (Table, error) {
 }
 
 func (d *dns) Lookup(ctx context.Context, key string, args []string) (Result, bool, error) {
-	key = dequoteKey(key)
 	name := strings.TrimSuffix(key, ".")
 	if d.base != "" {
 		name += "." + strings.Trim(d.base, ".")
@@ -423,7 +444,7 @@ func (d *dns) Lookup(ctx context.Context, key string, args []string) (Result, bo
 	if d.env.Resolver == nil {
 		return d.failed(key, errNoResolver)
 	}
-	if name == "" || strings.ContainsAny(name, " \t") || strings.Contains(name, "..") || name[0] == '.' {
+	if !possible(name) {
 		return Result{}, false, nil
 	}
 	records, _, err := d.env.Resolver.Query(ctx, name, d.record)

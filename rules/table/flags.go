@@ -32,6 +32,7 @@ type flags struct {
 	limit    string // -Z
 	level    string // -L
 	rest     []string
+	bad      error // an option that does not exist
 }
 
 // spaced are the options whose value may follow in the next word.
@@ -92,7 +93,7 @@ func parseFlags(def *prog.Table) (*flags, error) {
 			f.level = v
 		case 'N', 'O', 'A', 'n', 'b', 'r', 'l', 'p', 'w', '1':
 		default:
-			return nil, &optionError{def, letter}
+			f.bad = &optionError{def, letter}
 		}
 	}
 	f.rest = args
@@ -107,11 +108,18 @@ func (f *flags) file() (string, error) {
 	return f.rest[0], nil
 }
 
-// clean makes the key that is looked up: without quotes unless -q, blanks replaced with -S, in lower case unless -f.
-func (f *flags) clean(key string) string {
-	if !f.keep {
-		key = dequoteKey(key)
+// suffixDB puts ".db" behind the file's name, where it belongs.
+func (f *flags) suffixDB() {
+	if len(f.rest) > 0 && !strings.HasSuffix(f.rest[0], ".db") {
+		f.rest = append([]string{f.rest[0] + ".db"}, f.rest[1:]...)
 	}
+}
+
+// KeepsQuotes tells whoever builds keys that quotation marks belong to them (-q); else they are taken out before.
+func (f *flags) KeepsQuotes() bool { return f.keep }
+
+// clean makes the key that is looked up: blanks replaced with -S, in lower case unless -f.
+func (f *flags) clean(key string) string {
 	if f.space != "" {
 		key = strings.ReplaceAll(key, " ", f.space)
 	}
@@ -121,8 +129,8 @@ func (f *flags) clean(key string) string {
 	return key
 }
 
-// dequoteKey takes the quotation marks out of a key, and what a backslash protects out of its backslash.
-func dequoteKey(key string) string {
+// Unquote takes the quotation marks out of a key, and what a backslash protects out of its backslash.
+func Unquote(key string) string {
 	if strings.IndexByte(key, '"') < 0 {
 		return key
 	}

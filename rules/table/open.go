@@ -40,6 +40,9 @@ func Open(def *prog.Table, env Env) (Table, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.bad != nil && env.Native { // sendmail complains, and goes on
+		return nil, f.bad
+	}
 	switch def.Class {
 	case "text":
 		load, err := textLoader(f, env.Native)
@@ -53,6 +56,9 @@ func Open(def *prog.Table, env Env) (Table, error) {
 		return openFile(f, loadPrefixes)
 	case "regex":
 		return newRegex(f)
+	case "hash", "btree", "implicit":
+		f.suffixDB()
+		return openFile(f, f.loadDB)
 	case "null":
 		return null{}, nil
 	case "macro":
@@ -126,29 +132,29 @@ func (Broken) Open() bool { return false }
 
 // Check looks at a declaration of sendmail.cf and returns what sendmail says when it makes no sense. known tells
 // whether there is a table with a name.
-func Check(def *prog.Table, known func(string) bool) string {
-	f, err := parseFlags(def)
+func Check(def *prog.Table, known func(string) bool) (say string, broken bool) {
+	f, _ := parseFlags(def)
 	var bad *optionError
-	if errors.As(err, &bad) {
-		return fmt.Sprintf("Illegal option %c map %s", bad.letter, def.Name)
+	if errors.As(f.bad, &bad) {
+		return fmt.Sprintf("Illegal option %c map %s", bad.letter, def.Name), false
 	}
 	switch def.Class {
 	case "text", "hash", "btree", "implicit", "stab":
 		if len(f.rest) == 0 {
-			return fmt.Sprintf("No file name for %s map %s", def.Class, def.Name)
+			return fmt.Sprintf("No file name for %s map %s", def.Class, def.Name), true
 		}
 	case "sequence":
 		for _, m := range f.rest {
 			if !known(m) {
-				return fmt.Sprintf("Sequence map %s: unknown member map %s", def.Name, m)
+				return fmt.Sprintf("Sequence map %s: unknown member map %s", def.Name, m), true
 			}
 		}
 	case "regex":
 		if _, err := newRegex(f); err != nil {
-			return "pattern-compile-error: " + err.Error()
+			return "pattern-compile-error: " + err.Error(), true
 		}
 	}
-	return ""
+	return "", false
 }
 
 // optionError is an option that no table has.

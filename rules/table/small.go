@@ -143,6 +143,9 @@ func (d *dequote) Lookup(_ context.Context, key string, _ []string) (Result, boo
 	return Result{Value: b.String() + d.suffix}, true, nil
 }
 
+// KeepsQuotes tells that the quotation marks are what this is about.
+func (d *dequote) KeepsQuotes() bool { return true }
+
 // Miss is the status of a lookup that found nothing: for sendmail, that is no error here.
 func (d *dequote) Miss(string) int { return 0 }
 
@@ -224,9 +227,6 @@ func newRegex(f *flags) (Table, error) {
 }
 
 func (r *regex) Lookup(_ context.Context, key string, _ []string) (Result, bool, error) {
-	if !r.keep {
-		key = dequoteKey(key)
-	}
 	m := r.re.FindStringSubmatch(key)
 	if (m != nil) == r.set['n'] {
 		return Result{}, false, nil

@@ -24,10 +24,10 @@ func newUsers(f *flags, env Env) (Table, error) {
 	u := &users{flags: f, column: 1, file: "/etc/passwd"}
 	switch n, err := strconv.Atoi(f.value); {
 	case f.value == "":
-	case err == nil:
+	case err == nil && env.Native:
 		u.column = n
 	default:
-		if u.column = columns[f.value]; u.column == 0 {
+		if u.column = columns[f.value]; u.column == 0 && env.Native {
 			return nil, fmt.Errorf("%s: table %s: unknown column %s", f.def.Pos, f.def.Name, f.value)
 		}
 	}
@@ -35,9 +35,6 @@ func newUsers(f *flags, env Env) (Table, error) {
 }
 
 func (u *users) Lookup(_ context.Context, key string, args []string) (Result, bool, error) {
-	if !u.keep {
-		key = dequoteKey(key)
-	}
 	in, err := os.Open(u.file)
 	if err != nil {
 		return u.failed(key, err)
@@ -54,7 +51,7 @@ func (u *users) Lookup(_ context.Context, key string, args []string) (Result, bo
 		}
 		if u.column < 1 || u.column > 7 {
 			err := fmt.Errorf("table %s: unknown column %s", u.def.Name, u.value)
-			return Result{}, false, &Complaint{Say: "User map " + u.def.Name + ": unknown column name " + u.value, Again: true, Err: &Trouble{Status: 78, Err: err}}
+			return Result{}, false, &Complaint{Say: "User map " + u.def.Name + ": unknown column name " + u.value, Again: true, Err: err}
 		}
 		return u.found(key, f[u.column-1], args, u.def.Pos), true, nil
 	}
@@ -64,6 +61,9 @@ func (u *users) Lookup(_ context.Context, key string, args []string) (Result, bo
 	return Result{}, false, nil
 }
 
+// Miss is the status of a lookup that found nothing.
+func (u *users) Miss(string) int { return 67 }
+
 // program is the class program: it runs a program with the key as its last arguments, without a shell; what it writes
 // in its first line is the value.
 type program struct{ *flags }
@@ -71,12 +71,8 @@ type program struct{ *flags }
 // programTime is how long a program of a table may take.
 const programOutput = 4096
 
-func (p *program) Lookup(ctx context.Context, key string, args []string) (Result, bool, error) {
-	if !p.keep {
-		key = dequoteKey(key)
-	}
+func (p *program) Lookup(ctx context.Context, key string, _ []string) (Result, bool, error) {
 	argv := append(append([]string(nil), p.rest...), key)
-	argv = append(argv, args...)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}
 	out, err := cmd.Output()

@@ -58,9 +58,6 @@ func TestText(t *testing.T) {
 		{"-k0 -v1", plain, "led", "led"},
 		{"-k0 -v1", plain, "only", "-"},
 		{"-k0 -v1", plain, "nosuch", "-"},
-		{"-k0 -v1", plain, `"foo"`, "bar"},
-		{"-k0 -v1", plain, `a"b"`, "c"},
-		{"-q -k0 -v1", plain, `"foo"`, "-"},
 		{"-f -k0 -v1", plain, "fOO", "bar"},
 		{"-k0 -v1 -a.SUF", plain, "foo", "bar.SUF"},
 		{"-m -k0 -v1", plain, "FOO", "foo"},
@@ -320,7 +317,7 @@ func FuzzColumns(f *testing.F) {
 			cutColumn([]byte(line), col&7, delim)
 		}
 		foldBytes([]byte(text))
-		dequoteKey(text)
+		Unquote(text)
 		number(text)
 	})
 }

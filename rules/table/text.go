@@ -208,7 +208,7 @@ func loadAliases(r io.Reader, name string) (content, []Warning, error) {
 				more = false
 				return nil
 			}
-			key = append(key[:0], fold(dequoteKey(string(bytes.TrimSpace(line[:i]))))...)
+			key = append(key[:0], fold(Unquote(string(bytes.TrimSpace(line[:i]))))...)
 			value = append(value[:0], bytes.TrimSpace(line[i+1:])...)
 			start = n
 			if len(key) == 0 {
