@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"waybill/transport/envelope"
 	"waybill/transport/smtp"
 )
 
@@ -26,7 +27,7 @@ func (c *conn) bdat(ctx context.Context, arg string) {
 		return
 	}
 	c.state = chunks
-	m := &chunkReader{c: c, ctx: ctx, left: size, last: last, text: smtp.NewTextDecoder(c.cfg.Bare, c.cfg.MaxSize, c.cfg.MaxLine)}
+	m := &chunkReader{c: c, ctx: ctx, left: size, last: last, raw: c.bodyType == envelope.BodyBinaryMIME, text: smtp.NewTextDecoder(c.cfg.Bare, c.cfg.MaxSize, c.cfg.MaxLine)}
 	m.announce(size)
 	c.receive(ctx, m)
 	if line := m.then; line != "" && c.state != closing {
@@ -96,6 +97,7 @@ type chunkReader struct {
 	c     *conn
 	ctx   context.Context
 	text  *smtp.TextDecoder
+	raw   bool  // octets as they are: BODY=BINARYMIME
 	left  int64 // octets of this chunk that were not read
 	last  bool
 	total int64 // octets of all chunks so far
@@ -147,6 +149,11 @@ func (m *chunkReader) chunk(p []byte) (int, error) {
 		return 0, chunkError(err)
 	}
 	src, _ := w.br.Peek(int(min(m.left, int64(w.br.Buffered()))))
+	if m.raw {
+		n, err := w.br.Discard(copy(p, src))
+		m.left -= int64(n)
+		return n, err
+	}
 	n, used, err := m.text.Decode(p, src)
 	_, _ = w.br.Discard(used)
 	m.left -= int64(used)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"waybill/transport/envelope"
 	"waybill/transport/smtp"
 )
 
@@ -54,7 +55,7 @@ func (c *conn) keywords() []string {
 	} else {
 		list = append(list, "SIZE")
 	}
-	list = append(list, "DSN", "CHUNKING")
+	list = append(list, "DSN", "CHUNKING", "BINARYMIME")
 	if c.cfg.UTF8 {
 		list = append(list, "SMTPUTF8")
 	}
@@ -99,7 +100,7 @@ func (c *conn) limits() string {
 
 // offered is the set of extensions whose parameters MAIL and RCPT may carry now.
 func (c *conn) offered() smtp.Ext {
-	ext := smtp.ExtSize | smtp.Ext8BitMIME | smtp.ExtDSN
+	ext := smtp.ExtSize | smtp.Ext8BitMIME | smtp.ExtBinaryMIME | smtp.ExtDSN
 	if c.cfg.Auth != nil {
 		ext |= smtp.ExtAuth // RFC 4954 5: the parameter is understood whether or not the client has authenticated
 	}
@@ -146,11 +147,15 @@ func (c *conn) mail(ctx context.Context, arg string) {
 		c.send(smtp.NewReply(450, "4.7.1", "too many messages from you, try again later"))
 		return
 	}
+	body := params.Body
+	if body == envelope.BodyBinaryMIME {
+		params.Body = envelope.Body8BitMIME // what the Session gets: binary parts are encoded on the way in
+	}
 	if !c.answer(c.session.Mail(ctx, MailFrom{path.Addr, params}), smtp.NewReply(250, "2.1.0", "sender ok")) {
 		c.session.Reset()
 		return
 	}
-	c.state, c.utf8, c.bodyType = mail, params.UTF8, params.Body
+	c.state, c.utf8, c.bodyType = mail, params.UTF8, body
 }
 
 // rcpt: RFC 5321 4.1.1.3.

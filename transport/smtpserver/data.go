@@ -7,6 +7,7 @@ import (
 
 	"waybill/transport/envelope"
 	"waybill/transport/smtp"
+	"waybill/transport/smtpserver/binarymime"
 )
 
 // message is the body of one transaction on its way in: behind DATA a smtp.DotReader, behind BDAT a chunkReader.
@@ -18,12 +19,12 @@ type message interface {
 
 // watched is what the Session reads. It remembers why reading failed.
 type watched struct {
-	message
+	io.Reader
 	err error
 }
 
 func (w *watched) Read(p []byte) (int, error) {
-	n, err := w.message.Read(p)
+	n, err := w.Reader.Read(p)
 	if err != nil && err != io.EOF {
 		w.err = err
 	}
@@ -56,7 +57,10 @@ func (c *conn) receive(ctx context.Context, m message) {
 		return
 	}
 	c.w.startData()
-	body := &watched{message: m}
+	body := &watched{Reader: m}
+	if c.bodyType == envelope.BodyBinaryMIME {
+		body.Reader = binarymime.NewReader(m, c.cfg.Bare)
+	}
 	replies := c.deliver(ctx, body)
 	if !m.Ended() && (body.err == nil || refusal(body.err) != nil) {
 		if err := c.giveUp(m, body.err == nil && accepted(replies)); refusal(err) != nil {
@@ -167,6 +171,8 @@ func refusal(err error) *smtp.Reply {
 		return smtp.NewReply(550, "5.6.0", err.Error())
 	case errors.Is(err, smtp.ErrLineTooLong):
 		return smtp.NewReply(550, "5.6.0", err.Error())
+	case errors.Is(err, binarymime.ErrStructure):
+		return smtp.NewReply(554, "5.6.0", err.Error())
 	case errors.Is(err, smtp.ErrTooLarge):
 		return smtp.NewReply(552, "5.3.4", "message size exceeds the limit") // RFC 1870 6.3
 	}

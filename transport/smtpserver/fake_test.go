@@ -144,7 +144,7 @@ func (s *fakeSession) Data(_ context.Context, body io.Reader) *smtp.Reply {
 		head = append(head, chunk[:min(k, 200-min(200, len(head)))]...)
 	}
 	switch {
-	case err == io.EOF, err == io.ErrUnexpectedEOF && n < 4 && body.(*watched).Ended():
+	case err == io.EOF, err == io.ErrUnexpectedEOF && n < 4 && body.(*watched).err == nil:
 		err = nil // io.ReadFull has its own words for a short message
 	}
 	s.b.note("data %s %d octets %q err=%v", s.client.Protocol(s.utf8), size, head, err)

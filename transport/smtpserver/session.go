@@ -68,7 +68,8 @@ type QueueRunner interface {
 	Etrn(ctx context.Context, node string) *smtp.Reply
 }
 
-// MailFrom is a MAIL command that was well-formed.
+// MailFrom is a MAIL command that was well-formed. BODY=BINARYMIME does not reach the Session: it is told 8BITMIME, and
+// reads a message whose binary parts have become base64.
 type MailFrom struct {
 	Addr envelope.Address
 	smtp.MailParams
