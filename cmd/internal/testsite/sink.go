@@ -19,12 +19,9 @@ type Delivery struct {
 
 // Sink is an SMTP host that records what it gets.
 type Sink struct {
-	// Reply answers a command line ("RCPT TO:<a@b>", "." for the end of the data); empty means: as usual. Set it before
-	// mail comes.
-	Reply func(line string) string
-
 	listener net.Listener
 	mu       sync.Mutex
+	reply    func(line string) string
 	got      []Delivery
 	conns    map[net.Conn]bool
 }
@@ -49,6 +46,14 @@ func StartSink(addr string) (*Sink, error) {
 		}
 	}()
 	return s, nil
+}
+
+// Answer makes reply answer command lines ("RCPT TO:<a@b>", "." for the end of the data); where it returns nothing, the
+// answer is as usual.
+func (s *Sink) Answer(reply func(line string) string) {
+	s.mu.Lock()
+	s.reply = reply
+	s.mu.Unlock()
 }
 
 // Addr is where it listens.
@@ -95,8 +100,11 @@ func (s *Sink) session(c net.Conn) {
 	in := bufio.NewReaderSize(c, 64<<10)
 	say := func(usual, line string) bool {
 		answer := usual
-		if s.Reply != nil {
-			if other := s.Reply(line); other != "" {
+		s.mu.Lock()
+		reply := s.reply
+		s.mu.Unlock()
+		if reply != nil {
+			if other := reply(line); other != "" {
 				answer = other
 			}
 		}

@@ -225,12 +225,12 @@ func TestDelayAndGivingUp(t *testing.T) {
 	w := newWorld(t, func(a, _ *testsite.Options) {
 		a.Settings = "set retry 1s 1s\nset warn-after 2s\nset give-up 6s\n"
 	})
-	w.sink.Reply = func(line string) string {
+	w.sink.Answer(func(line string) string {
 		if strings.HasPrefix(line, "RCPT") {
 			return "451 4.7.1 greylisted, come again"
 		}
 		return ""
-	}
+	})
 	start(t, w.a)
 	submit(t, w.a, 0, "Subject: patience\n\nx\n", "-f", "alice", "bob@sink.test")
 	if err := testsite.Wait(soon(t), func() bool {
@@ -255,12 +255,12 @@ func TestKilledWhileWaiting(t *testing.T) {
 	if err := w.a.Start(soon(t)); err != nil {
 		t.Fatal(err)
 	}
-	w.sink.Reply = func(line string) string {
+	w.sink.Answer(func(line string) string {
 		if strings.HasPrefix(line, "MAIL") {
 			return "451 4.3.2 not now"
 		}
 		return ""
-	}
+	})
 	for i := range 5 {
 		submit(t, w.a, 0, fmt.Sprintf("Subject: survivor %d.\n\nx\n", i), fmt.Sprintf("r%d@sink.test", i))
 	}
