@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"waybill/compat/flags"
+	"waybill/compat/praliases"
+	"waybill/compat/vacation"
 )
 
 const manDir = "../../../etc/man"
@@ -155,5 +157,26 @@ func TestManualHasEveryCommand(t *testing.T) {
 		}
 		usage, _, _ = strings.Cut(usage, "`")
 		same(t, noun+" verb", items(section(t, text, strings.ToUpper(noun)), `\.It Ic (\w+)`), items(usage, `  (\w+)\b`))
+	}
+}
+
+// The companion programs list their flags in getopt's form.
+func TestManualOfCompanions(t *testing.T) {
+	for name, getopt := range map[string]string{"vacation.1": vacation.Flags, "praliases.8": praliases.Flags} {
+		text := section(t, page(t, name), "DESCRIPTION")
+		var letters, takes []string
+		for i := 0; i < len(getopt); i++ {
+			if getopt[i] == ':' {
+				continue
+			}
+			letters = append(letters, getopt[i:i+1])
+			if strings.HasPrefix(getopt[i+1:], ":") {
+				takes = append(takes, getopt[i:i+1])
+			}
+		}
+		// ".It Fl i , I" is two flags.
+		text = regexp.MustCompile(`(?m)^\.It Fl (\w) , (\w)`).ReplaceAllString(text, ".It Fl $1\n.It Fl $2")
+		same(t, name+": flag", items(text, `\.It Fl (\w)\b`), letters)
+		same(t, name+": flag with a value", items(text, `\.It Fl (\w) .*Ar`), takes)
 	}
 }
