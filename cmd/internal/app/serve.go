@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"syscall"
@@ -80,6 +81,7 @@ func cannotOpen(std stdio, err error) int {
 func serve(std stdio, args []string) int {
 	fs, config := options(std, "serve", "[-C FILE]")
 	debug := fs.Bool("debug", false, "log more")
+	profile := fs.String("profile", "", "write a CPU profile to `file` until the daemon stops")
 	if exit, ok := parse(std, fs, args); !ok {
 		return exit
 	}
@@ -90,6 +92,17 @@ func serve(std stdio, args []string) int {
 	s, err := openSite(*config, level)
 	if err != nil {
 		return cannotOpen(std, err)
+	}
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			return failed(std, err)
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return failed(std, err)
+		}
+		defer pprof.StopCPUProfile()
 	}
 	return s.serve(std)
 }
