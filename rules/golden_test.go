@@ -57,7 +57,7 @@ func golden(t *testing.T, ar *txtar.Archive) map[string]string {
 	dir := t.TempDir()
 	for _, f := range ar.Files {
 		switch f.Name {
-		case "rules", "queries", "answers", "errors":
+		case "rules", "queries", "answers", "errors", "findings":
 			continue
 		}
 		path := filepath.Join(dir, f.Name)
@@ -83,6 +83,11 @@ func golden(t *testing.T, ar *txtar.Archive) map[string]string {
 		out["errors"] = hide(r.Warnings().Error()) + "\n"
 	case part(ar, "errors") != "":
 		out["errors"] = ""
+	}
+	for _, f := range ar.Files {
+		if f.Name == "findings" {
+			out["findings"] = hide(r.Analyse().Error()) + "\n"
+		}
 	}
 	var answers strings.Builder
 	for line := range strings.Lines(part(ar, "queries")) {

@@ -41,6 +41,9 @@ func TestLibrary(t *testing.T) {
 			for _, w := range r.Warnings() {
 				t.Errorf("%v", w)
 			}
+			for _, d := range r.Analyse() {
+				t.Errorf("%v", d)
+			}
 			opt.SkipTests, opt.LibraryTests = false, false
 			if _, err := Load("site.rules", opt); err != nil {
 				t.Errorf("as a site has it: %v", err)

@@ -142,6 +142,9 @@ func (n *names) transportNames(t *lang.Transport) {
 	seen := map[string]bool{}
 	for _, p := range t.Params {
 		name := p.Name.Value()
+		if kind == "mailer" { // an M line of sendmail.cf: package compat/cf knows its parameters
+			continue
+		}
 		if !slices.Contains(keys, name) {
 			n.errorf(p.Name.Pos, p.Name.EndPos, didYouMean(name, keys), "a transport of kind %s has no parameter %q", kind, name)
 		} else if seen[name] {

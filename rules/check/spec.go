@@ -102,6 +102,7 @@ var transportKeys = map[string][]string{
 	"maildir": {"path", "quota", "quota-temporary", "mode", "create", "default-user", "concurrency", "return-path", "local", "sync", "sender", "recipient", "header"},
 	"pipe": {"command", "user", "directory", "timeout", "environment", "concurrency", "max-recipients", "from-line", "return-path", "nice", "max-size", "line-ends", "local", "exit",
 		"sender", "recipient", "header"},
+	"mailer": nil,
 	"uucp": {"spool", "sites", "systems", "grade", "command", "node", "user", "owner", "max-size", "max-recipients", "max-command", "batch", "layout", "quoting", "address", "from-line", "concurrency",
 		"options", "sender", "recipient", "header"},
 }

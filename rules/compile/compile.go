@@ -130,6 +130,7 @@ func Compile(files []*lang.File, opt Options) (*Result, lang.Diagnostics) {
 		c.consts["host"] = opt.Hostname
 	}
 	maps.Copy(c.consts, opt.Define)
+	maps.Copy(c.p.Macros, c.consts)
 	c.out.Host = c.consts["host"]
 	c.consts["short"], _, _ = strings.Cut(c.out.Host, ".")
 	c.p.Macros["host"], c.p.Macros["j"] = c.out.Host, c.out.Host
@@ -207,8 +208,14 @@ func (c *compiler) declarations(st *lang.Statement) {
 		}
 	case st.Transport != nil:
 		t := &prog.Transport{Name: st.Transport.Name.Value(), Kind: st.Transport.Kind.Value(), Pos: Place(st.Pos)}
+		if t.Kind == "mailer" { // an M line of sendmail.cf
+			t.Kind = ""
+		}
 		for _, p := range st.Transport.Params {
 			values := c.fields(p.Values)
+			if t.Kind == "" && p.Name.Value() == "F" {
+				t.Flags = strings.Join(values, "")
+			}
 			t.Params = append(t.Params, prog.Param{Name: p.Name.Value(), Value: strings.Join(values, " "), Values: values, Pos: Place(p.Pos)})
 		}
 		if c.p.Transport(t.Name) == nil {

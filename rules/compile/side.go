@@ -3,6 +3,7 @@ package compile
 import (
 	"strings"
 
+	"waybill/rules/addr"
 	"waybill/rules/lang"
 	"waybill/rules/prog"
 )
@@ -49,7 +50,7 @@ func parseVar(text string) variable {
 	}
 	body := text[1:]
 	switch body {
-	case "|", "#", "@", ":":
+	case "|", "#", "@", ":", "(", ")", "[", "]", ">":
 		return variable{kind: body[0]}
 	}
 	n := strings.IndexAny(body, "-+*=~")
@@ -84,8 +85,8 @@ func (c *compiler) plain(i lang.Item) (toks []prog.Tok, ok bool) {
 		if text == "" {
 			return nil, true
 		}
-		if bad := strings.IndexFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }); bad >= 0 {
-			c.errorf(i.Pos, i.End, "", "a token of an address holds no control characters and is UTF-8")
+		if addr.Token(text).IsMeta() {
+			c.errorf(i.Pos, i.End, "", "this octet is not allowed in an address")
 		}
 		return []prog.Tok{{Kind: prog.Literal, Text: text}}, true
 	case i.Var():
@@ -143,6 +144,8 @@ func (c *compiler) pattern(p *lang.Pattern, s *scope, bare bool) []prog.Tok {
 			t.Kind = prog.Empty
 		case ':':
 			t.Kind = prog.User
+		case '(', ')', '[', ']', '>':
+			c.errorf(i.Pos, i.End, "", "%s cannot stand in a pattern", i.Text)
 		case 0:
 			t.Kind = prog.OneOrMore
 			if !bare {
@@ -168,6 +171,10 @@ type element struct {
 	word  string
 	item  lang.Item
 }
+
+// symbols are sendmail's own signs for what has words in this language. They are there so that every sendmail.cf can be
+// written down, also where it does strange things.
+var symbols = map[byte]prog.Kind{'(': prog.MapBegin, ')': prog.MapEnd, '[': prog.HostBegin, ']': prog.HostEnd, '>': prog.Call}
 
 // text compiles literal text and captures of a right side.
 func (c *compiler) text(items []lang.Item, s *scope) []element {
@@ -202,6 +209,8 @@ func (c *compiler) text(items []lang.Item, s *scope) []element {
 			e.toks = []prog.Tok{{Kind: prog.Host}}
 		case v.kind == ':':
 			e.toks = []prog.Tok{{Kind: prog.User}}
+		case symbols[v.kind] != 0:
+			e.toks = []prog.Tok{{Kind: symbols[v.kind]}}
 		case v.name == "":
 			c.errorf(i.Pos, i.End, "name it on the left, as in $x"+v.suffix+", and write $x here", "%s has no name", i.Text)
 		default:

@@ -277,7 +277,7 @@ func (s *scanner) variable(rest string) {
 		return
 	}
 	switch c := rest[1]; {
-	case c == '|' || c == '#' || c == '@' || c == ':' || c == '-' && !strings.HasPrefix(rest[1:], "->") || c == '+' || c == '*':
+	case strings.IndexByte("|#@:()[]>", c) >= 0 || c == '-' && !strings.HasPrefix(rest[1:], "->") || c == '+' || c == '*':
 		s.emit(tokVar, 2)
 		return
 	case c == '{' || c == '&':
@@ -395,3 +395,29 @@ func wordByte(c byte) bool { return c > ' ' && c != 0x7f && strings.IndexByte(`{
 func nameStart(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' }
 
 func nameByte(c byte) bool { return nameStart(c) || c >= '0' && c <= '9' }
+
+// PlainWord reports whether text is read as one word where it stands alone, so that it needs no quotes.
+func PlainWord(text string) bool {
+	if text == "" || Keyword(text) || text[0] == '#' || text[0] == '\'' || !utf8.ValidString(text) {
+		return false
+	}
+	for i := 0; i < len(text); i++ {
+		if !wordByte(text[i]) || text[i] == '\\' || strings.HasPrefix(text[i:], "->") || strings.HasPrefix(text[i:], "=>") {
+			return false
+		}
+	}
+	return text[len(text)-1] != '-' && text[len(text)-1] != '='
+}
+
+// PlainName reports whether text can be the name of a class behind = without braces.
+func PlainName(text string) bool {
+	for i := 0; i < len(text); i++ {
+		if !nameByte(text[i]) {
+			return false
+		}
+	}
+	return text != ""
+}
+
+// CallName reports whether text can be the name of a table before a parenthesis.
+func CallName(text string) bool { return text != "" && callName(text) }
