@@ -206,3 +206,34 @@ func TestImplicitTLS(t *testing.T) {
 		t.Error(outcomes(got), got[0].Text(), got[0].TLS)
 	}
 }
+
+// A server without the password cannot make us trust it, nor break us.
+func FuzzSCRAM(f *testing.F) {
+	f.Add("r=NONCEmore,s=c2FsdA==,i=10", "v=AAAA")
+	f.Add("r=NONCE,s=,i=0", "e=other-error")
+	f.Add("m=x,r=NONCEx,s=c2FsdA==,i=10", "")
+	f.Fuzz(func(t *testing.T, first, final string) {
+		s := newScram(Credentials{User: "u,=", Password: "p"}, sha256.New)
+		s.next(nil)
+		if strings.Contains(first, "i=") && strings.Contains(first, "00000") {
+			return // slow, not wrong
+		}
+		if _, err := s.next([]byte(strings.ReplaceAll(first, "NONCE", s.nonce))); err != nil {
+			return
+		}
+		s.next([]byte(final))
+		if s.done() {
+			t.Errorf("trusted after %q and %q", first, final)
+		}
+	})
+}
+
+func FuzzExtensions(f *testing.F) {
+	f.Add("SIZE 100\nAUTH PLAIN LOGIN\nAUTH=CRAM-MD5\nLIMITS RCPTMAX=5 MAILMAX=x\n8BITMIME")
+	f.Fuzz(func(t *testing.T, text string) {
+		e := parseExtensions(append([]string{"x"}, strings.Split(text, "\n")...))
+		if e.maxSize < 0 || e.maxMails < 0 || e.maxRcpts < 0 {
+			t.Errorf("%q: %+v", text, e)
+		}
+	})
+}

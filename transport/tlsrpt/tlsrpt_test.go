@@ -113,3 +113,20 @@ func TestDestinations(t *testing.T) {
 		t.Error("two records were taken")
 	}
 }
+
+func FuzzDestinations(f *testing.F) {
+	f.Add("v=TLSRPTv1; rua=mailto:a@b,https://c/d")
+	f.Fuzz(func(t *testing.T, record string) {
+		mail, web := Destinations([]string{record})
+		for _, m := range mail {
+			if strings.ContainsAny(m, "\r\n <>,") || !strings.Contains(m, "@") {
+				t.Errorf("%q: %q", record, m)
+			}
+		}
+		for _, w := range web {
+			if !strings.HasPrefix(w, "https:") {
+				t.Errorf("%q: %q", record, w)
+			}
+		}
+	})
+}
