@@ -118,6 +118,14 @@ func (c *conn) offered() smtp.Ext {
 
 // mail: RFC 5321 4.1.1.2.
 func (c *conn) mail(ctx context.Context, arg string) {
+	switch {
+	case c.cfg.NeedTLS && c.client.TLS == nil:
+		c.reply(smtp.NewReply(530, "5.7.0", "say STARTTLS first")) // RFC 3207 4
+		return
+	case c.cfg.NeedAuth && c.client.Auth == "":
+		c.reply(smtp.NewReply(530, "5.7.0", "authentication is needed")) // RFC 4954 6
+		return
+	}
 	text, ok := cutKeyword(arg, "FROM:")
 	if !ok {
 		c.reply(smtp.NewReply(501, "5.5.4", "say MAIL FROM:<address>"))

@@ -30,6 +30,8 @@ type Config struct {
 
 	Auth        sasl.Store // who may authenticate; nil: AUTH is not offered
 	AuthInClear bool       // offer AUTH without TLS too: passwords can be read on the way
+	NeedTLS     bool       // refuse MAIL without TLS (RFC 3207 4): never on a public port 25
+	NeedAuth    bool       // refuse MAIL without AUTH (RFC 6409 4.3): the submission port
 	// AuthExternal tells who a client is by its certificate, which it must have verified (AUTH EXTERNAL); nil: not
 	// offered.
 	AuthExternal    func(*tls.ConnectionState) (user string, ok bool)
@@ -53,6 +55,10 @@ type Config struct {
 	MaxBadRecipients int           // refused recipients since the last message; default 100; then 421
 	BadRcptThrottle  int           // refused recipients behind which each answer is delayed; default 20
 	BadRcptDelay     time.Duration // the delay; default 1s
+
+	// TotalConnRate is how many new connections a second are taken, over all clients; those beyond wait their turn; 0:
+	// no limit.
+	TotalConnRate int
 
 	// Rates of one client (an IPv4 address, an IPv6 /64) over a sliding minute; 0: no limit.
 	ConnRate      int // connections; then 421

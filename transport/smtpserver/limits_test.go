@@ -34,6 +34,24 @@ func TestRates(t *testing.T) {
 	}
 }
 
+func TestPace(t *testing.T) {
+	p := pace{limit: 2}
+	now := time.Now()
+	var waited []time.Duration
+	for range 5 {
+		d := p.wait(now)
+		waited = append(waited, d)
+		now = now.Add(d)
+	}
+	if s := fmt.Sprint(waited); s != "[0s 0s 1s 0s 1s]" {
+		t.Error(s)
+	}
+	none := pace{}
+	if d := none.wait(now); d != 0 {
+		t.Error(d)
+	}
+}
+
 func TestRatesHaveBoundedMemory(t *testing.T) {
 	r := newRates(time.Minute)
 	r.most = 100

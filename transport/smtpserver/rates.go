@@ -72,3 +72,26 @@ func (r *rates) room(now time.Time) bool {
 func (c *conn) exceeds(r *rates, n, limit int) bool {
 	return limit > 0 && !c.trusted && c.client.Remote.IsValid() && r.add(c.group, n, time.Now()) > limit
 }
+
+// pace lets at most limit events a second pass, over all clients: it sleeps until the next one may.
+type pace struct {
+	limit int
+	begin time.Time
+	n     int
+}
+
+// wait returns how long to wait before the event, which it counts.
+func (p *pace) wait(now time.Time) time.Duration {
+	if p.limit <= 0 {
+		return 0
+	}
+	if now.Sub(p.begin) >= time.Second {
+		p.begin, p.n = now, 0
+	}
+	if p.n++; p.n <= p.limit {
+		return 0
+	}
+	next := p.begin.Add(time.Second)
+	p.begin, p.n = next, 1
+	return next.Sub(now)
+}

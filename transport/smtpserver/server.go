@@ -70,6 +70,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, implicitTLS bool) e
 	s.listeners[ln] = struct{}{}
 	s.mu.Unlock()
 	pause := time.Duration(0)
+	pace := pace{limit: s.cfg.TotalConnRate}
 	for {
 		nc, err := ln.Accept()
 		if err != nil {
@@ -96,6 +97,10 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, implicitTLS bool) e
 			return err
 		}
 		pause = 0
+		select {
+		case <-time.After(pace.wait(time.Now())):
+		case <-ctx.Done():
+		}
 		s.accept(ctx, nc, implicitTLS)
 	}
 }

@@ -260,3 +260,16 @@ func TestAuthExternal(t *testing.T) {
 	c.cmd(334, "AUTH EXTERNAL")
 	c.cmd(235, "")
 }
+
+func TestSubmissionNeedsTLSAndAuth(t *testing.T) {
+	_, ln, client := tlsServer(t, func(cfg *Config) { cfg.NeedTLS, cfg.NeedAuth = true, true })
+	c := dial(t, ln)
+	c.expect(220)
+	c.cmd(250, "EHLO client.test")
+	c.cmd(530, "MAIL FROM:<a@example.org>")
+	c = c.startTLS(client)
+	c.cmd(250, "EHLO client.test")
+	c.cmd(530, "MAIL FROM:<a@example.org>")
+	c.cmd(235, "AUTH PLAIN %s", base64.StdEncoding.EncodeToString([]byte("\x00tester\x00hunter2")))
+	c.cmd(250, "MAIL FROM:<a@example.org>")
+}
