@@ -97,9 +97,11 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, implicitTLS bool) e
 			return err
 		}
 		pause = 0
-		select {
-		case <-time.After(pace.wait(time.Now())):
-		case <-ctx.Done():
+		if d := pace.wait(time.Now()); d > 0 {
+			select {
+			case <-time.After(d):
+			case <-ctx.Done():
+			}
 		}
 		s.accept(ctx, nc, implicitTLS)
 	}
