@@ -96,6 +96,17 @@ func (r *reader) equates(body string) Line {
 // tableClasses are the classes of maps that Debian's sendmail knows: "-" in front of those that Waybill cannot ask.
 const tableClasses = " hash btree implicit text host dns null macro arith dequote sequence switch stab syslog program regex user bestmx socket -userdb -ldap -nis -nisplus "
 
+// optionsOf are the words of a declaration that begin with a dash.
+func optionsOf(args []string) []string {
+	var out []string
+	for _, a := range args {
+		if len(a) > 1 && a[0] == '-' {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
 // tableLine reads "Kname class arguments"; macros are expanded already.
 func (r *reader) tableLine(body string) {
 	body = plain(body)
@@ -132,7 +143,11 @@ func (r *reader) tableLine(body string) {
 		}
 	}
 	for i, old := range r.cfg.Prog.Tables {
-		if old.Name == name {
+		if equalFold(old.Name, name) { // the options of the first stay
+			if old.Class == class {
+				t.Args = append(optionsOf(old.Args), t.Args...)
+			}
+			t.Name = old.Name
 			r.cfg.Prog.Tables[i] = t
 			t = nil
 			break

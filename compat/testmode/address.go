@@ -143,6 +143,7 @@ func (s *session) resolve(text string, toks []addr.Token) (target, int) {
 	if !m.Has('h') {
 		t.host = lower(t.host)
 	}
+	s.state.Macros.Set("h", t.host)
 	user := s.raw(rest)
 	bare := strings.TrimPrefix(user, `"`)
 	switch {

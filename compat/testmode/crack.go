@@ -128,7 +128,7 @@ scan:
 			phrase, seen, colon = i+1, false, true
 			comments.Reset()
 			lead.Reset()
-		case c == ';' && !angle && !k.colonOK:
+		case c == ';' && !angle && !k.colonOK && (colon || !hasColon(t[i:])):
 			ended = true
 			break scan
 		default:
@@ -165,8 +165,6 @@ func (k *cracker) quote(p string) string {
 		switch {
 		case p[i] == '(' && !inside:
 			i = comment(p, i) - 1
-		case p[i] == '\\':
-			i++
 		case p[i] == '"':
 			inside = !inside
 		case !inside && strings.IndexByte(k.must, p[i]) >= 0:
@@ -174,6 +172,12 @@ func (k *cracker) quote(p string) string {
 		}
 	}
 	return p
+}
+
+// hasColon reports whether a colon follows that could end a phrase.
+func hasColon(t string) bool {
+	i := strings.IndexByte(t, ':')
+	return i >= 0 && !strings.HasPrefix(t[i:], "::")
 }
 
 // comment returns the end of the comment that begins at i.

@@ -323,7 +323,7 @@ func (s *session) slash(line string) bool {
 		}
 		s.canon(arg)
 	case "parse":
-		if arg == "" {
+		if arg = strings.TrimRight(arg, " \t"); arg == "" {
 			usage("/parse address")
 			break
 		}

@@ -31,12 +31,15 @@ func TestMatching(t *testing.T) {
 		{"23 nothing, anywhere", "Ra $@ $+\t$@ <$1>", "a b", "< b >"},
 		{"23 nothing at all", "R$@\t$@ empty", "", "empty"},
 		{"24 macro at run time", "R$* $&d $*\t$@ <$1> <$2>", "x Dyn.VAL y", "< x > < y >"},
+		{"24 a value of several tokens", "Ra $&e b\t$@ yes", "a X.Y b", "yes"},
+		{"24 a value with a blank never matches", "R$&f\t$@ yes", "x y", "x y"},
+		{"24 undefined macro at the end", "R$* $&u\t$@ yes", "x", "x"},
 		{"24 undefined macro", "R$* $&u $*\t$@ <$1> <$2>", "x", "< > < x >"},
 		{"19 case of literals", "Rabc\t$@ yes", "ABC", "yes"},
 		{"19 quotes count", "Rfoo\t$@ yes", `"foo"`, `"foo"`},
 		{"separator", "R$* $| $*\t$@ $2 $| $1", "a $| b", "b $| a"},
 	} {
-		e := engine(t, "CAa a.b a.b.c\nCBb.c b\nCC[1.2]\nDddyn.val\nSt\n"+c.rules, nil)
+		e := engine(t, "CAa a.b a.b.c\nCBb.c b\nCC[1.2]\nDddyn.val\nDex.y\nDfx y\nSt\n"+c.rules, nil)
 		_, r, err := run(t, e, "t", c.in)
 		if got := trace.Tokens(r.Tokens); got != c.want || err != nil {
 			t.Errorf("%s: %q: got %q, want %q, err %v", c.name, c.in, got, c.want, err)
@@ -74,6 +77,8 @@ func TestRewriting(t *testing.T) {
 		{"45 the last default counts", "R$*\t$@ $(m $1 $: a $: b $)", "q", "b", 0},
 		{"33 words of a default are joined", "R$*\t$@ $(m $1 $: a b \"c\" $)", "q", `a . b "c"`, 0},
 		{"resolved before: no rule is tried", "R$# $*\t$@ no", "$#local", "$# local", 0},
+		{"28 behind an empty ruleset one token is passed by", "R$*\t$@ $>none $>A $1", "q", "$> A q", 0},
+		{"28 an empty ruleset in between", "R$*\t$@ x $>none y $>A $1", "q", "x y A q", 0},
 		{"28 a call that fails ends the others", "R$*\t$@ x $>A $>bad z", "q", "x $> A z", Config},
 		{"37 arguments", "R$- $- $-\t$@ $(m $1 $@ $2 $@ $3 $)", "arg q r", "xqyr", 0},
 		{"37 missing arguments vanish", "R$-\t$@ $(m $1 $)", "arg", "xy", 0},
@@ -88,7 +93,7 @@ func TestRewriting(t *testing.T) {
 		{"44 seen by a called ruleset", "R$*\t$@ $(mac x $@ $1 $) $>X", "q", "q", 0},
 		{"run-time macro, one level", "R$*\t$@ $&l", "q", "$A beta", 0},
 	} {
-		e := engine(t, "Kmac macro\nDnA\nDl$A beta\nSA\nR$*\t$@ A $1\nSB\nR$*\t$@ B $1\nSX\nR$*\t$@ $&x\nSbad\nR$*\t$@ $9\nSr\nR$*\t$# local $: $1\nSt\n"+c.rules, tables)
+		e := engine(t, "Kmac macro\nDnA\nDl$A beta\nSA\nR$*\t$@ A $1\nSB\nR$*\t$@ B $1\nSnone\nSX\nR$*\t$@ $&x\nSbad\nR$*\t$@ $9\nSr\nR$*\t$# local $: $1\nSt\n"+c.rules, tables)
 		_, r, err := run(t, e, "t", c.in)
 		if got := trace.Tokens(r.Tokens); got != c.want || r.Status != c.status {
 			t.Errorf("%s: %q: got %q status %d, want %q status %d", c.name, c.in, got, r.Status, c.want, c.status)

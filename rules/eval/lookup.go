@@ -94,7 +94,8 @@ func (m *machine) lookup(at int, c call) (status int, ok bool) {
 		args[i] = m.text(a)
 	}
 	r, found, err := m.ask(c.name, key, args)
-	if status = table.Status(err); status != OK {
+	if table.Status(err) == TempFail { // other troubles of a table are "not there" for rules
+		status = TempFail
 		m.blame(status, "table "+c.name+": "+err.Error(), err)
 	}
 	tail := len(m.mem)

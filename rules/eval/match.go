@@ -1,10 +1,6 @@
 package eval
 
-import (
-	"strings"
-
-	"waybill/rules/prog"
-)
+import "waybill/rules/prog"
 
 // span is a part of a workspace: tokens from lo up to, not including, hi.
 type span struct{ lo, hi int32 }
@@ -184,24 +180,42 @@ func (m *machine) inClass(set *classSet, toks []word) bool {
 	return ok
 }
 
-// sameAsMacro compares the value of a macro, cut into tokens, with the beginning of in, and returns how many tokens
-// it is. An undefined macro is none [24].
+// sameAsMacro compares the value of a macro with the beginning of in, and returns how many tokens it is: their text one
+// behind the other must be the value. So a value with a blank in it never matches, and an undefined macro is no tokens
+// at all [24].
 func (m *machine) sameAsMacro(name string, in []word) (int32, bool) {
 	value, _ := m.st.Macros.Get(name)
-	if value == "" {
-		return 0, true
-	}
-	toks, _ := m.e.syntax.SplitStripped(value)
-	m.steps += 8 + 4*len(toks)
-	if len(toks) > len(in) {
-		return 0, false
-	}
-	for k, t := range toks {
-		if !strings.EqualFold(string(t), string(in[k].text)) {
+	n := 0
+	for value != "" {
+		if n == len(in) {
 			return 0, false
 		}
+		t := string(in[n].text)
+		if t == "" || len(t) > len(value) || !equalFold(t, value[:len(t)]) {
+			return 0, false
+		}
+		value = value[len(t):]
+		n++
 	}
-	return int32(len(toks)), true
+	m.steps += n
+	return int32(n), true
+}
+
+// equalFold compares texts of the same length without regard to case, ASCII only.
+func equalFold(a, b string) bool {
+	for i := 0; i < len(a); i++ {
+		x, y := a[i], b[i]
+		if x >= 'A' && x <= 'Z' {
+			x |= 0x20
+		}
+		if y >= 'A' && y <= 'Z' {
+			y |= 0x20
+		}
+		if x != y {
+			return false
+		}
+	}
+	return true
 }
 
 // appendFold appends text in lower case, ASCII only.

@@ -12,9 +12,8 @@ import (
 // replace puts the right side of a rule in the place of the workspace, which matches has just matched. Its plan is
 // sendmail's: captures and run-time macros are put in, then tables are asked from left to right, then rulesets are
 // called from right to left. Metasymbols that come out of captures or calls count like those of the rule itself.
-// goOn is false when the ruleset has to end at once, without a "returns" line. before is the status that the ruleset has
-// so far: after an error, no ruleset is called any more.
-func (m *machine) replace(rs *ruleset, r *rule, index, base, before int) (status int, goOn bool) {
+// goOn is false when the ruleset has to end at once, without a "returns" line.
+func (m *machine) replace(rs *ruleset, r *rule, index, base int) (status int, goOn bool) {
 	top := len(m.mem)
 	for i := range r.rhs {
 		o := &r.rhs[i]
@@ -55,8 +54,13 @@ func (m *machine) replace(rs *ruleset, r *rule, index, base, before int) (status
 		if status, goOn = m.lookups(top); !goOn {
 			return status, false
 		}
-		if status, goOn = m.calls(r, worse(before, status), top); !goOn {
+		var stat int
+		stat, goOn = m.calls(r, top)
+		if status = worse(status, stat); !goOn {
 			return status, false
+		}
+		if len(m.mem)-top > MaxTokens {
+			return m.tooLong(top), false
 		}
 	}
 	n := copy(m.mem[base:], m.mem[top:])
@@ -112,53 +116,50 @@ func (m *machine) putText(text string) bool {
 	return true
 }
 
-// calls evaluates the calls in the replacement that begins at top, from right to left: each ruleset gets everything
-// to the right of its name, and its result takes that place [28]. When one name is unknown, none is called [29]; after
-// an error, no more are called, and what is left of the calls stays as it is. A ruleset without rules is passed by
-// without a trace.
-func (m *machine) calls(r *rule, before, top int) (status int, goOn bool) {
-	status = before
-	for at := top; at+1 < len(m.mem); at++ {
+// calls evaluates the calls in the replacement from place at on: the first one found gets everything to its right, in
+// which calls were evaluated before; so they happen from right to left [28]. A name that does not exist ends it, and
+// so does an error: the calls to the left of it stay as they are [29]. A ruleset without rules is passed by without a
+// trace; the token behind such a call is not looked at.
+func (m *machine) calls(r *rule, at int) (status int, goOn bool) {
+	for ; at+1 < len(m.mem); at++ {
 		if m.mem[at].id != idCall {
 			continue
 		}
-		if name := calleeName(m.mem[at+1]); m.e.find(name) == nil {
+		name := calleeName(m.mem[at+1])
+		callee := m.e.find(name)
+		if callee == nil {
 			m.unknown(name)
-			return worse(status, Config), true
+			return Config, true
 		}
-	}
-	for at := len(m.mem) - 2; at >= top && (status == OK || status == TempFail); at-- {
-		if at+1 >= len(m.mem) || m.mem[at].id != idCall {
+		if len(callee.rules) == 0 {
+			n := copy(m.mem[at:], m.mem[at+2:])
+			m.mem = m.mem[:at+n]
 			continue
 		}
-		// A name that came out of a call to the right may be unknown: then the call stays as it is.
-		if callee := m.e.find(calleeName(m.mem[at+1])); callee == nil {
-			m.unknown(calleeName(m.mem[at+1]))
-			status = worse(status, Config)
-			continue
-		} else if len(callee.rules) > 0 {
-			if m.e.called != nil {
-				m.e.called(r.src)
-			}
-			stat, _ := m.ruleset(callee, at+2)
-			status = worse(status, stat)
-			if m.abort {
-				return status, false
-			}
+		if m.e.called != nil {
+			m.e.called(r.src)
+		}
+		if status, goOn = m.calls(r, at+2); !goOn || status != OK && status != TempFail {
+			return status, goOn
+		}
+		stat, _ := m.ruleset(callee, at+2)
+		if status = worse(status, stat); m.abort {
+			return status, false
 		}
 		n := copy(m.mem[at:], m.mem[at+2:])
 		m.mem = m.mem[:at+n]
-		if len(m.mem)-top > MaxTokens {
-			return m.tooLong(top), false
-		}
+		return status, true
 	}
-	return status, true
+	return OK, true
 }
 
 // unknown complains about a ruleset that does not exist.
 func (m *machine) unknown(name string) {
 	if n, err := strconv.Atoi(name); err == nil && n >= len(m.e.numbers) {
 		m.message(OK, fmt.Sprintf("bad ruleset %d (%d max)", n, len(m.e.numbers)))
+	}
+	if c := name[:min(1, len(name))]; c != "" && !(c >= "0" && c <= "9" || c >= "A" && c <= "Z" || c >= "a" && c <= "z") {
+		m.message(OK, "invalid ruleset name: \""+name+"\"")
 	}
 	m.message(Config, "Unknown ruleset "+name)
 }

@@ -267,7 +267,7 @@ func (m *machine) ruleset(rs *ruleset, base int) (status int, complete bool) {
 			m.message(OK, fmt.Sprintf("Infinite loop in ruleset %s, rule %d", rs.src.Name, i+1))
 			break
 		}
-		stat, goOn := m.replace(rs, r, i, base, status)
+		stat, goOn := m.replace(rs, r, i, base)
 		status = worse(status, stat)
 		if !goOn || m.abort {
 			return status, false

@@ -447,9 +447,19 @@ func (d *dns) Lookup(ctx context.Context, key string, args []string) (Result, bo
 	if !possible(name) {
 		return Result{}, false, nil
 	}
-	records, _, err := d.env.Resolver.Query(ctx, name, d.record)
-	if err != nil {
-		return d.failed(key, fmt.Errorf("dns %s %s: %w", name, d.record, err))
+	tries := []string{name}
+	if strings.IndexByte(name, '.') < 0 && d.env.Domain != "" && !strings.HasSuffix(key, ".") {
+		tries = []string{name + "." + d.env.Domain, name}
+	}
+	var records []Record
+	for _, t := range tries {
+		var err error
+		if records, _, err = d.env.Resolver.Query(ctx, t, d.record); err != nil {
+			return d.failed(key, fmt.Errorf("dns %s %s: %w", t, d.record, err))
+		}
+		if len(records) > 0 {
+			break
+		}
 	}
 	var values []string
 	for _, r := range records {

@@ -92,15 +92,15 @@ func (t *file) read(stamp string) (*snapshot, error) {
 }
 
 // Lookup asks the snapshot.
-func (t *file) Lookup(_ context.Context, key string, args []string) (Result, bool, error) {
-	key = t.clean(key)
+func (t *file) Lookup(_ context.Context, raw string, args []string) (Result, bool, error) {
+	key := t.clean(raw)
 	s := t.now.Load()
 	if s.err != nil {
 		err := s.err
 		if !t.told.Swap(true) {
 			err = &Complaint{Say: t.complaint(err), Err: err}
 		}
-		return t.failed(key, err)
+		return t.failed(raw, err)
 	}
 	if s.content == nil {
 		return Result{}, false, nil
@@ -109,7 +109,7 @@ func (t *file) Lookup(_ context.Context, key string, args []string) (Result, boo
 	if !ok {
 		return Result{}, false, nil
 	}
-	return t.found(key, r.Value, args, r.Pos), true, nil
+	return t.found(raw, r.Value, args, r.Pos), true, nil
 }
 
 // complaint is what the real engine prints when a file cannot be opened.
@@ -142,6 +142,14 @@ func (t *file) Files() []string { return []string{t.path} }
 
 // Warnings tells what was odd in the file.
 func (t *file) Warnings() []Warning { return t.now.Load().warnings }
+
+// Miss is the status of a lookup that found nothing: for files of Berkeley DB, sendmail calls that no error.
+func (t *file) Miss(string) int {
+	if _, ok := t.now.Load().content.(*records); ok {
+		return 0
+	}
+	return 68
+}
 
 // Open reports whether there is anything to ask: an optional file may be missing.
 func (t *file) Open() bool { return t.now.Load().content != nil }

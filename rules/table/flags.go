@@ -131,16 +131,14 @@ func (f *flags) clean(key string) string {
 
 // Unquote takes the quotation marks out of a key, and what a backslash protects out of its backslash.
 func Unquote(key string) string {
-	if strings.IndexByte(key, '"') < 0 {
+	if strings.IndexByte(key, '"') < 0 && strings.IndexByte(key, '\\') < 0 {
 		return key
 	}
 	b := make([]byte, 0, len(key))
-	quoted := false
 	for i := 0; i < len(key); i++ {
 		switch c := key[i]; {
 		case c == '"':
-			quoted = !quoted
-		case c == '\\' && quoted && i+1 < len(key):
+		case c == '\\' && i+1 < len(key):
 			i++
 			b = append(b, key[i])
 		default:

@@ -35,6 +35,10 @@ func newUsers(f *flags, env Env) (Table, error) {
 }
 
 func (u *users) Lookup(_ context.Context, key string, args []string) (Result, bool, error) {
+	if u.column < 1 || u.column > 7 {
+		err := fmt.Errorf("table %s: unknown column %s", u.def.Name, u.value)
+		return Result{}, false, &Complaint{Say: "User map " + u.def.Name + ": unknown column name " + u.value, Again: true, Err: err}
+	}
 	in, err := os.Open(u.file)
 	if err != nil {
 		return u.failed(key, err)
@@ -48,10 +52,6 @@ func (u *users) Lookup(_ context.Context, key string, args []string) (Result, bo
 		}
 		if u.match {
 			return Result{Value: key + u.suffix}, true, nil
-		}
-		if u.column < 1 || u.column > 7 {
-			err := fmt.Errorf("table %s: unknown column %s", u.def.Name, u.value)
-			return Result{}, false, &Complaint{Say: "User map " + u.def.Name + ": unknown column name " + u.value, Again: true, Err: err}
 		}
 		return u.found(key, f[u.column-1], args, u.def.Pos), true, nil
 	}

@@ -60,7 +60,7 @@ func TestText(t *testing.T) {
 		{"-k0 -v1", plain, "nosuch", "-"},
 		{"-f -k0 -v1", plain, "fOO", "bar"},
 		{"-k0 -v1 -a.SUF", plain, "foo", "bar.SUF"},
-		{"-m -k0 -v1", plain, "FOO", "foo"},
+		{"-m -k0 -v1", plain, "FOO", "FOO"},
 		{"-k0 -v1", plain, "key", "key-x--%-%z"},
 		{"-z; -k0 -v1", semi, "k1", "v1"},
 		{"-z; -k0 -v1", semi, " k3", " v two "},
@@ -199,7 +199,7 @@ func TestMissingFile(t *testing.T) {
 		t.Errorf("second time: %v", err)
 	}
 	tab, _ = Open(&prog.Table{Name: "t", Class: "text", Args: []string{"-T<TMP>", gone}}, Env{})
-	if got := ask(t, tab, "Key"); got != "error key<TMP>" {
+	if got := ask(t, tab, "Key"); got != "error Key<TMP>" {
 		t.Errorf("got %q", got)
 	}
 	if got := ask(t, open(t, Env{}, "text", "-o", gone), "x"); got != "-" {
