@@ -191,7 +191,10 @@ func (x *Expander) fromAlias(ctx context.Context, key, value string) (Result, er
 	if r.Members, err = in.members(items, 0); err != nil {
 		return Result{}, fmt.Errorf("alias %s: %w", key, err)
 	}
-	if len(r.Members) == 0 { // empty, or an empty :include: file
+	if len(items) == 0 {
+		return unknown(), nil
+	}
+	if len(r.Members) == 0 { // an empty :include: file
 		return refusal("5.4.6", "aliasing/forwarding loop broken", sysexits.Usage), nil
 	}
 	r.Owner, r.HasOwner, err = x.owner(ctx, key)

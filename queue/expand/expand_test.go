@@ -100,10 +100,11 @@ func TestAliases(t *testing.T) {
 		"empty": "", "broken": `"bob`, "down": "!", "down2": "x", "owner-down2": "!", "loop": "loop2", "loop2": "loop",
 	}
 	x, home := site(t, aliases)
-	for key, file := range map[string]string{"inc": "list", "noinc": "none", "ring": "ring", "unsafe": "unsafe"} {
+	for key, file := range map[string]string{"inc": "list", "noinc": "none", "ring": "ring", "unsafe": "unsafe", "emptyinc": "nothing"} {
 		aliases[key] = ":include:" + home + "/" + file
 	}
 	put(t, home+"/list", "# members\nbob, carol\n\n\\dave\n|prog\n", 0o644)
+	put(t, home+"/nothing", "# nobody\n", 0o644)
 	put(t, home+"/unsafe", "bob\n|prog\n/file\n", 0o666)
 	put(t, home+"/ring", "bob\n:include:"+home+"/ring\n", 0o644)
 	me := "[|prog]" // a root-owned list is the administrator's
@@ -126,12 +127,13 @@ func TestAliases(t *testing.T) {
 		{User{Name: "sup+y"}, "[any]"},
 		{User{Name: "sup"}, "[plain]"},
 		{User{Name: "owner-list"}, "[carol]"},
-		{User{Name: "empty"}, "failed 5.4.6"},
+		{User{Name: "empty"}, "failed 5.1.1"},
+		{User{Name: "emptyinc"}, "failed 5.4.6"},
 		{User{Name: "broken"}, "error"},
 		{User{Name: "down"}, "error"},
 		{User{Name: "down2"}, "error"},
 		{User{Name: "inc"}, "[bob] [carol] [dave final] " + me},
-		{User{Name: "unsafe"}, "[bob] [5.7.1:|prog] [5.7.1:/file]"},
+		{User{Name: "unsafe"}, "[5.2.4::include:" + home + "/unsafe]"},
 		{User{Name: "noinc"}, "[5.2.4::include:" + home + "/none]"},
 		{User{Name: "ring"}, strings.Repeat("[bob] ", 10) + "[5.4.6::include:" + home + "/ring]"},
 		{User{Name: "loop"}, "[loop2]"},

@@ -77,8 +77,8 @@ func refused(name, code, text string, exit int) Member {
 }
 
 // include reads an :include: file. Programs and files in it are used with the rights of its owner, and not at all when
-// somebody else could have written them there. One that is missing or not readable is the list owner's fault and is
-// reported; an error of the disk is waited for.
+// somebody else could put another file in its place; a file that others may write is not read at all, as sendmail does.
+// One that is missing or not readable is the list owner's fault and is reported; an error of the disk is waited for.
 func (in including) include(name string, depth int) ([]Member, error) {
 	if depth > maxIncludes {
 		return []Member{refused(":include:"+name, "5.4.6", "aliasing/forwarding loop broken", sysexits.Usage)}, nil
@@ -91,6 +91,9 @@ func (in including) include(name string, depth int) ([]Member, error) {
 			return err
 		}
 		defer f.Close()
+		if st.Mode&0o022 != 0 {
+			return errWritable
+		}
 		switch unsafe := unsafePath(name, st, -1); {
 		case unsafe != "":
 			next.barred = "the :include: file is not safe for programs and files"
@@ -100,10 +103,19 @@ func (in including) include(name string, depth int) ([]Member, error) {
 		items, err = readLists(f, name, maxInclude)
 		return err
 	})
+	for _, c := range []struct {
+		err  error
+		text string
+	}{
+		{unix.ENOENT, "No such file or directory"}, {unix.ENOTDIR, "Not a directory"}, {unix.EACCES, "Permission denied"}, {unix.ELOOP, "Too many levels of symbolic links"},
+		{errNotPlain, "Not a regular file"}, {errWritable, "Group writable file"},
+	} {
+		if errors.Is(err, c.err) {
+			in.x.conf.Log.Warn("cannot use an :include: file", "file", name, "err", err)
+			return []Member{refused(":include:"+name, "5.2.4", "Cannot open "+name+": "+c.text, sysexits.Usage)}, nil
+		}
+	}
 	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EACCES), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, errNotPlain):
-		in.x.conf.Log.Warn("cannot use an :include: file", "file", name, "err", err)
-		return []Member{refused(":include:"+name, "5.2.4", "cannot open :include: file", sysexits.Unavailable)}, nil
 	case err != nil:
 		return nil, err
 	}
@@ -221,6 +233,7 @@ func (x *Expander) forwardPath(template string, user passwd.Entry, detail string
 var (
 	errUnsafe   = errors.New("unsafe file")
 	errNotPlain = errors.New("not a plain file")
+	errWritable = errors.New("others may write the file")
 )
 
 // openPlain opens a file that must be a plain one, without waiting on a FIFO.

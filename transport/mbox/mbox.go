@@ -218,7 +218,7 @@ func (m *Mbox) file(ctx context.Context, req *transport.Request, rcpt transport.
 		return transport.NewStatus(transport.Delivered, "2.0.0", "Sent")
 	}
 	if !filepath.IsAbs(name) || hasControl(name) || strings.HasSuffix(name, "/") {
-		return with(transport.NewStatus(transport.Failed, "5.2.0", "not a usable file name"), sysexits.CantCreat)
+		return cannotCreate()
 	}
 	as := rcpt.As
 	if as == "" {
@@ -245,9 +245,16 @@ func (m *Mbox) file(ctx context.Context, req *transport.Request, rcpt transport.
 	}
 	if errors.Is(err, errIrregular) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EROFS) {
 		log.Warn("file delivery refused", "file", name, "as", as, "err", err)
-		return with(transport.NewStatus(transport.Failed, "5.2.0", "cannot append to the file"), sysexits.CantCreat)
+		return cannotCreate()
 	}
 	return m.judge(log, name, as, err)
+}
+
+// cannotCreate is what sendmail reports for a file that it may not write.
+func cannotCreate() transport.Status {
+	s := with(transport.NewStatus(transport.Failed, "5.3.0", "Can't create output"), sysexits.CantCreat)
+	s.Diagnostic, s.Reply = "x-unix", "73"
+	return s
 }
 
 // judge is the whole error policy. Full is full; all the rest may look different tomorrow.

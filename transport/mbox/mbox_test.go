@@ -258,8 +258,8 @@ func TestFileOfAnAlias(t *testing.T) {
 	must(t, os.WriteFile(dir+"/program", nil, 0o755))
 	must(t, os.Symlink(dir+"/list", dir+"/link"))
 	for name, want := range map[string]string{
-		dir + "/list": "2.0.0", "/dev/null": "2.0.0", dir + "/program": "5.2.0", dir + "/link": "5.2.0", dir + "/no/such": "5.2.0",
-		"relative": "5.2.0", dir: "5.2.0", dir + "/": "5.2.0", dir + "/a\nb": "5.2.0", "/dev/zero": "5.2.0",
+		dir + "/list": "2.0.0", "/dev/null": "2.0.0", dir + "/program": "5.3.0", dir + "/link": "5.3.0", dir + "/no/such": "5.3.0",
+		"relative": "5.3.0", dir: "5.3.0", dir + "/": "5.3.0", dir + "/a\nb": "5.3.0", "/dev/zero": "5.3.0",
 	} {
 		req := request("bob")
 		req.Recipients[0].Orig = envelope.Recipient{File: envelope.FileName(name)}
@@ -300,8 +300,8 @@ func TestAsRootTheMailboxBelongsToTheUser(t *testing.T) {
 	}
 	statuses := m.Deliver(context.Background(), req)
 	check(t, statuses[0], transport.Delivered, "2.0.0")
-	check(t, statuses[1], transport.Failed, "5.2.0")
-	check(t, statuses[2], transport.Failed, "5.2.0")
+	check(t, statuses[1], transport.Failed, "5.3.0")
+	check(t, statuses[2], transport.Failed, "5.3.0")
 	owner(t, dir+"/home/mine", 20001, 20001)
 }
 

@@ -7,7 +7,7 @@
 // shell is started on anything that came with a message, and a Program that is one ("sh -c $u") gets Commands only.
 //
 // A program runs as the right user, in a session and process group of its own, with a clean environment, no open
-// descriptors but 0 to 2, umask 077, and a time limit, at which the whole group is killed. What it prints is kept, up
+// descriptors but 0 to 2, a umask of its own, and a time limit, at which the whole group is killed. What it prints is kept, up
 // to a limit, for the report to the sender.
 package pipe
 
@@ -52,6 +52,12 @@ type Config struct {
 	Dirs []string
 	// Env is added to the environment: AGENT, HOME, LOGNAME, USER, SHELL, PATH, TZ if we have it. NAME=value.
 	Env []string
+	// BareEnv leaves all of these but AGENT and TZ out, as sendmail does.
+	BareEnv bool
+	// Umask is that of the program; 0 means 022, as with sendmail.
+	Umask int
+	// Name is what messages call the transport, "prog"; empty: only the program is named.
+	Name string
 	// Timeout is how long one run may take; 0 means 15 minutes. Then the delivery is deferred.
 	Timeout time.Duration
 	// MaxOutput is how many octets of output are kept; 0 means 4096.
@@ -108,6 +114,9 @@ func New(c Config) (*Pipe, error) {
 	}
 	if c.Timeout == 0 {
 		c.Timeout = 15 * time.Minute
+	}
+	if c.Umask == 0 {
+		c.Umask = 0o022
 	}
 	if c.MaxOutput == 0 {
 		c.MaxOutput = 4096
@@ -232,7 +241,7 @@ func (p *Pipe) program(ctx context.Context, req *transport.Request, which []int)
 	}
 	run := p.newRun(ctx, req, who)
 	defer run.end()
-	return run.outcome(run.exec(p.conf.Program, argv, nil), filepath.Base(p.conf.Program))
+	return run.outcome(run.exec(p.conf.Program, argv, nil), p.conf.Program)
 }
 
 // command runs the Command of an alias or a .forward file by ourselves.

@@ -105,7 +105,7 @@ func TestProgram(t *testing.T) {
 		t.Errorf("environment:\n%s", env)
 	}
 	e := users["prog"]
-	if got, want := read(t, dir+"/id"), strconv.Itoa(e.UID)+"\n"+strconv.Itoa(e.GID)+"\n0077\n"+dir+"\n4\n"; got != want {
+	if got, want := read(t, dir+"/id"), strconv.Itoa(e.UID)+"\n"+strconv.Itoa(e.GID)+"\n0022\n"+dir+"\n4\n"; got != want {
 		t.Errorf("ids, umask, directory, descriptors of ls: %q, want %q", got, want)
 	}
 }
@@ -146,7 +146,7 @@ func TestArgumentsOfStrangers(t *testing.T) {
 func TestExitStatuses(t *testing.T) {
 	dir, users := site(t)
 	for exit, want := range map[int]string{
-		0: "2.0.0", 1: "5.3.0", 64: "5.0.0", 65: "5.6.0", 67: "5.1.1", 68: "5.1.2", 69: "5.0.0", 70: "5.3.0", 71: "4.3.0", 73: "5.2.0", 74: "4.3.0", 75: "4.3.0", 77: "5.7.1", 78: "5.3.5", 200: "5.3.0",
+		0: "2.0.0", 1: "5.0.0", 64: "5.0.0", 65: "5.6.0", 67: "5.1.1", 68: "5.1.2", 69: "5.0.0", 70: "5.3.0", 71: "4.3.0", 73: "5.2.0", 74: "4.3.0", 75: "4.3.0", 77: "5.7.1", 78: "5.3.5", 200: "5.0.0",
 	} {
 		prog := script(t, dir+"/prog", "cat >/dev/null; printf 'why\\n\\033[31m it\\n' >&2; exit "+strconv.Itoa(exit))
 		p := open(t, Config{Program: prog, Args: []string{"prog"}, Users: users, User: "prog"})
@@ -154,9 +154,13 @@ func TestExitStatuses(t *testing.T) {
 		if s.Code() != want {
 			t.Errorf("exit %d: %s %q, want %s", exit, s.Code(), s.Text(), want)
 		}
-		if exit != 0 && (s.Reply != strconv.Itoa(exit)+" why [31m it" || s.Diagnostic != "x-unix" || !strings.Contains(s.Text(), "why [31m it")) {
+		if exit != 0 && (s.Reply != strconv.Itoa(exit) || s.Diagnostic != "x-unix" || !strings.Contains(s.Text(), "why [31m it")) {
 			t.Errorf("exit %d: reply %q, diagnostic %q, text %q", exit, s.Reply, s.Diagnostic, s.Text())
 		}
+	}
+	named := open(t, Config{Program: script(t, dir+"/prog", "echo why; exit 75"), Args: []string{"prog"}, Users: users, User: "prog", Name: "prog"})
+	if s := named.Deliver(context.Background(), request(user("bob")))[0]; s.Text() != "prog mailer ("+dir+"/prog) exited with EX_TEMPFAIL" {
+		t.Errorf("text %q", s.Text())
 	}
 	p := open(t, Config{Program: script(t, dir+"/prog", "kill -9 $$"), Args: []string{"prog"}, Users: users, User: "prog"})
 	check(t, "signal", p.Deliver(context.Background(), request(user("bob")))[0], transport.Deferred, "4.3.0")

@@ -60,13 +60,16 @@ func (p *Pipe) newRun(ctx context.Context, req *transport.Request, who passwd.En
 	var stop context.CancelFunc
 	r.ctx, stop = context.WithTimeoutCause(ctx, p.conf.Timeout, errTime)
 	context.AfterFunc(r.ctx, stop)
-	home := who.Home
-	if home == "" {
-		home = "/"
-	}
-	r.env = []string{"AGENT=sendmail", "PATH=/usr/bin:/bin:/usr/sbin:/sbin", "SHELL=/bin/sh", "HOME=" + home}
-	if who.Name != "" {
-		r.env = append(r.env, "USER="+who.Name, "LOGNAME="+who.Name)
+	r.env = []string{"AGENT=sendmail"}
+	if !p.conf.BareEnv {
+		home := who.Home
+		if home == "" {
+			home = "/"
+		}
+		r.env = append(r.env, "PATH=/usr/bin:/bin:/usr/sbin:/sbin", "SHELL=/bin/sh", "HOME="+home)
+		if who.Name != "" {
+			r.env = append(r.env, "USER="+who.Name, "LOGNAME="+who.Name)
+		}
 	}
 	if tz, ok := os.LookupEnv("TZ"); ok {
 		r.env = append(r.env, "TZ="+tz)
@@ -215,7 +218,7 @@ func (r *run) exec(program string, argv, env []string) result {
 	}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }
 	cmd.WaitDelay = grace
-	if err := start(cmd); err != nil {
+	if err := start(cmd, r.conf.Umask); err != nil {
 		return result{err: fmt.Errorf("%s: %w", program, err)}
 	}
 	err := cmd.Wait()
@@ -239,12 +242,12 @@ func (r *run) exec(program string, argv, env []string) result {
 // start starts the program from a thread that has its own umask (unshare(2), CLONE_FS) and then ends: the umask of the
 // process is not ours to change. Descriptors that we inherited ourselves, and that Go therefore did not mark, are marked
 // to be closed in programs.
-func start(cmd *exec.Cmd) error {
+func start(cmd *exec.Cmd, umask int) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked
 		if unix.Unshare(unix.CLONE_FS) == nil {
-			unix.Umask(0o077)
+			unix.Umask(umask)
 		}
 		_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) // Linux 5.11
 		done <- cmd.Start()
@@ -304,20 +307,22 @@ func (r *run) outcome(res result, program string) transport.Status {
 		return transport.NewStatus(transport.Deferred, "4.3.0", "the program "+program+" could not be started")
 	case res.signal != 0:
 		log.Warn("program ended by a signal", "program", program, "signal", res.signal, "output", output)
-		return reply(transport.NewStatus(transport.Deferred, "4.3.0", "the program "+program+" was ended by a signal"), res, output)
+		return reply(transport.NewStatus(transport.Deferred, "4.3.0", "the program "+program+" was ended by a signal"), res)
 	case res.exit == 0:
 		return transport.NewStatus(transport.Delivered, "2.0.0", "Sent")
 	}
 	verdict, known := verdicts[res.exit]
 	if !known {
-		verdict = transportVerdict{transport.Failed, "5.3.0", "unknown mailer error " + strconv.Itoa(res.exit)}
+		verdict = transportVerdict{transport.Failed, "5.0.0", "unknown mailer error " + strconv.Itoa(res.exit)}
 	}
 	text := verdict.text
-	if output != "" {
+	if word := tempWords[res.exit]; word != "" && r.conf.Name != "" {
+		text = r.conf.Name + " mailer (" + program + ") exited with " + word
+	} else if output != "" {
 		text += ": " + output
 	}
 	log.Info("program refused", "program", program, "exit", res.exit, "output", output)
-	s := reply(transport.NewStatus(verdict.outcome, verdict.code, text), res, output)
+	s := reply(transport.NewStatus(verdict.outcome, verdict.code, text), res)
 	if verdict.outcome == transport.Failed {
 		s.Exit = res.exit
 		if !known {
@@ -327,15 +332,15 @@ func (r *run) outcome(res result, program string) transport.Status {
 	return s
 }
 
-// reply adds what a delivery report shows: "x-unix; 67" and the output (RFC 3464 2.3.6).
-func reply(s transport.Status, res result, output string) transport.Status {
+// tempWords are the statuses that ask for another try, as sendmail names them.
+var tempWords = map[int]string{sysexits.OSErr: "EX_OSERR", sysexits.IOErr: "EX_IOERR", sysexits.TempFail: "EX_TEMPFAIL"}
+
+// reply adds what a delivery report shows as the diagnostic code: "x-unix; 67" (RFC 3464 2.3.6).
+func reply(s transport.Status, res result) transport.Status {
 	s.Diagnostic = "x-unix"
 	s.Reply = strconv.Itoa(res.exit)
 	if res.signal != 0 {
 		s.Reply = "signal " + strconv.Itoa(int(res.signal))
-	}
-	if output != "" {
-		s.Reply += " " + output
 	}
 	return s
 }
