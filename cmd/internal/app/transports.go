@@ -175,7 +175,7 @@ func (s *site) mailers(router *rules.Router) (queue.Wiring, []func(), error) {
 		local = box
 	}
 	wiring.File = queue.Mailer{Transport: local}
-	program, err := pipe.New(pipe.Config{Users: s.users, User: defaultUser, Programs: smrshDir(), ReturnPath: true})
+	program, err := pipe.New(pipe.Config{Users: s.users, User: defaultUser, Programs: smrshDir()})
 	if err != nil {
 		errs = append(errs, err)
 	}
