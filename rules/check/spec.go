@@ -93,6 +93,9 @@ func SettingNames() []string {
 	return out
 }
 
+// SettingForm returns how a setting is written, behind "set".
+func SettingForm(name string) string { return settings[name].form }
+
 // transportKeys are the parameters of each kind of transport.
 var transportKeys = map[string][]string{
 	"smtp": {"tls", "tls-ca", "tls-name", "concurrency", "port", "host", "mx", "timeout", "connect-timeout", "final-timeout", "helo", "source", "max-recipients", "auth", "line-limit",
