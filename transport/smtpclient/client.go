@@ -390,7 +390,7 @@ func (d *delivery) connect(ctx context.Context, list []hop, dem *demand) (s *ses
 // unusable records that an address could not be used.
 func (d *delivery) unusable(ctx context.Context, h hop, v verdict) {
 	d.log.Info("host not usable", "id", d.req.Envelope.ID, "host", h.String(), "status", v.status.Code(), "why", v.status.Text())
-	if context.Cause(ctx) == nil {
+	if v.down && context.Cause(ctx) == nil {
 		d.client.memory.failed(h, v, time.Now())
 	}
 	d.settle(d.open(), v)

@@ -19,7 +19,7 @@ import (
 )
 
 // peer is a server that follows a script: a reply per stage. "close" closes, "hang" says nothing, several lines are
-// joined by "\n". "after" is said behind a message, and ends the connection. A key "RCPT bob@x" is for that recipient, "DOT 2" for the second reply to the dot.
+// joined by "\n". "second MAIL" answers all but the first in a session, "after" is said behind a message, and ends the connection. A key "RCPT bob@x" is for that recipient, "DOT 2" for the second reply to the dot.
 type peer struct {
 	script map[string]string
 	ext    []string // keywords of EHLO
@@ -97,7 +97,7 @@ func (p *peer) serve(c net.Conn, stop chan struct{}) {
 	if !say("220 peer.example ESMTP", "greeting") {
 		return
 	}
-	rcpts := 0
+	rcpts, mails := 0, 0
 	var body strings.Builder // of BDAT
 	for {
 		line, err := br.ReadString('\n')
@@ -117,6 +117,10 @@ func (p *peer) serve(c net.Conn, stop chan struct{}) {
 			ok = say("250 peer.example", "HELO")
 		case "MAIL":
 			rcpts = 0
+			if mails++; mails > 1 && p.script["second MAIL"] != "" {
+				ok = say(p.script["second MAIL"])
+				break
+			}
 			ok = say("250 2.1.0 sender ok", "MAIL")
 		case "RCPT":
 			addr := line[strings.Index(line, "<")+1 : strings.Index(line, ">")]

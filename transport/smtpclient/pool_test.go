@@ -46,9 +46,13 @@ func TestOneConnectionCarriesManyMessages(t *testing.T) {
 
 // The peer closes idle connections; the next message must get through all the same, and once.
 func TestAnIdleConnectionThatDiedIsReplaced(t *testing.T) {
-	for _, how := range []string{"close", "421 4.4.2 idle too long"} {
+	for _, how := range []string{"close", "421 4.4.2 idle too long", "second MAIL"} {
 		for _, ext := range [][]string{nil, {"PIPELINING"}} {
-			p := startPeer(t, map[string]string{"after": how}, ext...)
+			script := map[string]string{"after": how}
+			if how == "second MAIL" {
+				script = map[string]string{how: "452 4.3.0 enough of you"}
+			}
+			p := startPeer(t, script, ext...)
 			w := world{"", map[string]*peer{"192.0.2.1:25": p}}
 			c := w.client(t, nil)
 			for i := range 5 {

@@ -45,9 +45,10 @@ func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again
 	}
 
 	r, v := s.expect(ctx, atMail, times.Mail)
-	if s.used && s.dead && context.Cause(ctx) == nil {
-		// The peer closed while the connection was idle. Nothing was promised yet: another connection takes over.
-		s.stale = true
+	if s.used && (s.dead || r.Temporary()) && context.Cause(ctx) == nil {
+		// The peer closed while the connection was idle, or has had enough of it (452 as well as 421 is said then).
+		// Nothing was promised yet: another connection takes over.
+		s.dead, s.stale = true, true
 		return nil
 	}
 	s.used = false

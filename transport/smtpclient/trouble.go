@@ -76,6 +76,7 @@ type verdict struct {
 	status transport.Status
 	next   bool // another host may say something better
 	tls    bool // the handshake failed: in clear it might work
+	down   bool // the address itself is of no use now, whoever wants to send what: worth remembering
 }
 
 // judge says what a reply that is not a plain "go on" means.
@@ -89,6 +90,7 @@ func judge(at stage, r *smtp.Reply, s *session) verdict {
 	}
 	v := verdict{status: transport.NewStatus(outcome, enhanced(outcome, at, r), remoteSaid(s, r, at))}
 	v.status.Exit = exit(outcome, at, r.Code)
+	v.down = at == atGreeting
 	v.next = at < atMail || (outcome == transport.Deferred && at < atDot)
 	s.sign(&v.status, r)
 	return v
@@ -167,7 +169,7 @@ func lost(at stage, err error, s *session) verdict {
 	if at == atDot {
 		text += "; it may have the message"
 	}
-	v := verdict{status: transport.NewStatus(transport.Deferred, code, text), next: at < atDot}
+	v := verdict{status: transport.NewStatus(transport.Deferred, code, text), next: at < atDot, down: at == atGreeting}
 	v.status.Exit = sysexits.TempFail
 	s.sign(&v.status, nil)
 	return v
@@ -192,7 +194,7 @@ func unreached(h hop, err error) verdict {
 	st := transport.NewStatus(transport.Deferred, "4.4.1", text+h.name)
 	st.Remote = h.String()
 	st.Exit = sysexits.TempFail
-	return verdict{status: st, next: true}
+	return verdict{status: st, next: true, down: true}
 }
 
 // ours says what a failure of our own means while a message is on its way.
