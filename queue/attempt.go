@@ -41,8 +41,8 @@ func (q *Queue) attempt(ctx context.Context, m *spool.Message, how *how) {
 	}
 	id := schedID(m.ID)
 	q.plan(id, next, priority)
-	if a.parked != "" && !q.limits.park(a.parked, id) {
-		q.hasten(id) // the destination became free meanwhile
+	if a.parked != "" {
+		q.limits.park(a.parked, id)
 	}
 }
 
@@ -361,36 +361,39 @@ func (a *try) deliver(ctx context.Context, groups []*group) {
 		if limit <= 0 {
 			limit = DefaultConcurrency
 		}
+		if status, dead := a.q.limits.dead(key); dead && !a.how.forced {
+			a.unsent(g, status)
+			continue
+		}
+		var place *ticket
 		if a.how.block {
-			a.q.limits.enterWait(ctx, key, limit)
-		} else if !a.q.limits.enter(key, limit) {
+			place = a.q.limits.admitWait(ctx, key, limit)
+		} else if place = a.q.limits.admit(key, limit); place == nil {
 			a.mu.Lock()
 			a.parked = key
 			a.mu.Unlock()
 			continue
 		}
-		do := func() {
-			defer a.leave(key)
-			a.send(ctx, g, len(groups) > 1)
-		}
 		if n == len(groups)-1 {
-			do()
+			a.send(ctx, g, place, len(groups) > 1)
 		} else {
-			wait.Go(do)
+			wait.Go(func() { a.send(ctx, g, place, true) })
 		}
 	}
 	wait.Wait()
 }
 
-// leave gives the destination's room to a message that waits for it.
-func (a *try) leave(key string) {
-	for _, id := range a.q.limits.leave(key) {
-		a.q.hasten(id)
+// unsent settles a group whose destination did not answer a moment ago: not every message needs to find that out.
+func (a *try) unsent(g *group, status transport.Status) {
+	for _, j := range g.jobs {
+		for _, i := range j.indices {
+			a.settle(i, j, status, 0)
+		}
 	}
 }
 
 // send makes one delivery.
-func (a *try) send(ctx context.Context, g *group, more bool) {
+func (a *try) send(ctx context.Context, g *group, place *ticket, more bool) {
 	env := *a.m.Envelope
 	env.Sender = g.sender
 	req := &transport.Request{Envelope: &env, Host: g.host, Body: a.m.Body(), Log: a.q.cfg.Log.With("id", a.m.ID), Verbose: a.how.verbose}
@@ -398,8 +401,11 @@ func (a *try) send(ctx context.Context, g *group, more bool) {
 		req.Recipients = append(req.Recipients, j.to)
 	}
 	start := time.Now()
+	slow := time.AfterFunc(slowAfter, func() { a.q.limits.slow(place) })
 	statuses := guarded(ctx, g.via.Transport, req)
+	slow.Stop()
 	took := time.Since(start)
+	a.q.limits.done(place, statuses)
 	for n, j := range g.jobs {
 		for _, i := range j.indices {
 			a.settle(i, j, statuses[n], took)

@@ -79,9 +79,7 @@ func (p *passage) run(ctx context.Context, body io.Reader, t *tape, opt Options)
 		req := &transport.Request{Envelope: &env, Host: p.host, Recipients: p.to, Body: t, Log: p.q.cfg.Log.With("id", p.e.ID)}
 		go func() {
 			statuses := guarded(ctx, p.via.Transport, req)
-			for _, id := range p.q.limits.leave(key) {
-				p.q.hasten(id)
-			}
+			p.q.limits.leave(key)
 			result <- statuses
 		}()
 	} else {

@@ -57,9 +57,13 @@ func (a *try) expand(ctx context.Context, i int, j *job) *job {
 		a.settle(i, j, s, 0)
 		return nil
 	}
+	owner := x.Owner
+	if local, domain := owner.Split(); domain == "" && local != "" && !strings.Contains(local, "!") {
+		owner = envelope.Address(local + "@" + a.q.cfg.Host) // members elsewhere must be able to answer
+	}
 	entry := spool.Expansion{Index: i, Base: a.m.NextIndex(), User: j.to.User, At: a.now}
 	for _, member := range x.Members {
-		child := spool.Recipient{As: member.As, Stage: member.Stage, HasOwner: x.HasOwner, Owner: x.Owner}
+		child := spool.Recipient{As: member.As, Stage: member.Stage, HasOwner: x.HasOwner, Owner: owner}
 		child.Addr, child.Command, child.File = member.Addr, member.Command, member.File
 		if s := member.Refused; s != nil {
 			child.Recipient = envelope.Recipient{Addr: envelope.Address(member.Name)} // a name to report, not an address to route

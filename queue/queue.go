@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"waybill/queue/sched"
 	"waybill/queue/spool"
 	"waybill/transport"
@@ -57,6 +59,8 @@ type Queue struct {
 	mu       sync.Mutex
 	schedule *sched.Schedule
 	running  map[sched.ID]bool // attempts of this process
+	quick    int               // of these, those that count for Config.Deliveries
+	slow     int               // those that take long
 	forced   map[sched.ID]bool // a queue run wants these tried whatever they wait for
 	changed  chan struct{}     // something happened that the runner must look at
 	drops    chan struct{}     // the drop directory may have something
@@ -81,6 +85,7 @@ func Open(cfg Config, w Wiring) (*Queue, error) {
 	setDefault(&cfg.Postmaster, "postmaster")
 	setDefault(&cfg.MaxHops, 25)
 	setDefault(&cfg.Deliveries, 100)
+	cfg.Deliveries = max(1, min(cfg.Deliveries, descriptors()/8))
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -91,7 +96,6 @@ func Open(cfg Config, w Wiring) (*Queue, error) {
 	q := &Queue{
 		cfg:      cfg,
 		spool:    s,
-		limits:   newLimits(),
 		schedule: sched.New(time.Now()),
 		running:  map[sched.ID]bool{},
 		forced:   map[sched.ID]bool{},
@@ -99,6 +103,7 @@ func Open(cfg Config, w Wiring) (*Queue, error) {
 		drops:    make(chan struct{}, 1),
 		stopped:  make(chan struct{}),
 	}
+	q.limits = newLimits(cfg.Deliveries, min(time.Minute, cfg.Retry.After(1)/2), q.hasten)
 	q.ctx, q.stop = context.WithCancel(context.Background())
 	if err := q.Use(w); err != nil {
 		return nil, err
@@ -138,6 +143,7 @@ func (q *Queue) Close(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() { q.work.Wait(); close(done) }()
 	defer q.stop()
+	defer q.spool.Settle()
 	select {
 	case <-done:
 		return nil
@@ -174,6 +180,15 @@ func refuse(code, text string) error {
 		o = transport.Deferred
 	}
 	return &RefusedError{transport.NewStatus(o, code, text)}
+}
+
+// descriptors is how many files this process may have open.
+func descriptors() int {
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil || r.Cur > 1<<20 {
+		return 1 << 20
+	}
+	return int(r.Cur)
 }
 
 func (q *Queue) poke() {

@@ -36,12 +36,13 @@ func (q *Queue) plan(id sched.ID, at time.Time, priority int) {
 	q.poke()
 }
 
-// hasten makes a planned message due now.
-func (q *Queue) hasten(id sched.ID) {
+// hasten makes a planned message due now; false when it is not planned.
+func (q *Queue) hasten(id sched.ID) bool {
 	q.mu.Lock()
-	q.schedule.Hasten(id, time.Now())
+	there := q.schedule.Hasten(id, time.Now())
 	q.mu.Unlock()
 	q.poke()
+	return there
 }
 
 // start runs f, an attempt at the message, beside its caller, if there is room and the queue is not closing.
@@ -53,20 +54,51 @@ func (q *Queue) start(id sched.ID, f func(ctx context.Context)) bool {
 		return false
 	default:
 	}
-	if len(q.running) >= q.cfg.Deliveries || q.running[id] {
+	if q.quick >= q.cfg.Deliveries || q.running[id] {
 		return false
 	}
 	q.running[id] = true
+	q.quick++
 	q.work.Go(func() {
-		defer q.ended(id)
+		place := &place{q: q}
+		timer := time.AfterFunc(slowAfter, place.slow)
 		f(q.ctx)
+		timer.Stop()
+		place.free(id)
 	})
 	return true
 }
 
-func (q *Queue) ended(id sched.ID) {
+// place is one of the attempts that run at a time. An attempt that takes long leaves it to another, as long as there
+// are not too many of those: what hangs must not keep others from being tried.
+type place struct {
+	q      *Queue
+	isSlow bool
+	ended  bool
+}
+
+func (p *place) slow() {
+	q := p.q
 	q.mu.Lock()
+	if !p.ended && q.slow < min(10*q.cfg.Deliveries, descriptors()/4) {
+		p.isSlow = true
+		q.quick--
+		q.slow++
+	}
+	q.mu.Unlock()
+	q.poke()
+}
+
+func (p *place) free(id sched.ID) {
+	q := p.q
+	q.mu.Lock()
+	p.ended = true
 	delete(q.running, id)
+	if p.isSlow {
+		q.slow--
+	} else {
+		q.quick--
+	}
 	q.mu.Unlock()
 	q.poke()
 }
@@ -129,7 +161,7 @@ func (q *Queue) background(ctx context.Context, f func(ctx context.Context)) {
 func (q *Queue) startDue() time.Duration {
 	for {
 		q.mu.Lock()
-		if len(q.running) >= q.cfg.Deliveries {
+		if q.quick >= q.cfg.Deliveries {
 			q.mu.Unlock()
 			return time.Hour // the end of an attempt wakes us
 		}
@@ -151,6 +183,7 @@ func (q *Queue) startDue() time.Duration {
 
 // again loads a message and tries it.
 func (q *Queue) again(ctx context.Context, id sched.ID, how *how) error {
+	q.limits.unpark(id)
 	m, err := q.spool.Load(stringID(id))
 	if err != nil {
 		return q.unloadable(id, err)

@@ -36,7 +36,6 @@ type Refusal struct {
 	Index int    // in the envelope's Recipients
 	Code  string // enhanced status code, "5.1.1"
 	Text  string
-	Told  bool // it was accepted, tried at once, and failed: the queue has told the sender by mail
 }
 
 // RefusedError is the daemon's "no" to a message as a whole: nothing was accepted, and dropping it would not help.
@@ -134,7 +133,7 @@ func readReply(in *bufio.Reader, recipients int, verbose func(string)) (Reply, e
 			if err == nil && verbose != nil {
 				verbose(text)
 			}
-		case "refused", "failed":
+		case "refused":
 			index, rest, _ := strings.Cut(rest, " ")
 			code, text, _ := strings.Cut(rest, " ")
 			i, err1 := strconv.Atoi(index)
@@ -142,7 +141,7 @@ func readReply(in *bufio.Reader, recipients int, verbose func(string)) (Reply, e
 			if errors.Join(err1, err2) != nil || i < 0 || i >= recipients {
 				return Reply{}, fmt.Errorf("%w: answer %q not understood", ErrBroken, rest)
 			}
-			reply.Refused = append(reply.Refused, Refusal{i, code, text, word == "failed"})
+			reply.Refused = append(reply.Refused, Refusal{i, code, text})
 		case "done":
 			id, exit, _ := strings.Cut(rest, " ")
 			n, err := strconv.Atoi(exit)

@@ -95,7 +95,7 @@ func daemon(t *testing.T, k *taker) string {
 }
 
 func TestHandOver(t *testing.T) {
-	want := Reply{ID: "kAK31Xxp018717", Refused: []Refusal{{1, "5.1.1", "User unknown", false}, {0, "5.2.2", "Mailbox full", true}}, Exit: 67}
+	want := Reply{ID: "kAK31Xxp018717", Refused: []Refusal{{1, "5.1.1", "User unknown"}}, Exit: 67}
 	k := &taker{reply: want}
 	socket := daemon(t, k)
 	e := sample()

@@ -265,6 +265,7 @@ func (m *Message) Finish() error {
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		m.noted = nil
 		m.s.remember(m.ID, nil)
+		m.s.removed()
 		return nil
 	}
 	return errors.Join(fmt.Errorf("message %s is done and cannot be removed: %w", m.ID, err), m.Flush(true))

@@ -203,11 +203,7 @@ func (s *server) submit(ctx context.Context, out *answers, in *bufio.Reader, pee
 		return
 	}
 	for _, r := range reply.Refused {
-		word := "refused"
-		if r.Told {
-			word = "failed"
-		}
-		out.line(word, fmt.Sprintf("%d %s %s", r.Index, r.Code, r.Text))
+		out.line("refused", fmt.Sprintf("%d %s %s", r.Index, r.Code, r.Text))
 	}
 	id := reply.ID
 	if id == "" {

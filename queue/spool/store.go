@@ -26,6 +26,7 @@ type Spool struct {
 
 	mu     sync.Mutex
 	memory map[string][]Entry // journal entries that could not be written
+	settle *time.Timer        // set while removals are not synced
 	told   map[string]bool    // foreign names that were logged
 }
 
@@ -305,6 +306,33 @@ func (s *Spool) move(from, to string) error {
 		return errors.Join(err, s.fs.Remove(to))
 	}
 	return s.fs.SyncDir(filepath.Dir(from))
+}
+
+// settleAfter is how long removals may stay unsynced. Each that a power cut takes back is a message delivered twice.
+const settleAfter = 200 * time.Millisecond
+
+// removed plans a sync of the queue directory.
+func (s *Spool) removed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.settle == nil {
+		s.settle = time.AfterFunc(settleAfter, s.Settle)
+	}
+}
+
+// Settle syncs the removals that are not yet.
+func (s *Spool) Settle() {
+	s.mu.Lock()
+	timer := s.settle
+	s.settle = nil
+	s.mu.Unlock()
+	if timer == nil {
+		return
+	}
+	timer.Stop()
+	if err := s.fs.SyncDir(filepath.Join(s.dir, queueDir)); err != nil {
+		s.log.Warn("removals are not synced: after a crash some messages may be delivered twice", "err", err)
+	}
 }
 
 // unwritten returns a copy of what could not be written to the journal of id.

@@ -1,0 +1,163 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"waybill/queue/dsn"
+	"waybill/transport"
+	"waybill/transport/envelope"
+)
+
+// journaled returns a directory on a file system with a journal: a loop image when we are root, because queues of many
+// files behave abnormally on ext4 without one. WAYBILL_BENCH_DIR names another place.
+func journaled(b *testing.B) string {
+	if dir := os.Getenv("WAYBILL_BENCH_DIR"); dir != "" {
+		dir, err := os.MkdirTemp(dir, "bench")
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { os.RemoveAll(dir) })
+		return dir
+	}
+	tmp := b.TempDir()
+	if os.Getuid() != 0 {
+		b.Log("not root: the figures are of whatever file system the temporary directory is on")
+		return tmp
+	}
+	image, mnt := filepath.Join(tmp, "image"), filepath.Join(tmp, "mnt")
+	os.Mkdir(mnt, 0o700)
+	for _, cmd := range [][]string{
+		{"truncate", "-s", "2G", image}, {"mkfs.ext4", "-q", "-F", image}, {"mount", "-o", "loop", image, mnt},
+	} {
+		if out, err := exec.Command(cmd[0], cmd[1:]...).CombinedOutput(); err != nil {
+			b.Skipf("%v: %v %s", cmd, err, out)
+		}
+	}
+	b.Cleanup(func() {
+		if out, err := exec.Command("umount", mnt).CombinedOutput(); err != nil {
+			b.Errorf("umount: %v %s", err, out)
+		}
+	})
+	return mnt
+}
+
+// null takes every message at once.
+type null struct{ n atomic.Int64 }
+
+func (t *null) Deliver(ctx context.Context, req *transport.Request) []transport.Status {
+	r, err := req.Body.Open()
+	if err == nil {
+		io.Copy(io.Discard, r)
+		r.Close()
+	}
+	t.n.Add(int64(len(req.Recipients)))
+	return transport.All(len(req.Recipients), ok())
+}
+
+func benchQueue(b *testing.B, dir string, t transport.Transport) *Queue {
+	b.Helper()
+	q, err := Open(Config{Host: "mx.here.test", Dir: dir, Log: slog.New(slog.DiscardHandler), Mail: noLog{}, Deliveries: 200}, Wiring{
+		Router: router(plainRoute), Mailers: map[string]Mailer{"smtp": {Transport: t, Concurrency: 200}}, Expander: &users{}, Notifier: dsn.Composer{Host: "x"},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return q
+}
+
+type noLog struct{}
+
+func (noLog) Accepted(Accepted) {}
+func (noLog) Tried(Tried)       {}
+func (noLog) Noticed(Noticed)   {}
+func (noLog) Removed(Removed)   {}
+
+func produce(b *testing.B, producers int, f func() error) {
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var wait sync.WaitGroup
+	b.ResetTimer()
+	start := time.Now()
+	for range producers {
+		wait.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := f(); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+	b.ReportMetric(float64(b.N)/time.Since(start).Seconds(), "messages/s")
+}
+
+// BenchmarkSync is what the disk allows: one write of 10 KB and one fdatasync at a time.
+func BenchmarkSync(b *testing.B) {
+	f, err := os.Create(filepath.Join(journaled(b), "f"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	page := make([]byte, 10<<10)
+	for i := range 64 {
+		f.WriteAt(page, int64(i)<<14)
+	}
+	n := int64(0)
+	f.Sync()
+	produce(b, 1, func() error {
+		n++
+		f.WriteAt(page, n%64<<14)
+		return fdatasync(f)
+	})
+}
+
+// BenchmarkAccept is durable acceptance of messages of 10 KB.
+func BenchmarkAccept(b *testing.B) {
+	text := message("bench", 10<<10)
+	for _, producers := range []int{1, 32} {
+		b.Run(fmt.Sprint("producers=", producers), func(b *testing.B) {
+			q := benchQueue(b, journaled(b), &null{})
+			e := mail("alice@here.test", envelope.WhenQueue, "bob@there.test")
+			produce(b, producers, func() error {
+				_, err := q.Accept(context.Background(), e, strings.NewReader(text), Options{Quiet: true})
+				return err
+			})
+		})
+	}
+}
+
+// BenchmarkLife is acceptance, delivery to a transport that takes all, and removal.
+func BenchmarkLife(b *testing.B) {
+	text := message("bench", 10<<10)
+	for _, producers := range []int{1, 32} {
+		b.Run(fmt.Sprint("producers=", producers), func(b *testing.B) {
+			t := &null{}
+			q := benchQueue(b, journaled(b), t)
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			go q.Run(ctx)
+			e := mail("alice@here.test", envelope.WhenBackground, "bob@there.test")
+			produce(b, producers, func() error {
+				_, err := q.Accept(context.Background(), e, strings.NewReader(text), Options{})
+				return err
+			})
+			for t.n.Load() < int64(b.N) {
+				time.Sleep(time.Millisecond)
+			}
+			cancel()
+			q.Close(context.Background())
+		})
+	}
+}
