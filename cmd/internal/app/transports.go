@@ -158,6 +158,9 @@ func (s *site) mailers(router *rules.Router) (queue.Wiring, []func(), error) {
 		default:
 			err = fmt.Errorf("%s:%d: transport %s: no kind %q", t.File, t.Line, t.Name, t.Kind)
 		}
+		if err == nil && !m.Local {
+			m.Transport = leaving(router, p, m.Transport)
+		}
 		if err == nil {
 			err = p.done()
 		}
