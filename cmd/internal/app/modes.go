@@ -30,6 +30,8 @@ var companions = map[string]func(std stdio, args []string) int{
 	"newaliases": func(std stdio, args []string) int { return sendmailMode(std, "newaliases", args) },
 	"rmail":      rmail,
 	"rsmtp":      rsmtp,
+	"vacation":   answerForAbsent,
+	"praliases":  printAliases,
 }
 
 // sendmailMode does what sendmail does under this name with these arguments. The front end has dropped its privileges.
