@@ -228,8 +228,8 @@ type key struct {
 
 // question asks one question, through the cache, once for all who ask it at the same time.
 func (r *Resolver) question(ctx context.Context, k key) (answer, error) {
-	if a, ok := r.cache.get(k, time.Now()); ok {
-		return a, nil
+	if a, err, ok := r.cache.get(k, time.Now()); ok {
+		return a, err
 	}
 	r.mu.Lock()
 	f := r.inFlight[k]
@@ -250,9 +250,8 @@ func (r *Resolver) question(ctx context.Context, k key) (answer, error) {
 
 func (r *Resolver) fly(ctx context.Context, k key, f *flight) {
 	f.ans, f.err = r.send(ctx, k)
-	if f.err == nil {
-		r.cache.put(k, f.ans, time.Now())
-	} else {
+	r.cache.put(k, f.ans, f.err, time.Now())
+	if f.err != nil {
 		r.log.Debug("lookup failed", "name", k.name, "type", dns.TypeToString[k.qtype], "err", f.err)
 	}
 	r.mu.Lock()

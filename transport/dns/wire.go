@@ -27,11 +27,47 @@ type servers struct {
 	looked  time.Time // when the file was last looked at
 	changed time.Time // its modification time
 	read    resolvConf
+	silent  map[string]time.Time // servers that did not answer lately: asked last until then
 }
 
 type resolvConf struct {
 	servers []string
 	trustAD bool
+}
+
+// avoidSilent is how long a server that did not answer stands behind the others.
+const avoidSilent = 30 * time.Second
+
+// inOrder returns the servers in the order to ask: those that did not answer lately last.
+func (s *servers) inOrder(list []string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.silent) == 0 || len(list) < 2 {
+		return list
+	}
+	now := time.Now()
+	var first, last []string
+	for _, server := range list {
+		if now.Before(s.silent[server]) {
+			last = append(last, server)
+		} else {
+			first = append(first, server)
+		}
+	}
+	return append(first, last...)
+}
+
+func (s *servers) answered(server string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ok {
+		delete(s.silent, server)
+		return
+	}
+	if s.silent == nil {
+		s.silent = map[string]time.Time{}
+	}
+	s.silent[server] = time.Now().Add(avoidSilent)
 }
 
 const lookEvery = 5 * time.Second // how often a watched file's time is looked at, when anybody asks anything
@@ -44,11 +80,12 @@ func (s *servers) exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, bool, err
 	var bad *dns.Msg
 	var last error
 	for range s.tries {
-		for _, server := range list {
+		for _, server := range s.inOrder(list) {
 			if err := context.Cause(ctx); err != nil {
 				return nil, false, err
 			}
 			m, err := s.once(ctx, q, server)
+			s.answered(server, err == nil)
 			if err != nil {
 				last = fmt.Errorf("server %s: %w", server, err)
 				continue
