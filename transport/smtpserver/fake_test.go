@@ -25,6 +25,7 @@ type fakeBackend struct {
 	open    int
 	refuse  *smtp.Reply
 	verify  bool
+	chunked bool // the last message came by BDAT
 	hold    chan struct{} // Data waits for it before it answers
 	started chan struct{} // Data tells that it has begun to read
 }
@@ -126,6 +127,7 @@ func (s *fakeSession) Data(_ context.Context, body io.Reader) *smtp.Reply {
 	if s.b.started != nil {
 		close(s.b.started)
 	}
+	_, s.b.chunked = body.(*watched).Reader.(*chunkReader)
 	first := make([]byte, 4)
 	n, err := io.ReadFull(body, first)
 	if string(first[:n]) == "lazy" {

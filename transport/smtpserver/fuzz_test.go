@@ -88,6 +88,8 @@ func fuzzState(f *testing.F, lead string, seeds ...string) {
 		s := &strictSession{t: t}
 		cfg := testConfig(t)
 		cfg.BadRcptThrottle, cfg.MaxSize, cfg.MaxRecipients = -1, 10000, 100
+		cfg.Auth, cfg.AuthInClear, cfg.AuthDelay = clear{}, true, 1
+		cfg.UTF8, cfg.DeliverBy = true, true
 		srv, err := New(cfg, s)
 		if err != nil {
 			t.Fatal(err)
@@ -148,4 +150,14 @@ func FuzzData(f *testing.F) {
 
 func FuzzChunks(f *testing.F) {
 	fuzzState(f, leadRcpt+"BDAT 3\r\nabc", "BDAT 2 LAST\r\n\r\nNOOP\r\n", "BDAT 1\r\n\nBDAT 0 LAST\r\n", "RSET\r\nBDAT 3\r\nxyz", "BDAT 99999999999999999999\r\n", "EHLO x\r\nBDAT 4 LAST\r\n\r\n.\r\nQUIT\r\n", "BDAT 9999 LAST\r\n")
+}
+
+func FuzzAuth(f *testing.F) {
+	fuzzState(f, leadReady, "AUTH PLAIN AHRlc3RlcgBodW50ZXIy\r\nAUTH PLAIN =\r\n", "AUTH LOGIN\r\ndGVzdGVy\r\naHVudGVyMg==\r\nMAIL FROM:<>\r\n",
+		"AUTH PLAIN\r\n*\r\n", "AUTH LOGIN "+strings.Repeat("QUFB", 400)+"\r\n", "AUTH PLAIN\r\n"+strings.Repeat("A", 13000)+"\r\nNOOP\r\n", "AUTH PLAIN\r\n")
+}
+
+func FuzzBinary(f *testing.F) {
+	fuzzState(f, leadReady+"MAIL FROM:<a@example.org> BODY=BINARYMIME\r\nRCPT TO:<b@example.org>\r\n",
+		"BDAT 60 LAST\r\nContent-Transfer-Encoding: binary\r\n\r\n", "DATA\r\n", "BDAT 3\r\n\n\x00\rBDAT 0 LAST\r\nNOOP\r\n")
 }
