@@ -61,6 +61,9 @@ func (j *job) write(ctx context.Context) (err error) {
 			}
 		}
 	}()
+	if j.conf.Layout == Drop {
+		return j.drop(ctx)
+	}
 	n, err := j.reserve()
 	if err != nil {
 		return err
@@ -105,6 +108,37 @@ func (j *job) write(ctx context.Context) (err error) {
 	// S from to user -options temp mode
 	send := fmt.Sprintf("S %s %s %s -C %s 0666\nS %s %s %s -C %s 0666\n", n.data, n.remoteData, j.conf.Login, n.data, n.exec, n.remoteExec, j.conf.Login, n.exec)
 	return j.publish(n, send)
+}
+
+// drop writes a batch as one file of the site's directory. Until it is whole its name begins with a dot.
+func (j *job) drop(ctx context.Context) error {
+	dir := filepath.Join(j.conf.Spool, j.site)
+	if err := mkdir(dir); err != nil {
+		return err
+	}
+	name := j.unique() + ".bsmtp"
+	if exists(filepath.Join(dir, name)) {
+		return nil // see write
+	}
+	temp := "." + name + "." + strconv.FormatUint(rand.Uint64(), 36)
+	f, err := j.create(dir, temp)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(filepath.Join(dir, temp))
+	if err := j.message(ctx, f); err != nil {
+		f.Close()
+		return err
+	}
+	if err := j.finish(f); err != nil {
+		return err
+	}
+	j.at("data synced")
+	if err := os.Link(filepath.Join(dir, temp), filepath.Join(dir, name)); err != nil {
+		return err
+	}
+	j.at("command published")
+	return syncDir(dir)
 }
 
 // publish makes the command file appear under its name, whole.

@@ -70,6 +70,7 @@ type Layout uint8
 const (
 	Taylor Layout = iota // SITE/C./C.gID, SITE/D./D.NNNN, SITE/D.X/D.XNNNN, SITE/SEQF
 	BNU                  // SITE/C.siteGNNNN, SITE/D.siteNNNNxxx, .Sequence/SITE (HoneyDanBer)
+	Drop                 // SITE/ID.bsmtp and nothing else: batches in directories, for any store-and-forward carrier
 )
 
 // SenderForm is the form of sender addresses.
@@ -113,6 +114,9 @@ func New(c Config) (*UUCP, error) {
 	}
 	if !plainWord(c.Command) || c.Command[0] == '-' {
 		return nil, fmt.Errorf("uucp: command %q is not a plain word", c.Command)
+	}
+	if c.Layout == Drop && !c.Batch {
+		return nil, errors.New("uucp: only batches can be dropped into a directory")
 	}
 	if c.Login == "" {
 		c.Login = "daemon"

@@ -3,6 +3,7 @@ package uucp
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -279,6 +280,40 @@ func TestBatchJob(t *testing.T) {
 		t.Errorf("spool:\n%s", got)
 	}
 }
+
+func TestDrop(t *testing.T) {
+	u, spool := open(t, Config{Batch: true, Layout: Drop})
+	for range 2 { // the second time it is there already
+		for _, s := range u.Deliver(context.Background(), request("bob@y", "carol@y")) {
+			check(t, s, transport.Relayed, "2.0.0")
+		}
+	}
+	req := request("dave@y")
+	req.Body = brokenBody{}
+	check(t, u.Deliver(context.Background(), req)[0], transport.Deferred, "4.3.0")
+	files, _ := filepath.Glob(spool + "/beta/*")
+	hidden, _ := filepath.Glob(spool + "/beta/.?*")
+	if len(files) != 1 || len(hidden) != 0 || !strings.HasSuffix(files[0], ".bsmtp") {
+		t.Fatalf("files %q, hidden %q", files, hidden)
+	}
+	text, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readBatch(string(text), Caller{}); err != nil || got != "s@x.example>bob@y,carol@y,:Subject: hi\n\nFrom me\n.\nlast\n" {
+		t.Errorf("%q %v", got, err)
+	}
+	if _, err := New(Config{Spool: "/x", Node: "a", Layout: Drop}); err == nil {
+		t.Error("a drop without batches is accepted")
+	}
+}
+
+type brokenBody struct{}
+
+func (brokenBody) Open() (io.ReadCloser, error) {
+	return io.NopCloser(io.MultiReader(strings.NewReader("x\n"), errReader{})), nil
+}
+func (brokenBody) Size() int64 { return -1 }
 
 func TestConfig(t *testing.T) {
 	good := Config{Spool: "/x", Node: "a"}

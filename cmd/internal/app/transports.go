@@ -290,8 +290,10 @@ func (s *site) uucp(p *params) (*uucp.UUCP, error) {
 	case "taylor":
 	case "bnu", "hdb":
 		conf.Layout = uucp.BNU
+	case "drop":
+		conf.Layout = uucp.Drop
 	default:
-		p.fail("layout", "%q is neither taylor nor bnu", word)
+		p.fail("layout", "%q is none of taylor, bnu, drop", word)
 	}
 	switch word := p.text("address", "bang"); word {
 	case "bang":
