@@ -5,7 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"waybill/etc"
+	"waybill/rules/compile"
 )
 
 // TestLibrary loads each part of the library with the default rules behind it and runs its own tests.
@@ -49,5 +52,39 @@ func TestLibrary(t *testing.T) {
 				t.Errorf("as a site has it: %v", err)
 			}
 		})
+	}
+}
+
+// TestShownRulesAreTheSame prints the compiled rules of each part of the library, as "rules show" does, and reads them
+// again: the program is the same.
+func TestShownRulesAreTheSame(t *testing.T) {
+	for _, text := range []string{"use standard\n", "use access\nuse virtusers\nuse mailertable\nuse masquerade example.org\nuse genericstable\nuse dnsbl bl.example\nuse relay-domains\nuse smarthost [192.0.2.7]\nuse standard\n"} {
+		one, err := Load("site.rules", Options{Text: []byte(text), Library: etc.Library(), Hostname: "mail.example.org"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var shown strings.Builder
+		if err := compile.Print(&shown, one.Program()); err != nil {
+			t.Fatal(err)
+		}
+		two, err := Load("shown.rules", Options{Text: []byte(shown.String()), Hostname: "other.example.org"})
+		if err != nil {
+			t.Fatalf("%v\n%s", err, shown.String())
+		}
+		var again, notation [2]strings.Builder
+		for i, r := range []*Router{one, two} {
+			if err := compile.Print(&again[i], r.Program()); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.Program().Disassemble(&notation[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(again[0].String(), again[1].String()); diff != "" {
+			t.Errorf("shown again:\n%s", diff)
+		}
+		if diff := cmp.Diff(notation[0].String(), notation[1].String()); diff != "" {
+			t.Errorf("in sendmail's notation:\n%s", diff)
+		}
 	}
 }

@@ -88,10 +88,16 @@ func (m *machine) cutCall(at int, open int32) call {
 
 // lookup asks the table and puts the answer in the place of the call. m.next is behind it afterwards.
 func (m *machine) lookup(at int, c call) (status int, ok bool) {
-	key := m.text(c.key)
+	blank := m.e.prog.BlankSub
+	if k, ok := m.e.table(c.name).(interface{ KeyBlank() (string, bool) }); ok {
+		if b, ok := k.KeyBlank(); ok {
+			blank = b
+		}
+	}
+	key := m.text(c.key, blank)
 	args := make([]string, len(c.args))
 	for i, a := range c.args {
-		args[i] = m.text(a)
+		args[i] = m.text(a, blank)
 	}
 	r, found, err := m.ask(c.name, key, args)
 	if table.Status(err) == TempFail { // other troubles of a table are "not there" for rules
@@ -184,7 +190,9 @@ func (m *machine) splice(at, end, tail int) {
 }
 
 // text joins a part of the arena.
-func (m *machine) text(s span) string { return m.e.syntax.Join(m.texts(m.mem[s.lo:s.hi])) }
+func (m *machine) text(s span, blank string) string {
+	return m.e.syntax.JoinWith(m.texts(m.mem[s.lo:s.hi]), blank)
+}
 
 // ask looks up a key in a table, or sets a macro when the table is of that class.
 func (m *machine) ask(name, key string, args []string) (r table.Result, found bool, err error) {
@@ -194,7 +202,7 @@ func (m *machine) ask(name, key string, args []string) (r table.Result, found bo
 	}
 	switch {
 	case m.e.setters[name]:
-		return r, true, m.setMacro(key, args)
+		return r, key != "", m.setMacro(key, args)
 	case t == nil:
 		m.message(OK, fmt.Sprintf("rewrite: map %s not found", name))
 	default:
@@ -243,7 +251,10 @@ func (m *machine) setMacro(key string, args []string) error {
 // macroName takes the braces off a name; without braces, the first character is the name. Characters that no name may
 // have are left out, with a message each.
 func (m *machine) macroName(key string) string {
-	if key == "" || key[0] == ' ' {
+	if key == "" {
+		return ""
+	}
+	if key[0] == ' ' {
 		m.message(OK, "Name required for macro/class")
 		return ""
 	}

@@ -167,6 +167,8 @@ type Table struct {
 	Class string   // text, hash, aliases, cidr, regex ...
 	Args  []string // what follows the class, flags included
 	Pos   Pos
+	// Blank stands between adjacent words in keys; empty: the program's BlankSub.
+	Blank string
 	// Broken tells that the declaration makes no sense; such a table exists, but lookups find nothing.
 	Broken bool
 }

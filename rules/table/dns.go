@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Resolver asks DNS. An error means "not now". Whoever wires the program together adapts its resolver to this.
@@ -35,13 +36,14 @@ type host struct {
 	*flags
 	env      Env
 	services []string
+	loops    sync.Map // names at which a loop was reported
 }
 
 func newHost(f *flags, env Env) (*host, error) {
 	if env.Hosts == "" {
 		env.Hosts = "/etc/hosts"
 	}
-	return &host{f, env, services(env.Services, "hosts", []string{"dns", "files"})}, nil
+	return &host{flags: f, env: env, services: services(env.Services, "hosts", []string{"dns", "files"})}, nil
 }
 
 // services reads what a service switch file says about one service.
@@ -192,7 +194,11 @@ func (h *host) chase(ctx context.Context, name string) (string, bool, error) {
 		case next != "" && h.env.KeepAliases:
 			return name, true, nil
 		case next != "" && seen[strings.ToLower(next)]:
-			return name, false, &Complaint{Say: "DNS failure: CNAME loop for " + name, Err: &Trouble{Status: 0, Err: errors.New("CNAME loop at " + name)}, Again: true}
+			said := "DNS failure: CNAME loop for " + name
+			if _, before := h.loops.LoadOrStore(strings.ToLower(name), true); before {
+				said = ""
+			}
+			return name, false, &Complaint{Say: said, Err: &Trouble{Status: 0, Err: errors.New("CNAME loop at " + name)}, Again: true}
 		case next != "":
 			name = next
 		default:
@@ -271,10 +277,10 @@ func hostLines(file string) [][]string {
 // ofAddress finds the name of an address literal.
 func (h *host) ofAddress(ctx context.Context, key string) (string, bool, error) {
 	end := strings.IndexByte(key, ']')
-	if end < 0 || end != len(key)-1 {
+	if end < 0 {
 		return key, false, nil
 	}
-	a, err := parseClient(key)
+	a, err := parseClient(key[:end+1])
 	if err != nil {
 		return key, false, nil
 	}

@@ -118,11 +118,17 @@ func (f *flags) suffixDB() {
 // KeepsQuotes tells whoever builds keys that quotation marks belong to them (-q); else they are taken out before.
 func (f *flags) KeepsQuotes() bool { return f.keep }
 
-// clean makes the key that is looked up: blanks replaced with -S, in lower case unless -f.
-func (f *flags) clean(key string) string {
-	if f.space != "" {
-		key = strings.ReplaceAll(key, " ", f.space)
+// KeyBlank is what stands between adjacent words in a key: the one of -S, or the one that held where the table was
+// declared.
+func (f *flags) KeyBlank() (string, bool) {
+	if f.set['S'] {
+		return f.space[:min(1, len(f.space))], true
 	}
+	return f.def.Blank, f.def.Blank != ""
+}
+
+// clean makes the key that is looked up: in lower case unless -f.
+func (f *flags) clean(key string) string {
 	if !f.keepCase {
 		key = fold(key)
 	}

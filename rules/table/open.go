@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"waybill/rules/prog"
 )
@@ -150,7 +151,7 @@ func Check(def *prog.Table, known func(string) bool) (say string, broken bool) {
 			}
 		}
 	case "regex":
-		if _, err := newRegex(f); err != nil {
+		if _, err := compilePosix(strings.Join(f.rest, " "), f.set['b'], true); err != nil {
 			return "pattern-compile-error: " + err.Error(), true
 		}
 	}

@@ -3,6 +3,7 @@ package table
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"regexp"
 	"strconv"
@@ -205,14 +206,10 @@ func newRegex(f *flags) (Table, error) {
 	if text == "" {
 		return nil, errors.New(f.def.Pos.String() + ": table " + f.def.Name + ": no regular expression")
 	}
-	if !f.keepCase {
-		text = "(?i:" + text + ")"
-	}
-	re, err := regexp.Compile(text)
+	re, err := compilePosix(text, f.set['b'], !f.keepCase)
 	if err != nil {
-		return nil, errors.New(f.def.Pos.String() + ": table " + f.def.Name + ": " + err.Error())
+		return nil, fmt.Errorf("%s: table %s: %w", f.def.Pos, f.def.Name, err)
 	}
-	re.Longest()
 	r := &regex{flags: f, re: re}
 	if f.set['s'] {
 		for _, n := range strings.Split(f.subs, ",") {

@@ -9,6 +9,9 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
+
+	"waybill/rules/prog"
 )
 
 // user is the class user: the key is a login name, -v says which column of the passwd file is the value.
@@ -16,6 +19,7 @@ type users struct {
 	*flags
 	column int
 	file   string
+	told   atomic.Bool
 }
 
 var columns = map[string]int{"name": 1, "passwd": 2, "uid": 3, "gid": 4, "gecos": 5, "dir": 6, "shell": 7}
@@ -37,7 +41,10 @@ func newUsers(f *flags, env Env) (Table, error) {
 func (u *users) Lookup(_ context.Context, key string, args []string) (Result, bool, error) {
 	if u.column < 1 || u.column > 7 {
 		err := fmt.Errorf("table %s: unknown column %s", u.def.Name, u.value)
-		return Result{}, false, &Complaint{Say: "User map " + u.def.Name + ": unknown column name " + u.value, Again: true, Err: err}
+		if u.told.Swap(true) {
+			return Result{}, false, err
+		}
+		return Result{}, false, &Complaint{Say: "User map " + u.def.Name + ": unknown column name " + u.value, Err: err}
 	}
 	in, err := os.Open(u.file)
 	if err != nil {
@@ -78,6 +85,9 @@ func (p *program) Lookup(ctx context.Context, key string, _ []string) (Result, b
 	out, err := cmd.Output()
 	if err != nil {
 		var exit *exec.ExitError
+		if !errors.As(err, &exit) && ctx.Err() == nil {
+			return Result{}, false, &Trouble{Status: 78, Err: fmt.Errorf("table %s: %w", p.def.Name, err)}
+		}
 		if errors.As(err, &exit) && exit.ExitCode() != 75 {
 			return Result{}, false, nil
 		}
@@ -87,7 +97,7 @@ func (p *program) Lookup(ctx context.Context, key string, _ []string) (Result, b
 		return Result{}, false, nil
 	}
 	line, _, _ := strings.Cut(string(out[:min(len(out), programOutput)]), "\n")
-	return Result{Value: line + p.suffix}, true, nil
+	return p.found(key, line, nil, prog.Pos{}), true, nil
 }
 
 // syslogTable is the class syslog: it always finds, with an empty value. What it would log goes to the tracer and the

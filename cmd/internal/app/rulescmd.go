@@ -17,9 +17,12 @@ const rulesUsage = `usage: waybill rules VERB ...
 
   check [FILE]             find all errors, and run the test blocks
   test [FILE]              run the test blocks and list what passed and what did not
+  show [--cf] [FILE]       print the compiled rules, all files as one
+  diff --addresses FILE | --log FILE  OLD NEW   list the addresses that two files treat differently
   fmt [-w] FILE...         print files in the usual layout, or rewrite them
   explain [-C FILE] [--from SENDER] ADDRESS...  tell why mail goes where it goes
   default                  print the embedded default rules
+  grammar                  print the grammar of the language
 `
 
 // rulesCommand works on rule files.
@@ -34,6 +37,12 @@ func rulesCommand(std stdio, args []string) int {
 		return checkRules(std, args)
 	case "test":
 		return testRules(std, args)
+	case "show":
+		return showRules(std, args)
+	case "diff":
+		return diffRules(std, args)
+	case "grammar":
+		return printGrammar(std)
 	case "fmt":
 		return formatRules(std, args)
 	case "explain":
@@ -92,7 +101,7 @@ func checkRules(std stdio, args []string) int {
 	if err != nil {
 		return cannotOpen(std, err)
 	}
-	if warnings := router.Warnings(); len(warnings) > 0 {
+	if warnings := append(router.Warnings(), router.Analyse()...); len(warnings) > 0 {
 		fmt.Fprintln(std.out, warnings.Error())
 	}
 	if read == "" {
@@ -112,7 +121,7 @@ func testRules(std stdio, args []string) int {
 		return cannotOpen(std, err)
 	}
 	failed := 0
-	results := router.Tests(nil)
+	results, missed, all := router.Coverage()
 	for _, r := range results {
 		word := "ok  "
 		if r.Failed != "" {
@@ -124,6 +133,7 @@ func testRules(std stdio, args []string) int {
 			fmt.Fprintf(std.out, "     %s\n", r.Failed)
 		}
 	}
+	untested(std, missed, all)
 	fmt.Fprintf(std.out, "%d passed, %d failed\n", len(results)-failed, failed)
 	if failed > 0 {
 		return sysexits.Config
