@@ -25,7 +25,7 @@ type fakeBackend struct {
 	open    int
 	refuse  *smtp.Reply
 	verify  bool
-	chunked bool // the last message came by BDAT
+	chunked bool          // the last message came by BDAT
 	hold    chan struct{} // Data waits for it before it answers
 	started chan struct{} // Data tells that it has begun to read
 }

@@ -2,6 +2,7 @@ package smtpserver
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"waybill/transport/smtp"
 )
 
 func TestRates(t *testing.T) {
@@ -232,5 +235,69 @@ func TestLateAnswers(t *testing.T) {
 	close(b.hold)
 	if r := c.expect(250); !r.Positive() || r.Enhanced != "2.0.0" {
 		t.Error(r)
+	}
+}
+
+// streamSession tells what it has read, as soon as it has.
+type streamSession struct {
+	fakeSession
+	heard chan string
+}
+
+func (s *streamSession) NewSession(context.Context, *Client) (Session, *smtp.Reply) { return s, nil }
+func (s *streamSession) Data(_ context.Context, body io.Reader) *smtp.Reply {
+	p := make([]byte, 1000)
+	for {
+		n, err := body.Read(p)
+		if n > 0 {
+			s.heard <- string(p[:n])
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return smtp.NewReply(451, "4.3.0", "no")
+		}
+	}
+}
+
+// Cut-through: the Session has the first part of a message before the client has sent the second, by DATA and by BDAT.
+func TestMessagesAreStreamed(t *testing.T) {
+	s := &streamSession{fakeSession{b: &fakeBackend{}}, make(chan string, 10)}
+	_, ln := start(t, testConfig(t), s)
+	c := dial(t, ln)
+	c.expect(220)
+	c.cmd(250, "EHLO client.test")
+	for _, chunked := range []bool{false, true} {
+		c.cmd(250, "MAIL FROM:<a@example.org>")
+		c.cmd(250, "RCPT TO:<b@example.org>")
+		if !chunked {
+			c.cmd(354, "DATA")
+		}
+		for i := range 3 {
+			text := fmt.Sprintf("part %d\r\n", i)
+			if chunked {
+				fmt.Fprintf(c, "BDAT %d\r\n%s", len(text), text)
+			} else {
+				io.WriteString(c, text)
+			}
+			heard := ""
+			for !strings.HasSuffix(heard, "\n") {
+				select {
+				case part := <-s.heard:
+					heard += part
+				case <-time.After(10 * time.Second):
+					t.Fatalf("chunked %v: part %d was not passed on, only %q", chunked, i, heard)
+				}
+			}
+			if chunked {
+				c.expect(250)
+			}
+		}
+		if chunked {
+			c.cmd(250, "BDAT 0 LAST")
+		} else {
+			c.cmd(250, ".")
+		}
 	}
 }
