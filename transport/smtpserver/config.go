@@ -47,7 +47,8 @@ type Config struct {
 	MaxSessions          int // connections at once; default 2000; then 421
 	MaxSessionsPerClient int // connections at once of one IPv4 address or one IPv6 /64; default 50; then 421
 
-	// Trusted tells clients that no limit per client, rate or error budget is applied to; nil: none.
+	// Trusted tells clients that no limit per client, rate, pause or error budget is applied to; nil: none. Local
+	// programs, on a pipe or a Unix socket, never have such limits.
 	Trusted func(netip.Addr) bool
 
 	MaxErrors        int           // 5xx replies to commands since the last message; default 20; then 421

@@ -68,7 +68,8 @@ func newConn(ctx context.Context, s *Server, rw io.ReadWriter, client *Client) *
 func (c *conn) identify() {
 	addr := c.client.Remote.Addr()
 	c.group = clientGroup(addr)
-	c.trusted = c.cfg.Trusted != nil && addr.IsValid() && c.cfg.Trusted(addr)
+	// a client without an address is a program of this host, on a pipe or a Unix socket
+	c.trusted = !addr.IsValid() || c.cfg.Trusted != nil && c.cfg.Trusted(addr)
 	c.log = c.cfg.Log
 	if addr.IsValid() {
 		c.log = c.log.With("client", addr.String())

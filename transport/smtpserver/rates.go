@@ -68,9 +68,9 @@ func (r *rates) room(now time.Time) bool {
 }
 
 // exceeds counts n events of c's client and reports whether there were more than limit of them within the window. A
-// limit of zero or less is none; trusted clients, and those without an address, have none.
+// limit of zero or less is none; trusted clients have none.
 func (c *conn) exceeds(r *rates, n, limit int) bool {
-	return limit > 0 && !c.trusted && c.client.Remote.IsValid() && r.add(c.group, n, time.Now()) > limit
+	return limit > 0 && !c.trusted && r.add(c.group, n, time.Now()) > limit
 }
 
 // pace lets at most limit events a second pass, over all clients: it sleeps until the next one may.

@@ -122,6 +122,22 @@ func TestTrustedClientsHaveNoLimits(t *testing.T) {
 	}
 }
 
+func TestLocalProgramsHaveNoLimits(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.MaxErrors, cfg.GreetPause = 1, time.Hour
+	srv, err := New(cfg, &fakeBackend{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := srv.ServeConn(t.Context(), script{strings.NewReader(strings.Repeat("BOGUS\r\n", 50) + "QUIT\r\n"), &out}, Client{}); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(out.String(), "\r\n221 ") {
+		t.Error(out.String())
+	}
+}
+
 // The last reply must not be lost because the client had more to say.
 func TestLastReplyArrives(t *testing.T) {
 	_, ln := start(t, testConfig(t), &fakeBackend{})
