@@ -66,7 +66,7 @@ func (h *handOver) run(ctx context.Context) int {
 		if h.v.NoAliases {
 			name = strings.TrimPrefix(name, `\`)
 		}
-		refused = append(refused, submit.Refusal{Name: name, Text: sentence(r.Text), Exit: exitOf(r.Code)})
+		refused = append(refused, submit.Refusal{Name: name, Text: wording(r.Text), Exit: exitOf(r.Code)})
 	}
 	if len(refused) > 0 {
 		if e := h.report(refused, reply.ID == ""); e != sysexits.OK || h.v.Errors == flags.Exit0 {
@@ -186,10 +186,10 @@ func (h *handOver) failed(err error) int {
 	return fail(sysexits.TempFail, "the message is not accepted", err)
 }
 
-// sentence begins a reason with a capital, as sendmail does: "User unknown".
-func sentence(text string) string {
-	if text != "" && text[0] >= 'a' && text[0] <= 'z' {
-		return string(text[0]-'a'+'A') + text[1:]
+// wording is sendmail's spelling of a reason, where scripts look for it.
+func wording(text string) string {
+	if text == "user unknown" {
+		return "User unknown"
 	}
 	return text
 }

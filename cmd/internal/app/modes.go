@@ -17,9 +17,7 @@ import (
 	"waybill/compat/testmode"
 	"waybill/queue"
 	"waybill/queue/spool"
-	"waybill/transport"
 	"waybill/transport/dns"
-	"waybill/transport/envelope"
 	"waybill/transport/smtpserver"
 	"waybill/transport/sysexits"
 )
@@ -184,38 +182,6 @@ func smtpOnPipe(std stdio, v *flags.Invocation) int {
 		io.Writer
 	}{std.in, std.out}
 	return failed(std, server.ServeConn(ctx, pipe, smtpserver.Client{Name: "localhost"}))
-}
-
-// verify is -bv: it says where mail would go, and looks nothing up in the DNS for it.
-func verify(std stdio, v *flags.Invocation) int {
-	if len(v.Args) == 0 {
-		fmt.Fprintln(std.out, "Usage: [-bv] address ...")
-		return sysexits.Usage
-	}
-	s, err := openSite(v.ConfigFile, slog.LevelError)
-	if err != nil {
-		return cannotOpen(std, err)
-	}
-	ctx := context.Background()
-	defer s.close(ctx)
-	exit := sysexits.OK
-	for _, name := range v.Args {
-		d, status := s.queue.Verify(ctx, &envelope.Envelope{Sender: "postmaster"}, envelope.Recipient{Addr: envelope.Address(name)})
-		switch status.Outcome() {
-		case transport.Failed, transport.Deferred:
-			fmt.Fprintf(std.out, "%s... %s\n", name, status.Text())
-			if e := queue.ExitOf(status); e != sysexits.OK {
-				exit = e
-			}
-		default:
-			line := name + "... deliverable: mailer " + d.Mailer
-			if d.Host != "" {
-				line += ", host " + d.Host
-			}
-			fmt.Fprintf(std.out, "%s, user %s\n", line, d.User)
-		}
-	}
-	return exit
 }
 
 // newaliases is -bi. Waybill reads the alias file as it is, and notices by itself when it changes: what is left to do

@@ -1,0 +1,129 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"waybill/compat/flags"
+	"waybill/compat/submit"
+	"waybill/queue"
+	"waybill/transport"
+	"waybill/transport/envelope"
+	"waybill/transport/sysexits"
+)
+
+// verify is -bv: it says where mail would go, in sendmail's words, one line for each address that comes of aliases and
+// .forward files. No name server is asked for what the rules do not ask.
+func verify(std stdio, v *flags.Invocation) int {
+	if len(v.Args) == 0 {
+		fmt.Fprintln(std.out, submit.NoRecipients)
+		return sysexits.Usage
+	}
+	s, err := openSite(v.ConfigFile, slog.LevelError)
+	if err != nil {
+		return cannotOpen(std, err)
+	}
+	ctx := context.Background()
+	defer s.close(ctx)
+	local, err := s.expander(s.rules())
+	if err != nil {
+		return cannotOpen(std, err)
+	}
+	x := &verification{s: s, local: local, out: std}
+	for _, arg := range v.Args {
+		for _, m := range submit.ParseList(arg) {
+			if m.Warning != "" {
+				x.bad(m.Text, m.Warning, m.Exit)
+			}
+			if m.Problem != "" {
+				x.bad(m.Text, m.Problem, m.Exit)
+				continue
+			}
+			x.address(ctx, m.Text, m.Addr, queue.LocalUser{})
+		}
+	}
+	return x.exit
+}
+
+// verification is one run of -bv.
+type verification struct {
+	s     *site
+	local localNames
+	out   stdio
+	exit  int
+	said  []string
+}
+
+// say prints a line once, whichever way leads to it.
+func (x *verification) say(line string) {
+	if !slices.Contains(x.said, line) {
+		x.said = append(x.said, line)
+		fmt.Fprintln(x.out.out, line)
+	}
+}
+
+func (x *verification) bad(name, text string, exit int) {
+	if text == "user unknown" {
+		text = "User unknown" // sendmail's spelling, which scripts look for
+	}
+	x.say(name + "... " + text)
+	if exit != sysexits.OK {
+		x.exit = exit
+	}
+}
+
+// address follows one address; from says by which aliases it was reached.
+func (x *verification) address(ctx context.Context, name string, addr envelope.Address, from queue.LocalUser) {
+	d, status := x.s.queue.Verify(ctx, &envelope.Envelope{Sender: "postmaster"}, envelope.Recipient{Addr: addr})
+	switch status.Outcome() {
+	case transport.Failed, transport.Deferred:
+		x.bad(name, status.Text(), queue.ExitOf(status))
+	case transport.Delivered:
+		from.Name = d.User
+		x.expand(ctx, name, d, from)
+	default:
+		line := name + "... deliverable: mailer " + d.Mailer
+		if d.Host != "" {
+			line += ", host " + d.Host
+		}
+		x.say(line + ", user " + d.User)
+	}
+}
+
+// maxVerify bounds what a chain of aliases may make of one address; the queue has its own limit and says so.
+const maxVerify = 20
+
+func (x *verification) expand(ctx context.Context, name string, d queue.Decision, user queue.LocalUser) {
+	if user.Depth > maxVerify {
+		x.bad(name, "aliasing/forwarding loop broken", sysexits.Usage)
+		return
+	}
+	e, err := x.local.Expand(ctx, user)
+	switch {
+	case err != nil:
+		x.bad(name, "Temporary failure looking up the user", sysexits.TempFail)
+		return
+	case e.Status != nil && e.Status.Outcome() == transport.Failed:
+		x.bad(name, e.Status.Text(), queue.ExitOf(*e.Status))
+		return
+	case len(e.Members) == 0:
+		x.say(name + "... deliverable: mailer " + d.Mailer + ", user " + d.User)
+		return
+	}
+	next := queue.LocalUser{Depth: user.Depth + 1, Trail: append(slices.Clone(user.Trail), user.Name)}
+	for _, m := range e.Members {
+		next.Stage = m.Stage
+		switch {
+		case m.Refused != nil:
+			x.bad(m.Name, m.Refused.Text(), queue.ExitOf(*m.Refused))
+		case m.Command != "":
+			x.say("|" + string(m.Command) + "... deliverable: mailer prog, user |" + string(m.Command))
+		case m.File != "":
+			x.say(string(m.File) + "... deliverable: mailer *file*, user " + string(m.File))
+		default:
+			x.address(ctx, string(m.Addr), m.Addr, next)
+		}
+	}
+}
