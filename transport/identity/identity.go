@@ -26,13 +26,31 @@ type ID struct {
 	Groups []int // supplementary groups; none when empty
 }
 
-// CanChange reports whether this process may take another identity: it may when it is root.
-func CanChange() bool { return os.Geteuid() == 0 }
+// CanChange reports whether this process may take another identity: when it is root, or when it is an ordinary user who
+// was given the capabilities CAP_SETUID and CAP_SETGID and nothing else (systemd.exec(5), AmbientCapabilities).
+func CanChange() bool {
+	if os.Geteuid() == 0 {
+		return true
+	}
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&head, &data[0]); err != nil {
+		return false
+	}
+	const both = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID
+	return data[0].Effective&both == both
+}
+
+// DropAmbient takes away what a program started from this thread would inherit of such capabilities. The thread must be
+// locked and end afterwards.
+func DropAmbient() error {
+	return unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+}
 
 // As runs work with the rights of id. A process that is not root does everything as itself, and so does one that is
 // asked to be root; then work simply runs.
 func As(id ID, work func() error) error {
-	if !CanChange() || (id.UID == 0 && id.GID == os.Getegid()) {
+	if !CanChange() || (id.UID == 0 && os.Geteuid() == 0 && id.GID == os.Getegid()) {
 		return work()
 	}
 	done := make(chan error, 1)

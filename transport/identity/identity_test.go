@@ -1,14 +1,70 @@
 package identity_test
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"waybill/transport/identity"
 )
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("IDENTITY_TEST_DIR"); dir != "" {
+		os.Exit(unprivileged(dir))
+	}
+	os.Exit(m.Run())
+}
+
+// unprivileged is an ordinary user with two capabilities.
+func unprivileged(dir string) int {
+	if os.Geteuid() == 0 || !identity.CanChange() {
+		return 2
+	}
+	err := identity.As(identity.ID{UID: 20001, GID: 20002}, func() error { return os.WriteFile(filepath.Join(dir, "file"), nil, 0o600) })
+	if err != nil {
+		return 3
+	}
+	return 0
+}
+
+// A daemon need not be root: an ordinary user with CAP_SETUID and CAP_SETGID delivers as the recipient as well.
+func TestCapabilitiesAreEnough(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to give capabilities away")
+	}
+	dir, err := os.MkdirTemp("/tmp", "identity")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	program, err := os.ReadFile(os.Args[0])
+	if err == nil {
+		err = errors.Join(os.Chmod(dir, 0o777), os.WriteFile(filepath.Join(dir, "program"), program, 0o755))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(dir, "program"))
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "IDENTITY_TEST_DIR="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 20009, Gid: 20009}, AmbientCaps: []uintptr{unix.CAP_SETUID, unix.CAP_SETGID}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	info, err := os.Stat(filepath.Join(dir, "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := info.Sys().(*syscall.Stat_t); st.Uid != 20001 || st.Gid != 20002 {
+		t.Errorf("the file belongs to %d:%d", st.Uid, st.Gid)
+	}
+}
 
 func TestAsActsWithTheRightsOfTheUser(t *testing.T) {
 	if !identity.CanChange() {

@@ -249,6 +249,7 @@ func start(cmd *exec.Cmd, umask int) error {
 		if unix.Unshare(unix.CLONE_FS) == nil {
 			unix.Umask(umask)
 		}
+		_ = identity.DropAmbient()                                      // an old kernel knows no such capabilities
 		_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) // Linux 5.11
 		done <- cmd.Start()
 	}()
