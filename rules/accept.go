@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"waybill/rules/addr"
-	"waybill/rules/compile"
 	"waybill/rules/eval"
 )
 
@@ -30,11 +29,8 @@ func (r *Router) AcceptHeader(ctx context.Context, name, value string, q Query, 
 }
 
 func (r *Router) accept(ctx context.Context, stage Stage, field string, q Query, t Tracer) (Verdict, error) {
-	name := compile.AcceptName(string(stage))
-	if field != "" {
-		name += ":" + field
-	}
-	if r.engine.Program().Ruleset(name) == nil {
+	name := r.hook(stage, field)
+	if name == "" {
 		return Verdict{}, nil
 	}
 	st := r.state(&q, t)
@@ -57,7 +53,7 @@ func (r *Router) judge(ctx context.Context, stage Stage, field, name string, q *
 	if refusal != nil {
 		return Verdict{Refusal: refusal, Decided: true}, nil
 	}
-	if stage == StageRcpt {
+	if stage == StageRcpt && !r.sendmail() {
 		toks = slices.Clone(toks) // the memory is used again
 		d, err := r.decide(ctx, q, st)
 		if err != nil {
@@ -92,6 +88,9 @@ func (r *Router) judge(ctx context.Context, stage Stage, field, name string, q *
 
 // subject is what the patterns of a stage see.
 func (r *Router) subject(ctx context.Context, stage Stage, field string, q *Query, st *run) ([]addr.Token, *Refusal, error) {
+	if r.sendmail() {
+		return r.hookArgument(stage, q), nil, nil
+	}
 	loose := func(text string) []addr.Token {
 		toks, _ := r.engine.Syntax().SplitStripped(text)
 		return toks

@@ -69,7 +69,7 @@ func golden(t *testing.T, ar *txtar.Archive) map[string]string {
 		}
 	}
 	out := map[string]string{}
-	long := regexp.MustCompile(`\^{30,}`) // below a line with the name of the directory, which is not always as long
+	long := regexp.MustCompile(`\^{30,}`)         // below a line with the name of the directory, which is not always as long
 	library := regexp.MustCompile(`= it has: .*`) // grows
 	hide := func(s string) string {
 		s = library.ReplaceAllString(s, "= it has: ...")

@@ -146,6 +146,7 @@ func build(p *prog.Program, opt Options, host string, line func(prog.Pos) string
 		engine.SetClass(c.Name, words)
 	}
 	r := &Router{engine: engine, tables: ts, settings: newSettings(p, host), runs: &sync.Pool{}}
+	r.macros = wantsMacros(p)
 	r.canonify = first(p, compile.Canonify, "3")
 	r.route = first(p, compile.Route, "parse", "0")
 	if send := p.Ruleset(compile.Send); send != nil && opt.native {

@@ -93,7 +93,9 @@ func (r *Router) rewriters(a Rewriting) []string {
 			if a.Header && both {
 				envelope = header
 			}
-			add(envelope)
+			if envelope != "" {
+				add(envelope)
+			}
 		}
 	}
 	return list

@@ -3,6 +3,7 @@ package rules
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,6 +76,9 @@ func (r *Router) state(q *Query, t Tracer) *run {
 	s.Facts, s.Defer = &s.facts, q.NoDNS
 	s.macros = *eval.NewMacros(r.engine.Program())
 	s.Macros = &s.macros
+	if r.macros {
+		setMacros(s.Macros, q)
+	}
 	if t != nil {
 		s.rec = &recorder{to: t}
 		s.Tracer = s.rec
@@ -160,7 +164,14 @@ func (r *Router) decide(ctx context.Context, q *Query, st *run) (Decision, error
 	syntax := r.engine.Syntax()
 	d.Mailer = syntax.Join(triple.Mailer)
 	d.Host = strings.ToLower(syntax.Join(triple.Host))
-	d.User = syntax.Join(triple.User)
+	if !r.sendmail() {
+		d.User = syntax.Join(triple.User)
+	} else {
+		triple.Host, triple.User = slices.Clone(triple.Host), slices.Clone(triple.User) // the memory is used again
+		if err := r.finish(ctx, &d, triple, st); err != nil {
+			return Decision{}, fmt.Errorf("routing %q: %w", q.Recipient, err)
+		}
+	}
 	if r.mailers != nil && !r.mailers[strings.ToLower(d.Mailer)] {
 		return Decision{}, fmt.Errorf("routing %q: the rules name transport %q, which does not exist", q.Recipient, d.Mailer)
 	}

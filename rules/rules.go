@@ -126,6 +126,7 @@ type Router struct {
 	canonify string // ruleset to run first; empty when there is none
 	route    string
 	hasSend  bool
+	macros   bool            // some rule asks for macros of the message
 	prioOnly bool            // some line of a send block sets a priority and nothing else
 	mailers  map[string]bool // names in lower case; nil: do not check
 	tables   *tables

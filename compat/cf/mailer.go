@@ -271,8 +271,23 @@ func (r *reader) resolveMailers() {
 	for _, m := range r.cfg.Mailers {
 		t := &prog.Transport{Name: m.Name, Flags: m.Flags, Pos: m.Pos}
 		t.Params = append(t.Params, prog.Param{Name: "P", Value: m.Path}, prog.Param{Name: "F", Value: m.Flags}, prog.Param{Name: "A", Value: m.Args})
+		for _, p := range []struct {
+			name             string
+			envelope, header *prog.Ruleset
+		}{{"S", m.EnvSender, m.HdrSender}, {"R", m.EnvRcpt, m.HdrRcpt}} {
+			if p.envelope != nil || p.header != nil { // "envelope/header", for package rules
+				t.Params = append(t.Params, prog.Param{Name: p.name, Value: rulesetName(p.envelope) + "/" + rulesetName(p.header)})
+			}
+		}
 		r.cfg.Prog.Transports = append(r.cfg.Prog.Transports, t)
 	}
+}
+
+func rulesetName(rs *prog.Ruleset) string {
+	if rs == nil {
+		return ""
+	}
+	return rs.Name
 }
 
 // LocalHost finds out what the machine is called, as sendmail does: the name of the kernel, made a full name with the

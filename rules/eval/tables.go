@@ -25,6 +25,7 @@ type Record = table.Record
 func OpenTables(p *prog.Program, env TableEnv) (Tables, []error) {
 	tables := Tables{}
 	var errs []error
+	env = env.Shared()
 	env.Table = func(name string) table.Table { return tables[name] }
 	if p.Table(hostTable) == nil { // $[ $] asks it whether it is declared or not
 		if t, err := table.Open(&prog.Table{Name: hostTable, Class: "host"}, env); err == nil {

@@ -36,12 +36,14 @@ type host struct {
 	*flags
 	env      Env
 	services []string
-	loops    sync.Map // names at which a loop was reported
 }
 
 func newHost(f *flags, env Env) (*host, error) {
 	if env.Hosts == "" {
 		env.Hosts = "/etc/hosts"
+	}
+	if env.told == nil {
+		env.told = &sync.Map{}
 	}
 	return &host{flags: f, env: env, services: services(env.Services, "hosts", []string{"dns", "files"})}, nil
 }
@@ -74,7 +76,10 @@ func (h *host) Lookup(ctx context.Context, key string, _ []string) (Result, bool
 	} else {
 		name, found, err = h.Canonical(ctx, key)
 	}
-	if err != nil && Status(err) == 0 {
+	if err != nil && Status(err) == 0 { // a loop of CNAMEs is told once for each name
+		if _, before := h.env.told.LoadOrStore(strings.ToLower(key), true); before {
+			err = nil
+		}
 		return Result{}, false, err
 	}
 	if err != nil && !found {
@@ -194,11 +199,7 @@ func (h *host) chase(ctx context.Context, name string) (string, bool, error) {
 		case next != "" && h.env.KeepAliases:
 			return name, true, nil
 		case next != "" && seen[strings.ToLower(next)]:
-			said := "DNS failure: CNAME loop for " + name
-			if _, before := h.loops.LoadOrStore(strings.ToLower(name), true); before {
-				said = ""
-			}
-			return name, false, &Complaint{Say: said, Err: &Trouble{Status: 0, Err: errors.New("CNAME loop at " + name)}, Again: true}
+			return name, false, &Complaint{Say: "DNS failure: CNAME loop for " + name, Err: &Trouble{Status: 0, Err: errors.New("CNAME loop at " + name)}, Again: true}
 		case next != "":
 			name = next
 		default:
@@ -324,11 +325,16 @@ func reverse(a netip.Addr) string {
 // MX returns the mail exchangers of a name in their order, each with a dot behind it; null tells of a null MX
 // (RFC 7505). A name without MX is its own (RFC 5321 5.1).
 func (h *host) MX(ctx context.Context, name string) (hosts []string, null bool, err error) {
-	if strings.HasPrefix(name, "[") {
-		if _, err := parseClient(name); err == nil && strings.HasSuffix(name, "]") {
+	literal := strings.HasPrefix(name, "[")
+	if literal { // an address, or a name whose MX records do not count
+		inner := strings.TrimSuffix(name[1:], "]")
+		if inner == "" || !strings.HasSuffix(name, "]") {
+			return nil, false, nil
+		}
+		if _, err := parseClient(name); err == nil || strings.Trim(inner, "0123456789.") == "" {
 			return []string{name}, false, nil
 		}
-		return nil, false, nil
+		name = inner
 	}
 	bare := strings.TrimSuffix(name, ".")
 	tries := []string{bare}
@@ -342,9 +348,11 @@ func (h *host) MX(ctx context.Context, name string) (hosts []string, null bool, 
 		if !possible(t) {
 			continue
 		}
-		records, _, err := h.env.Resolver.Query(ctx, t, "MX")
-		if err != nil {
-			return nil, false, err
+		var records []Record
+		if !literal {
+			if records, _, err = h.env.Resolver.Query(ctx, t, "MX"); err != nil {
+				return nil, false, err
+			}
 		}
 		type exchanger struct {
 			pref int

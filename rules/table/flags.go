@@ -124,6 +124,10 @@ func (f *flags) KeyBlank() (string, bool) {
 	if f.set['S'] {
 		return f.space[:min(1, len(f.space))], true
 	}
+	switch f.class {
+	case "dequote", "regex", "arith", "macro", "null", "syslog", "host", "dns":
+		return "", false // they take the one that holds when they are asked
+	}
 	return f.def.Blank, f.def.Blank != ""
 }
 

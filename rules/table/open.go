@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 
 	"waybill/rules/prog"
 )
@@ -26,8 +27,15 @@ type Env struct {
 	KeepAliases bool
 	// Domain is tried behind names that are not found in DNS; empty: the value of macro m.
 	Domain string
+	told   *sync.Map // names of hosts that were complained about
 	// Macro gives the value of a macro at run time; nil: none has one.
 	Macro func(name string) string
+}
+
+// Shared returns an Env whose tables know of each other's complaints.
+func (e Env) Shared() Env {
+	e.told = &sync.Map{}
+	return e
 }
 
 // SystemHosts is the hosts file of the machine.

@@ -39,6 +39,7 @@ func newUsers(f *flags, env Env) (Table, error) {
 }
 
 func (u *users) Lookup(_ context.Context, key string, args []string) (Result, bool, error) {
+	key = u.clean(key)
 	if u.column < 1 || u.column > 7 {
 		err := fmt.Errorf("table %s: unknown column %s", u.def.Name, u.value)
 		if u.told.Swap(true) {
