@@ -130,7 +130,7 @@ func (r *reader) tableLine(body string) {
 		r.note(what, Ignored, "no such class")
 		return
 	}
-	t := &prog.Table{Name: name, Class: class, Args: f[2:], Pos: r.pos()}
+	t := &prog.Table{Name: name, Class: class, Args: f[2:], Blank: r.blank, Pos: r.pos()}
 	if r.opt.CheckTable != nil {
 		say, broken := r.opt.CheckTable(t, r.cfg.Prog)
 		if t.Broken = broken; say != "" {

@@ -306,6 +306,9 @@ func (r *reader) finish() {
 			p.Operators = v
 		}
 	}
+	if m := r.macros["m"]; m != "" {
+		r.addWords("m", []string{plain(m)})
+	}
 	r.resolveMailers()
 	r.cfg.NextNamed = r.nextNamed
 	if r.cfg.Level > MaxLevel {

@@ -167,9 +167,11 @@ func (s *session) resolve(text string, toks []addr.Token) (target, int) {
 			status = stat
 		}
 	}
-	step("2")
-	if rs := m.EnvRcpt; rs != nil && rs.Number != 0 {
-		step(rs.Name)
+	if s.cfg.Level >= 10 || !s.sender && !s.header { // before that level, only envelope recipients were rewritten
+		step("2")
+		if rs := m.EnvRcpt; rs != nil && rs.Number != 0 {
+			step(rs.Name)
+		}
 	}
 	step("4")
 	t.user = s.checked(s.raw(rest))
@@ -329,6 +331,9 @@ func (s *session) try(name, text string) {
 	fmt.Fprintf(s.out, "Rcode = %d, addr = %s\n", status, result)
 }
 
+// maxResult is how much of a rewritten address is shown.
+const maxResult = 256
+
 // remote rewrites an address as a mailer wants it: ruleset 3, then 1 or 2, then the mailer's, then 4. What stood around
 // the address stays around it.
 func (s *session) remote(text string, m *cf.Mailer) (string, int) {
@@ -359,5 +364,7 @@ func (s *session) remote(text string, m *cf.Mailer) (string, int) {
 		step(rs.Name)
 	}
 	step("4")
-	return strings.ReplaceAll(parts.around(s.raw(toks)), "\xff", ""), status
+	result := s.raw(toks)
+	result = strings.ReplaceAll(parts.around(result[:min(len(result), maxResult-2)]), "\xff", "\x7f")
+	return result[:min(len(result), maxResult)], status
 }

@@ -116,6 +116,9 @@ scan:
 				seen = true
 				continue
 			}
+			if strings.HasPrefix(t[i:], ":.") {
+				continue
+			}
 			name := strings.TrimSpace(t[phrase:i])
 			gap := ""
 			if name != "" && t[i-1] == ' ' {
