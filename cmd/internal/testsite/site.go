@@ -87,8 +87,8 @@ func (s *Site) passwd() (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	names := []string{me.Username} // first, because whoever submits mail is found by id
-	for _, name := range s.Users {
+	names := []string{me.Username}                 // first, because whoever submits mail is found by id
+	for _, name := range append(s.Users, "mail") { // with the rights of "mail", aliases write files and run programs
 		if name != me.Username {
 			names = append(names, name)
 		}
@@ -162,6 +162,7 @@ route {
 }
 
 accept rcpt {
+	client local                 ok
 	client in inside             ok
 	$user+ < @ $domain=local >   ok
 	otherwise                    reject 550 5.7.1 "Relaying denied"
