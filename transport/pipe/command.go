@@ -14,7 +14,7 @@ import (
 //	a && b, a || b                       as in sh, from left to right
 //	NAME=value before a program, or alone for all that follow
 //	exec PROGRAM ...                     PROGRAM is the last thing that runs
-//	exit N, echo WORDS, :, true, false   built in
+//	exit [N], echo WORDS, :, true, false   built in
 //	# at the beginning of a word         a comment to the end
 //
 // Everything else that a shell would act on (` $ ( ) < > ; | & and line ends outside quotes, ` and $ also inside double
@@ -129,7 +129,7 @@ loop:
 					break
 				}
 				if text[i] == '`' || text[i] == '$' {
-					return "", 0, 0, fmt.Errorf("%q is for a shell, and there is none here", text[i])
+					return "", 0, 0, cannotUse(text[i])
 				}
 				if text[i] == '\\' && i+1 < len(text) && strings.IndexByte("\"\\$`", text[i+1]) >= 0 {
 					i++
@@ -147,9 +147,9 @@ loop:
 			if i+1 < len(text) && text[i+1] == c && i > 0 {
 				break loop
 			}
-			return "", 0, 0, fmt.Errorf("%q is for a shell, and there is none here", c)
+			return "", 0, 0, cannotUse(c)
 		case '`', '$', '(', ')', '<', '>', ';':
-			return "", 0, 0, fmt.Errorf("%q is for a shell, and there is none here", c)
+			return "", 0, 0, cannotUse(c)
 		default:
 			b.WriteByte(c)
 			i++
@@ -160,6 +160,9 @@ loop:
 	}
 	return b.String(), quotedAt, i, nil
 }
+
+// cannotUse is smrsh's word for a character that only a shell could give its meaning.
+func cannotUse(c byte) error { return fmt.Errorf("cannot use %c in command", c) }
 
 // isAssignment reports whether a word is NAME=value with an unquoted NAME.
 func isAssignment(word string, bare int) bool {
@@ -182,12 +185,15 @@ func checkBuiltin(argv []string) error {
 	}
 	switch argv[0] {
 	case "exit":
+		if len(argv) == 1 {
+			return nil
+		}
 		if len(argv) == 2 {
 			if n, err := strconv.Atoi(argv[1]); err == nil && n >= 0 && n <= 255 {
 				return nil
 			}
 		}
-		return errors.New("exit needs one number from 0 to 255")
+		return errors.New("exit takes one number from 0 to 255")
 	case "exec":
 		if len(argv) < 2 {
 			return errors.New("exec needs a program")

@@ -28,6 +28,7 @@ func TestSplitCommand(t *testing.T) {
 		{"1A=1 x", `[]["1A=1" "x"]`},
 		{"a&&b||c", `[]["a"] &&[]["b"] ||[]["c"]`},
 		{"x a#b #c ; rm", `[]["x" "a#b"]`},
+		{"exit", `[]["exit"]`},
 		{"x *.c ~ [a] {b} !", `[]["x" "*.c" "~" "[a]" "{b}" "!"]`},
 	} {
 		got, err := SplitCommand(c.in)
@@ -37,7 +38,7 @@ func TestSplitCommand(t *testing.T) {
 	}
 	for _, in := range []string{
 		"", "  ", "# x", "a; b", "a | b", "a & b", "a &", "a|b", "a > b", "a < b", "a $b", `a "$b"`, "a `b`", `a "` + "`b`" + `"`, "(a)", "a $(b)", "a\nb", "a\x00b", "a\rb",
-		`a 'b`, `a "b`, `a b\`, "&& a", "a &&", "a && || b", "|| a", "exit", "exit x", "exit 1 2", "exit 256", "exec", "'' a", "a&&&b", "x" + strings.Repeat(" y", 300), strings.Repeat("x", 5000),
+		`a 'b`, `a "b`, `a b\`, "&& a", "a &&", "a && || b", "|| a", "exit x", "exit 1 2", "exit 256", "exec", "'' a", "a&&&b", "x" + strings.Repeat(" y", 300), strings.Repeat("x", 5000),
 	} {
 		if got, err := SplitCommand(in); err == nil {
 			t.Errorf("%.60q: %v, want an error", in, got)

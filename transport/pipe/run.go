@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -119,6 +120,14 @@ func (r *run) end() {
 
 // line runs a Line from left to right.
 func (r *run) line(l Line) result {
+	return l.walk(r.conf.Programs, r.out, func(name string, err error) {
+		logger(r.req).Warn("program of a command not available", "program", name, "err", err)
+	}, r.exec)
+}
+
+// walk takes the steps of a Line. run runs one program; what a built-in says goes to out, and so does what sendmail's
+// smrsh says about a program that may not be run.
+func (l Line) walk(programs string, out io.Writer, missing func(name string, err error), run func(program string, argv, env []string) result) result {
 	var last result
 	env := []string(nil)
 	for _, s := range l.steps {
@@ -133,10 +142,13 @@ func (r *run) line(l Line) result {
 		argv, final := s.argv, false
 		switch argv[0] {
 		case "exit":
-			n, _ := strconv.Atoi(argv[1])
-			return result{exit: n}
+			if len(argv) > 1 {
+				last = result{}
+				last.exit, _ = strconv.Atoi(argv[1])
+			}
+			return last
 		case "echo":
-			_, _ = r.out.Write([]byte(strings.Join(argv[1:], " ") + "\n"))
+			fmt.Fprintln(out, strings.Join(argv[1:], " "))
 			last = result{}
 			continue
 		case ":", "true":
@@ -148,13 +160,13 @@ func (r *run) line(l Line) result {
 		case "exec":
 			argv, final = argv[1:], true
 		}
-		program, err := r.find(argv[0])
+		program, err := find(programs, argv[0])
 		if err != nil {
-			fmt.Fprintf(r.out, "%q not available for mail programs\n", argv[0])
-			logger(r.req).Warn("program of a command not available", "program", argv[0], "err", err)
+			fmt.Fprintf(out, "%q not available for sendmail programs\n", argv[0])
+			missing(argv[0], err)
 			last = result{exit: sysexits.Unavailable}
 		} else {
-			last = r.exec(program, argv, append(env, s.env...))
+			last = run(program, argv, append(env, s.env...))
 		}
 		if final || last.err != nil {
 			return last
@@ -164,8 +176,8 @@ func (r *run) line(l Line) result {
 }
 
 // find locates the program of a Command: in the directory of allowed programs, or where its path says.
-func (r *run) find(name string) (string, error) {
-	if dir := r.conf.Programs; dir != "" {
+func find(programs, name string) (string, error) {
+	if dir := programs; dir != "" {
 		base := filepath.Base(name)
 		if base == "." || base == ".." || base == "/" {
 			return "", fs.ErrInvalid
