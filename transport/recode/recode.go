@@ -16,7 +16,10 @@ import (
 	"strings"
 )
 
-// Limits. What is beyond them is not taken apart: it is one part, and encoded as a whole.
+// ErrTooManyParts is what Scan says of a message that has more parts than anybody writes.
+var ErrTooManyParts = errors.New("recode: too many parts")
+
+// Limits. What is nested deeper, or has a longer header, is not taken apart: it is one part, encoded as a whole.
 const (
 	maxHeader = 64 << 10 // octets of one header section
 	maxDepth  = 50       // parts inside parts
@@ -263,7 +266,7 @@ func (w *walker) header(top bool) error {
 	}
 	w.next++
 	if len(w.plan.parts) > maxParts {
-		return errors.New("recode: too many parts")
+		return ErrTooManyParts
 	}
 	if e != asIs {
 		h.set("Content-Transfer-Encoding", encodingNames[e])

@@ -142,3 +142,18 @@ func TestSMTPUTF8IsDroppedWhereItIsNotNeeded(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatCannotBeRecoded(t *testing.T) {
+	many := "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n" + strings.Repeat("--b\n\nü\n", 10002) + "--b--\n"
+	p := startPeer(t, nil)
+	w := world{"", map[string]*peer{"192.0.2.1:25": p}}
+	req := request("[192.0.2.1]", many, "b@x")
+	req.Envelope.BodyType = envelope.Body8BitMIME
+	if got := w.client(t, nil).Deliver(t.Context(), req); outcomes(got) != "failed 5.6.3" || p.said("MAIL") {
+		t.Errorf("%s (%s)", outcomes(got), got[0].Text())
+	}
+	req.Body = stream{-1}
+	if got := w.client(t, nil).Deliver(t.Context(), req); outcomes(got) != "deferred 4.3.0" || p.said("MAIL") {
+		t.Errorf("%s (%s)", outcomes(got), got[0].Text())
+	}
+}

@@ -10,7 +10,6 @@ import (
 
 	"waybill/transport"
 	"waybill/transport/envelope"
-	"waybill/transport/recode"
 	"waybill/transport/smtp"
 	"waybill/transport/sysexits"
 )
@@ -21,7 +20,11 @@ import (
 // With PIPELINING (RFC 2920) MAIL, all RCPTs and DATA leave in one write; without, each waits for the reply before it.
 // The replies are read in the same order either way.
 func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again []int) {
-	mail, v := d.mailCommand(s)
+	v := d.prepare(s)
+	var mail string
+	if v == nil {
+		mail, v = d.mailCommand(s)
+	}
 	if v != nil {
 		d.settle(batch, *v)
 		return nil
@@ -162,133 +165,6 @@ func (d *delivery) taken(s *session, r *smtp.Reply) verdict {
 	st.DSN = s.ext.dsn && !s.conf.LMTP
 	s.sign(&st, r)
 	return verdict{status: st}
-}
-
-// body sends the octets of the message and its end. A verdict means that the end was not sent.
-func (d *delivery) body(ctx context.Context, s *session, chunked bool) *verdict {
-	in, err := d.source(s)
-	if err != nil {
-		d.log.Error("message cannot be opened", "id", d.req.Envelope.ID, "err", err)
-		return d.cut(s, ours("message cannot be read"))
-	}
-	defer in.Close()
-	var v *verdict
-	if chunked {
-		v = d.chunks(ctx, s, func(w *chunkWriter) error {
-			if err := d.pour(w, in); err != nil || in.err != nil {
-				return err
-			}
-			return w.close()
-		})
-	} else {
-		out := smtp.NewDotWriter(s.bw, s.conf.LineLimit)
-		if err := d.pour(out, in); err != nil && in.err == nil {
-			x := d.broken(ctx, s, err)
-			v = &x
-		}
-		if v == nil && in.err == nil {
-			if err := out.Close(); err != nil {
-				// Part of the dot may have left. What the peer made of it is not known.
-				if cause := context.Cause(ctx); cause != nil {
-					err = cause
-				}
-				x := lost(atDot, err, s)
-				v = &x
-			}
-			if s.verbose != nil {
-				s.verbose(">>> .")
-			}
-		}
-	}
-	if in.err != nil {
-		d.log.Error("message cannot be read", "id", d.req.Envelope.ID, "err", in.err)
-		return d.cut(s, ours("message cannot be read"))
-	}
-	if v != nil {
-		return d.cut(s, *v)
-	}
-	return nil
-}
-
-// cut ends a connection in the middle of a message, without its end, so that the peer drops what it has.
-func (d *delivery) cut(s *session, v verdict) *verdict {
-	s.dead = true
-	s.conn.Close()
-	return &v
-}
-
-// message is the body as it is read; err is what went wrong on our side.
-type message struct {
-	io.ReadCloser
-	plan *recode.Plan // how to make it 7-bit; nil: as it is
-	by   string
-	err  error
-}
-
-func (m *message) Read(p []byte) (int, error) {
-	n, err := m.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		m.err = err
-	}
-	return n, err
-}
-
-// source opens the message. One that was declared to have 8 bits is recoded for a peer that takes only 7 (RFC 6152 3);
-// one that was not declared is sent as it is, as sendmail does.
-func (d *delivery) source(s *session) (*message, error) {
-	env := d.req.Envelope
-	declared := env.BodyType == envelope.BodyBinaryMIME || (env.BodyType == envelope.Body8BitMIME && !s.ext.eightBit)
-	if declared && d.req.Body.Size() < 0 {
-		return nil, errors.New("a message that is still arriving cannot be recoded") // it is read twice
-	}
-	if declared && d.plan == nil {
-		in, err := d.req.Body.Open()
-		if err != nil {
-			return nil, err
-		}
-		d.plan, err = recode.Scan(in)
-		in.Close()
-		if err != nil {
-			return nil, err
-		}
-	}
-	in, err := d.req.Body.Open()
-	if err != nil {
-		return nil, err
-	}
-	m := &message{ReadCloser: in}
-	if declared && d.plan.Needed() {
-		m.plan, m.by = d.plan, s.conf.Hello
-		if env.ID != "" {
-			m.by += " id " + env.ID
-		}
-	}
-	return m, nil
-}
-
-// pour writes the message to out, which knows the form of the wire.
-func (d *delivery) pour(out io.Writer, in *message) error {
-	if in.plan != nil {
-		return in.plan.Convert(out, in, in.by)
-	}
-	buf := d.client.buffers.Get().(*[copyBuffer]byte)
-	defer d.client.buffers.Put(buf)
-	_, err := io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{in}, buf[:])
-	return err
-}
-
-const copyBuffer = 32 << 10
-
-// broken looks whether the peer said why it stopped reading.
-func (d *delivery) broken(ctx context.Context, s *session, err error) verdict {
-	if cause := context.Cause(ctx); cause != nil {
-		return lost(atBody, cause, s)
-	}
-	s.bw.Reset(io.Discard) // forget the error of the write: only the reply matters now
-	if r, v := s.expect(ctx, atDot, d.client.conf.Timeouts.Quit); v == nil && (r.Temporary() || r.Permanent()) {
-		return judge(atDot, r, s)
-	}
-	return lost(atBody, err, s)
 }
 
 // skip brings a session to rest after MAIL or all RCPTs were refused: in a pipeline the replies to the RCPTs and to DATA
