@@ -263,7 +263,7 @@ func (c *conn) vrfy(ctx context.Context, arg string) {
 }
 
 func (c *conn) expn(ctx context.Context, arg string) {
-	v, ok := c.session.(Verifier)
+	v, ok := c.session.(Expander)
 	if !ok {
 		c.reply(smtp.NewReply(502, "5.5.1", "command not implemented"))
 		return
@@ -297,7 +297,7 @@ func (c *conn) has(verb string) bool {
 	case "XCLIENT":
 		return c.mayXclient()
 	case "EXPN":
-		_, ok := c.session.(Verifier)
+		_, ok := c.session.(Expander)
 		return ok
 	case "ETRN":
 		_, ok := c.session.(QueueRunner)

@@ -55,10 +55,13 @@ type RecipientData interface {
 	DataLMTP(ctx context.Context, body io.Reader) []*smtp.Reply
 }
 
-// Verifier is a Session that answers VRFY and EXPN. Without it VRFY is answered 252 for everybody (RFC 5321 7.3) and
-// EXPN is not offered.
+// Verifier is a Session that answers VRFY. Without it VRFY is answered 252 for everybody (RFC 5321 7.3).
 type Verifier interface {
 	Vrfy(ctx context.Context, name string) *smtp.Reply
+}
+
+// Expander is a Session that answers EXPN. Without it EXPN is not offered, and answered 502.
+type Expander interface {
 	Expn(ctx context.Context, list string) *smtp.Reply
 }
 
