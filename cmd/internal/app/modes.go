@@ -28,6 +28,7 @@ var companions = map[string]func(std stdio, args []string) int{
 	"newaliases": func(std stdio, args []string) int { return sendmailMode(std, "newaliases", args) },
 	"rmail":      rmail,
 	"rsmtp":      rsmtp,
+	"smrsh":      smrsh,
 	"vacation":   answerForAbsent,
 	"praliases":  printAliases,
 }

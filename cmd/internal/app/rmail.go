@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"waybill/transport/fromline"
+	"waybill/transport/pipe"
 	"waybill/transport/sysexits"
 	"waybill/transport/uucp"
 )
@@ -106,7 +106,11 @@ func gatewayFor(std stdio, args []string) (gateway, []string, error) {
 // submit runs the front end. Errors go back to the sender by mail (-oee), not by exit status: uuxqt would only set the
 // job aside.
 func (g gateway) submit(m *uucp.Incoming) int {
-	program := frontEnd()
+	program, err := sendmailProgram()
+	if err != nil {
+		fmt.Fprintln(g.std.err, "rmail:", err)
+		return sysexits.Unavailable
+	}
 	argv := []string{program}
 	if g.config != "" {
 		argv = append(argv, "-C", g.config)
@@ -162,13 +166,7 @@ func (g gateway) submit(m *uucp.Incoming) int {
 	return sysexits.TempFail
 }
 
-// frontEnd is the sendmail that was installed beside us.
-func frontEnd() string {
-	if self, err := os.Executable(); err == nil {
-		beside := filepath.Join(filepath.Dir(self), "sendmail")
-		if info, err := os.Stat(beside); err == nil && info.Mode().IsRegular() {
-			return beside
-		}
-	}
-	return "/usr/sbin/sendmail"
+// smrsh is the restricted shell for programs of aliases.
+func smrsh(std stdio, args []string) int {
+	return pipe.Smrsh(args, "/etc/mail/smrsh", std.in, std.out, std.err)
 }
