@@ -156,4 +156,3 @@ func (d *delivery) broken(ctx context.Context, s *session, err error) verdict {
 	}
 	return lost(atBody, err, s)
 }
-

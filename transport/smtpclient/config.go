@@ -144,4 +144,3 @@ func setDefault[T comparable](v *T, d T) {
 		*v = d
 	}
 }
-
