@@ -65,7 +65,7 @@ func (t *null) Deliver(ctx context.Context, req *transport.Request) []transport.
 	return transport.All(len(req.Recipients), ok())
 }
 
-func benchQueue(b *testing.B, dir string, t transport.Transport) *Queue {
+func benchQueue(b *testing.B, dir string, t transport.Transport, log bool) *Queue {
 	b.Helper()
 	q, err := Open(Config{Host: "mx.here.test", Dir: dir, Log: slog.New(slog.DiscardHandler), Mail: noLog{}, Deliveries: 200}, Wiring{
 		Router: router(plainRoute), Mailers: map[string]Mailer{"smtp": {Transport: t, Concurrency: 200}}, Expander: &users{}, Notifier: dsn.Composer{Host: "x"},
@@ -73,6 +73,14 @@ func benchQueue(b *testing.B, dir string, t transport.Transport) *Queue {
 	if err != nil {
 		b.Fatal(err)
 	}
+	unlock, err := q.Spool().LockDaemon()
+	if err == nil && log {
+		err = q.StartLog()
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { q.Close(context.Background()); unlock() })
 	return q
 }
 
@@ -123,41 +131,49 @@ func BenchmarkSync(b *testing.B) {
 	})
 }
 
-// BenchmarkAccept is durable acceptance of messages of 10 KB.
+// layouts runs f for both layouts of the spool and for one and 32 producers.
+func layouts(b *testing.B, f func(b *testing.B, log bool, producers int)) {
+	for _, layout := range []string{"files", "log"} {
+		for _, producers := range []int{1, 32} {
+			b.Run(fmt.Sprintf("%s/producers=%d", layout, producers), func(b *testing.B) { f(b, layout == "log", producers) })
+		}
+	}
+}
+
+// BenchmarkAccept is durable acceptance of messages of 10 KB, which are not delivered meanwhile.
 func BenchmarkAccept(b *testing.B) {
 	text := message("bench", 10<<10)
-	for _, producers := range []int{1, 32} {
-		b.Run(fmt.Sprint("producers=", producers), func(b *testing.B) {
-			q := benchQueue(b, journaled(b), &null{})
-			e := mail("alice@here.test", envelope.WhenQueue, "bob@there.test")
-			produce(b, producers, func() error {
-				_, err := q.Accept(context.Background(), e, strings.NewReader(text), Options{Quiet: true})
-				return err
-			})
+	layouts(b, func(b *testing.B, log bool, producers int) {
+		q := benchQueue(b, journaled(b), &null{}, log)
+		e := mail("alice@here.test", envelope.WhenQueue, "bob@there.test")
+		produce(b, producers, func() error {
+			_, err := q.Accept(context.Background(), e, strings.NewReader(text), Options{Quiet: true})
+			return err
 		})
-	}
+		b.StopTimer()
+		if log && q.Spool().Logged() < b.N {
+			b.Logf("%d of %d messages did not fit into the log", b.N-q.Spool().Logged(), b.N)
+		}
+	})
 }
 
 // BenchmarkLife is acceptance, delivery to a transport that takes all, and removal.
 func BenchmarkLife(b *testing.B) {
 	text := message("bench", 10<<10)
-	for _, producers := range []int{1, 32} {
-		b.Run(fmt.Sprint("producers=", producers), func(b *testing.B) {
-			t := &null{}
-			q := benchQueue(b, journaled(b), t)
-			ctx, cancel := context.WithCancel(context.Background())
-			defer cancel()
-			go q.Run(ctx)
-			e := mail("alice@here.test", envelope.WhenBackground, "bob@there.test")
-			produce(b, producers, func() error {
-				_, err := q.Accept(context.Background(), e, strings.NewReader(text), Options{})
-				return err
-			})
-			for t.n.Load() < int64(b.N) {
-				time.Sleep(time.Millisecond)
-			}
-			cancel()
-			q.Close(context.Background())
+	layouts(b, func(b *testing.B, log bool, producers int) {
+		t := &null{}
+		q := benchQueue(b, journaled(b), t, log)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go q.Run(ctx)
+		e := mail("alice@here.test", envelope.WhenBackground, "bob@there.test")
+		produce(b, producers, func() error {
+			_, err := q.Accept(context.Background(), e, strings.NewReader(text), Options{})
+			return err
 		})
-	}
+		for t.n.Load() < int64(b.N) {
+			time.Sleep(time.Millisecond)
+		}
+		b.StopTimer()
+	})
 }

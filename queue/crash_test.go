@@ -96,6 +96,18 @@ func lost(w *world, acked []string) (gone []string) {
 // The machine stops at every step in turn, in every way: nothing that was acknowledged is lost, whatever of the
 // unsynced writes the disk kept.
 func TestNothingAcknowledgedIsLostInACrash(t *testing.T) {
+	t.Run("files", func(t *testing.T) { crashEverywhere(t, newRig) })
+	t.Run("log", func(t *testing.T) { crashEverywhere(t, logRig) })
+}
+
+func logRig(t testing.TB) *rig {
+	r := &rig{t: t, fs: crashfs.New(), world: newWorld(), users: &users{lists: map[string]Expansion{}, unknown: map[string]bool{}}, route: plainRoute, useLog: true}
+	r.fs.Mkdir("/", 0)
+	r.open()
+	return r
+}
+
+func crashEverywhere(t *testing.T, newRig func(testing.TB) *rig) {
 	r := newRig(t)
 	before := r.fs.Steps()
 	acked, _ := life(r)
@@ -151,6 +163,11 @@ func onlyTemporary(names []string) bool {
 // Each step fails in turn while the rest works: nothing is lost, what was refused is not delivered, and a sync that
 // failed is not believed because a later one succeeded.
 func TestNothingIsLostWhenAStepFails(t *testing.T) {
+	t.Run("files", func(t *testing.T) { failEverywhere(t, newRig) })
+	t.Run("log", func(t *testing.T) { failEverywhere(t, logRig) })
+}
+
+func failEverywhere(t *testing.T, newRig func(testing.TB) *rig) {
 	r := newRig(t)
 	before := r.fs.Steps()
 	life(r)

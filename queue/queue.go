@@ -130,6 +130,15 @@ func (q *Queue) Use(w Wiring) error {
 // Spool is the spool below, for its socket and its daemon lock.
 func (q *Queue) Spool() *spool.Spool { return q.spool }
 
+// StartLog makes the queue take small messages into the intake log of the spool, which is several times faster than a
+// file for each. The caller holds the daemon's lock until after Close.
+func (q *Queue) StartLog() error { return q.spool.StartLog(logSegment, logSegments) }
+
+const (
+	logSegment  = 16 << 20
+	logSegments = 16
+)
+
 // Close begins nothing new and waits for what runs: deliveries end when they end, or as temporary failures when ctx
 // does. Messages stay in the spool.
 func (q *Queue) Close(ctx context.Context) error {
@@ -146,11 +155,13 @@ func (q *Queue) Close(ctx context.Context) error {
 	defer q.spool.Settle()
 	select {
 	case <-done:
+		q.spool.StopLog()
 		return nil
 	case <-ctx.Done():
 	}
 	q.stop()
 	<-done
+	q.spool.StopLog()
 	return fmt.Errorf("queue: deliveries were broken off: %w", ctx.Err())
 }
 

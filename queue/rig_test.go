@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,15 +19,18 @@ import (
 
 // rig is a queue whose rules, transports, users and logs are told by the test.
 type rig struct {
-	t     testing.TB
-	fs    *crashfs.FS
-	q     *Queue
-	world *world
-	log   *recorder
-	slog  *lines
-	users *users
-	route func(q Question) (Decision, error)
-	cfg   Config
+	t      testing.TB
+	fs     *crashfs.FS
+	q      *Queue
+	world  *world
+	log    *recorder
+	slog   *lines
+	users  *users
+	route  func(q Question) (Decision, error)
+	cfg    Config
+	useLog bool // with the intake log
+
+	unlock func() error
 }
 
 // world is what is outside and survives crashes: who got what.
@@ -232,6 +236,14 @@ func (r *rig) open() {
 		r.t.Fatal(err)
 	}
 	r.q = q
+	if r.useLog {
+		if r.unlock, err = q.spool.LockDaemon(); err == nil {
+			err = q.spool.StartLog(512<<10, 4)
+		}
+		if err != nil && !errors.Is(err, crashfs.ErrStopped) {
+			r.slog.Handle(context.Background(), slog.NewRecord(time.Now(), slog.LevelError, err.Error(), 0))
+		}
+	}
 }
 
 func (r *rig) quiet() {
@@ -270,5 +282,9 @@ func (r *rig) closeQueue() {
 	defer cancel()
 	if err := r.q.Close(ctx); err != nil {
 		r.t.Error(err)
+	}
+	if r.unlock != nil {
+		r.unlock()
+		r.unlock = nil
 	}
 }

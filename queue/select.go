@@ -132,6 +132,9 @@ func (q *Queue) RunOnce(ctx context.Context, s Selection) error {
 		return errClosing
 	}
 	defer q.work.Done()
+	if unlock, err := q.spool.LockDaemon(); err == nil {
+		unlock() // no daemon runs, and what one may have left in the intake log has become files
+	}
 	q.takeDrops(ctx, true)
 	found, err := q.selected(ctx, s)
 	work := make(chan string)

@@ -146,46 +146,62 @@ func (d *Draft) create() error {
 
 // commit makes the message durable under its name and returns the open, locked file. On an error nothing remains.
 func (d *Draft) commit() (File, head, error) {
-	h := head{env: len(d.env), body: d.size, src: d.src, crc: d.crc}
+	h := d.head()
 	if d.err == nil && d.size > 999_999_999_999 {
 		d.err = errors.New("the message is too large for the spool's format")
 	}
 	if d.err == nil {
 		d.err = d.finish(h)
 	}
+	f, err := d.named()
+	return f, h, err
+}
+
+func (d *Draft) head() head { return head{env: len(d.env), body: d.size, src: d.src, crc: d.crc} }
+
+// named gives a file that is written and synced its name, unless d.err says that something went wrong.
+func (d *Draft) named() (File, error) {
 	if d.err != nil {
 		d.Abort()
-		return nil, h, d.err
+		return nil, d.err
 	}
 	if d.err = d.fs.Rename(d.temp(), d.final()); d.err != nil {
 		d.Abort()
-		return nil, h, d.err
+		return nil, d.err
 	}
 	if d.err = d.fs.SyncDir(d.dir); d.err != nil {
 		// Its caller is told "not accepted": take the name away before the lock goes.
 		d.err = errors.Join(d.err, d.fs.Remove(d.final()))
 		d.file.Close()
-		return nil, h, d.err
+		return nil, d.err
 	}
 	f := d.file
 	d.file, d.err = nil, fs.ErrClosed
-	return f, h, nil
+	return f, nil
 }
 
-func (d *Draft) finish(h head) error {
+// image completes the buffer of a message that fits into it, and returns it: the octets of the whole file.
+func (d *Draft) image() (head, []byte) {
+	h := d.head()
 	if d.buf == nil {
 		d.buf = append(make([]byte, headLength), d.env...)
 	}
 	d.buf = append(d.buf, '\n') // between message and journal
-	line := h.render(d.env)
+	copy(d.buf, h.render(d.env))
+	return h, d.buf
+}
+
+func (d *Draft) finish(h head) error {
 	if !d.spilled {
-		copy(d.buf, line)
+		d.image()
+	} else {
+		d.buf = append(d.buf, '\n')
 	}
 	if err := d.spill(); err != nil {
 		return err
 	}
 	if d.spilled {
-		if _, err := d.file.WriteAt(line, 0); err != nil {
+		if _, err := d.file.WriteAt(h.render(d.env), 0); err != nil {
 			return err
 		}
 	}

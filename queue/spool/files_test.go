@@ -21,6 +21,7 @@ type memory []byte
 func (m memory) ReadAt(p []byte, off int64) (int, error) { return bytes.NewReader(m).ReadAt(p, off) }
 func (m memory) WriteAt([]byte, int64) (int, error)      { return 0, errors.ErrUnsupported }
 func (m memory) Sync() error                             { return nil }
+func (m memory) Datasync() error                         { return nil }
 func (m memory) TryLock() (bool, error)                  { return true, nil }
 func (m memory) Stat() (Info, error)                     { return Info{Size: int64(len(m)), Regular: true}, nil }
 func (m memory) Close() error                            { return nil }

@@ -36,6 +36,8 @@ type File interface {
 	io.ReaderAt
 	io.WriterAt
 	Sync() error
+	// Datasync is Sync without what reading does not need, such as times.
+	Datasync() error
 	// TryLock takes the file's exclusive lock, or says that another open file has it. Close releases it.
 	TryLock() (bool, error)
 	Stat() (Info, error)
@@ -158,6 +160,13 @@ func (f osFile) TryLock() (bool, error) {
 		return false, &fs.PathError{Op: "flock", Path: f.Name(), Err: err}
 	}
 	return true, nil
+}
+
+func (f osFile) Datasync() error {
+	if err := unix.Fdatasync(int(f.Fd())); err != nil {
+		return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
+	}
+	return nil
 }
 
 func (f osFile) Stat() (Info, error) {

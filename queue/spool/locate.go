@@ -39,7 +39,12 @@ func Locate(configFile string) (Site, error) {
 	switch {
 	case err == nil:
 		defer f.Close()
-		if err := site.scan(f, configFile); err != nil {
+		if isCF(configFile) {
+			err = site.scanCF(f)
+		} else {
+			err = site.scan(f, configFile)
+		}
+		if err != nil {
 			return Site{}, err
 		}
 	case named || !errors.Is(err, fs.ErrNotExist):

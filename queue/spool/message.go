@@ -35,6 +35,8 @@ type Message struct {
 	torn  bool  // what is before end has no line end
 	top   int   // the next free recipient index
 	noted []Entry
+
+	logged *logged // the message is in the intake log; nil: it is the file
 }
 
 func (h head) bodyAt() int64 { return int64(headLength + h.env) }
@@ -215,7 +217,13 @@ func (m *Message) Flush(sync bool) error {
 	if len(pending) == 0 {
 		return nil
 	}
-	if err := m.write(pending, sync); err != nil {
+	var err error
+	if m.logged != nil {
+		err = m.materialize(pending)
+	} else {
+		err = m.write(pending, sync)
+	}
+	if err != nil {
 		m.s.remember(m.ID, pending)
 		return fmt.Errorf("journal of %s: %w", m.ID, err)
 	}
@@ -261,6 +269,10 @@ func (m *Message) Done() bool {
 // Finish removes the message: nothing is left to do. What was noted needs no line in the journal, unless the file
 // cannot be removed.
 func (m *Message) Finish() error {
+	if m.logged != nil {
+		m.leaveLog()
+		return nil
+	}
 	err := m.s.fs.Remove(m.path)
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		m.noted = nil
@@ -273,6 +285,10 @@ func (m *Message) Finish() error {
 
 // Remove takes the message away whatever is left to do: an operator wants it so.
 func (m *Message) Remove() error {
+	if m.logged != nil {
+		m.leaveLog()
+		return nil
+	}
 	if err := m.s.fs.Remove(m.path); err != nil {
 		return err
 	}
@@ -290,6 +306,12 @@ func (m *Message) Hold(hold bool) error {
 	if path == m.path {
 		return nil
 	}
+	if m.logged != nil {
+		if err := m.materialize(append(m.s.unwritten(m.ID), m.noted...)); err != nil {
+			return err
+		}
+		m.noted = nil
+	}
 	err := m.s.move(m.path, path)
 	if err == nil {
 		m.path = path
@@ -299,11 +321,29 @@ func (m *Message) Hold(hold bool) error {
 
 // SetAside moves a damaged message to the bad directory.
 func (m *Message) SetAside(reason error) error {
+	if m.logged != nil {
+		if err := m.materialize(nil); err != nil {
+			return err
+		}
+	}
 	return m.s.setAside(m.path, reason)
 }
 
 // Close releases the lock.
-func (m *Message) Close() error { return m.file.Close() }
+func (m *Message) Close() error {
+	if m.logged != nil {
+		m.logged.release()
+		m.logged = nil
+	}
+	return m.file.Close()
+}
+
+// leaveLog ends a message of the log.
+func (m *Message) leaveLog() {
+	m.logged.remove()
+	m.logged, m.noted = nil, nil
+	m.s.remember(m.ID, nil)
+}
 
 // Source is the checksum of the message as it was handed in.
 func (m *Message) Source() uint32 { return m.head.src }

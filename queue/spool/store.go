@@ -24,6 +24,8 @@ type Spool struct {
 	log *slog.Logger
 	ids IDs
 
+	logged *logIndex // nil: every message is a file
+
 	mu     sync.Mutex
 	memory map[string][]Entry // journal entries that could not be written
 	settle *time.Timer        // set while removals are not synced
@@ -56,7 +58,8 @@ func (s *Spool) Socket() string { return filepath.Join(s.dir, socketName) }
 
 func (s *Spool) at(dir, id string) string { return filepath.Join(s.dir, dir, id) }
 
-// LockDaemon takes the spool for the one daemon that may run it, until unlock. ErrBusy: there is one.
+// LockDaemon takes the spool for the one daemon that may run it, until unlock, and recovers the intake log if a crash
+// left something in it. ErrBusy: there is a daemon.
 func (s *Spool) LockDaemon() (unlock func() error, err error) {
 	name := filepath.Join(s.dir, lockName)
 	f, err := s.fs.Create(name, 0o600)
@@ -71,6 +74,9 @@ func (s *Spool) LockDaemon() (unlock func() error, err error) {
 	ok, err := f.TryLock()
 	if err == nil && !ok {
 		err = fmt.Errorf("%s: a daemon has this spool: %w", name, ErrBusy)
+	}
+	if err == nil {
+		err = s.recover()
 	}
 	if err != nil {
 		f.Close()
@@ -92,7 +98,7 @@ func (s *Spool) Create(e *envelope.Envelope) (*Draft, error) {
 		if e.ID == "" {
 			break // made a moment ago; the rename settles the rest
 		}
-		if _, err := s.fs.Stat(s.at(dir, id)); err == nil {
+		if _, err := s.fs.Stat(s.at(dir, id)); err == nil || s.logged.find(id) != nil {
 			return nil, fmt.Errorf("message %s: %w", id, fs.ErrExist)
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
@@ -115,6 +121,9 @@ func (d *Draft) ID() string { return d.id }
 // Commit makes the message durable: when it returns nil, the message is safe. It is locked for the caller, who
 // delivers or closes it. On an error nothing was accepted and nothing stays.
 func (d *Draft) Commit() (*Message, error) {
+	if m, ok := d.toLog(); ok {
+		return m, nil
+	}
 	f, h, err := d.commit()
 	if err != nil {
 		return nil, fmt.Errorf("message %s: %w", d.id, err)
@@ -127,7 +136,12 @@ func (d *Draft) Commit() (*Message, error) {
 }
 
 // Load opens and locks a queued message. Errors: ErrBusy, ErrGone, ErrDamaged, or what the disk says.
-func (s *Spool) Load(id string) (*Message, error) { return s.open(queueDir, id, true) }
+func (s *Spool) Load(id string) (*Message, error) {
+	if m, err := s.loadLogged(id, true); m != nil || err != nil {
+		return m, err
+	}
+	return s.open(queueDir, id, true)
+}
 
 // LoadHeld is Load for the hold directory.
 func (s *Spool) LoadHeld(id string) (*Message, error) { return s.open(holdDir, id, true) }
@@ -136,6 +150,9 @@ func (s *Spool) LoadHeld(id string) (*Message, error) { return s.open(holdDir, i
 func (s *Spool) Peek(id string, held bool) (*Message, error) {
 	if held {
 		return s.open(holdDir, id, false)
+	}
+	if m, err := s.loadLogged(id, false); m != nil || err != nil {
+		return m, err
 	}
 	return s.open(queueDir, id, false)
 }
@@ -206,6 +223,9 @@ func (m *Message) halfMoved(mine Info) error {
 // Busy reports whether somebody works on the message now. It takes no lock that others could stumble over for longer
 // than a moment.
 func (s *Spool) Busy(id string) bool {
+	if g := s.logged.find(id); g != nil {
+		return g.isBusy()
+	}
 	f, err := s.fs.Open(s.at(queueDir, id), false)
 	if err != nil {
 		return false
@@ -217,7 +237,14 @@ func (s *Spool) Busy(id string) bool {
 
 // Queued calls f with the id of each queued message until it returns false. Foreign names are logged once; half-written
 // files whose writer is gone are removed.
-func (s *Spool) Queued(f func(id string) bool) error { return s.each(queueDir, f) }
+func (s *Spool) Queued(f func(id string) bool) error {
+	for _, id := range s.logged.ids() {
+		if !f(id) {
+			return nil
+		}
+	}
+	return s.each(queueDir, f)
+}
 
 // Held is Queued for the hold directory.
 func (s *Spool) Held(f func(id string) bool) error { return s.each(holdDir, f) }

@@ -456,6 +456,8 @@ func (f *file) Sync() error {
 	return nil
 }
 
+func (f *file) Datasync() error { return f.Sync() }
+
 func (f *file) TryLock() (bool, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()

@@ -1,0 +1,69 @@
+package spool
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// isCF reports whether a configuration is a sendmail.cf, which is told by its name.
+func isCF(file string) bool { return strings.HasSuffix(file, ".cf") }
+
+// scanCF reads from a sendmail.cf what a front end must know: the queue directory (O QueueDirectory=, OQ), our name
+// (Dj, where it is a plain name), and the trusted users (T lines, class t and its file).
+func (s *Site) scanCF(in io.Reader) error {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(make([]byte, 0, 4096), 1<<20)
+	for lines.Scan() {
+		line := lines.Text()
+		if len(line) < 2 {
+			continue
+		}
+		switch line[0] {
+		case 'O':
+			name, value, ok := strings.Cut(strings.TrimSpace(line[1:]), "=")
+			if ok && strings.EqualFold(name, "QueueDirectory") {
+				s.Spool = value
+			} else if line[1] == 'Q' {
+				s.Spool = strings.TrimSpace(line[2:])
+			}
+		case 'D':
+			if line[1] == 'j' && !strings.Contains(line, "$") {
+				s.Host = strings.TrimSpace(line[2:])
+			}
+		case 'T':
+			s.Trusted = append(s.Trusted, strings.Fields(line[1:])...)
+		case 'C':
+			if line[1] == 't' {
+				s.Trusted = append(s.Trusted, strings.Fields(line[2:])...)
+			}
+		case 'F':
+			if line[1] == 't' {
+				s.Trusted = append(s.Trusted, words(strings.TrimSpace(strings.TrimPrefix(line[2:], "-o")))...)
+			}
+		}
+	}
+	// A pattern for several directories ("/var/spool/mqueue/q*") names ours by what stands before it.
+	if strings.HasSuffix(s.Spool, "*") {
+		s.Spool = filepath.Dir(s.Spool)
+	}
+	return lines.Err()
+}
+
+// words are the words of a class file. One that cannot be read is empty here; the engine complains about it.
+func words(file string) []string {
+	file, _, _ = strings.Cut(file, " ")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for line := range strings.Lines(string(data)) {
+		if !strings.HasPrefix(line, "#") {
+			out = append(out, strings.Fields(line)...)
+		}
+	}
+	return out
+}
