@@ -92,4 +92,3 @@ func sinkOnce(ln net.Listener, sum io.Writer) {
 	say("250 ok")
 	c.Read(buf)
 }
-
