@@ -19,8 +19,8 @@ var libexec = [...]string{"/usr/libexec/waybill", "/usr/lib/waybill", "/usr/sbin
 
 const submitCF, sendmailCF = "/etc/mail/submit.cf", "/etc/mail/sendmail.cf"
 
-// foreignConfig reports whether the configuration is a sendmail.cf, which only the engine can read: one that -C names, or
-// the one of a host that has no rules file.
+// foreignConfig reports whether the configuration is a sendmail.cf: one that -C names, or the one of a host that has no
+// rules file.
 func foreignConfig(config string) bool {
 	if config != "" {
 		return strings.HasSuffix(config, ".cf")

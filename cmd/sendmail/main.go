@@ -36,7 +36,7 @@ func (p program) run() int {
 	if privileged && (len(v.Unsafe) > 0 || !v.Mode.Submission()) {
 		dropPrivilege()
 	}
-	if !v.Mode.Submission() || foreignConfig(v.ConfigFile) {
+	if !v.Mode.Submission() || v.ConfigFile == "" && foreignConfig("") {
 		dropPrivilege()
 		return runEngine(v.Name, os.Args[1:])
 	}
@@ -88,6 +88,7 @@ func (p program) deliver(v *flags.Invocation, in io.Reader, out io.Writer) (exit
 		Trusted:      site.Trusted,
 		FullName:     p.fullName,
 		ReceiptIsDSN: true,
+		Bare:         foreignConfig(v.ConfigFile), // the rules of a sendmail.cf say what is added to names
 	})
 	var known *submit.Error
 	switch {

@@ -76,3 +76,35 @@ func (p prepended) Size() int64 {
 	}
 	return -1
 }
+
+// ReplaceHead returns a Body with head in the place of the first octets of body: this is how a header section that was
+// rewritten for one mailer comes before a message that stays as it is.
+func ReplaceHead(head []byte, octets int64, body Body) Body { return replaced{head, octets, body} }
+
+type replaced struct {
+	head   []byte
+	octets int64
+	body   Body
+}
+
+func (p replaced) Open() (io.ReadCloser, error) {
+	r, err := p.body.Open()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.CopyN(io.Discard, r, p.octets); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(p.head), r), r}, nil
+}
+
+func (p replaced) Size() int64 {
+	if n := p.body.Size(); n >= 0 {
+		return n - p.octets + int64(len(p.head))
+	}
+	return -1
+}

@@ -251,6 +251,9 @@ func (s *site) watch(ctx context.Context) {
 	ruleFiles, tableFiles := s.watched()
 	replaceRules = w.Files(ruleFiles, again)
 	replaceTables = w.Files(tableFiles, func() {
+		if s.cf != nil {
+			return
+		}
 		changed, err := s.rules().Refresh()
 		switch {
 		case err != nil:
@@ -280,6 +283,9 @@ func (s *site) watch(ctx context.Context) {
 
 // watched returns the files of the rules, and those of tables and classes.
 func (s *site) watched() (ruleFiles, tableFiles []string) {
+	if s.cf != nil {
+		return nil, nil
+	}
 	r := s.rules()
 	if s.file == "" {
 		return nil, r.Files()

@@ -34,6 +34,7 @@ type site struct {
 	users    *passwd.File
 	queue    *queue.Queue
 	load     loadMeter
+	cf       *cfSite       // nil unless the configuration is a sendmail.cf
 	sts      *mtasts.Store // nil until a transport asks for it
 
 	mu      sync.Mutex
@@ -68,6 +69,9 @@ func loadRules(file string, opt rules.Options) (*rules.Router, string, error) {
 // openSite makes everything that a configuration asks for and opens its queue. level is that of the program's own
 // messages in the log.
 func openSite(file string, level slog.Level) (*site, error) {
+	if isCF(file) {
+		return openCF(file, level)
+	}
 	s := &site{}
 	// The resolver is named in the rules, and the rules may need a resolver for their tables: the first look at them
 	// is for the settings only.
@@ -149,6 +153,20 @@ func (s *site) use(router *rules.Router) (queue.Wiring, error) {
 	return wiring, nil
 }
 
+// policy is what an SMTP session asks: the accept blocks of our rules, or the check_ rulesets of a sendmail.cf.
+type policy interface {
+	Accept(ctx context.Context, stage rules.Stage, q rules.Query, t rules.Tracer) (rules.Verdict, error)
+	AcceptHeader(ctx context.Context, name, value string, q rules.Query, t rules.Tracer) (rules.Verdict, error)
+}
+
+// policy returns the one that is in use now. A transaction keeps the one that it began with.
+func (s *site) policy() policy {
+	if s.cf != nil {
+		return cfPolicy{s.cf}
+	}
+	return s.rules()
+}
+
 // rules returns the router that is in use now. A transaction keeps the one that it began with.
 func (s *site) rules() *rules.Router {
 	s.mu.Lock()
@@ -159,6 +177,9 @@ func (s *site) rules() *rules.Router {
 // reload reads the rules again. On an error the old ones go on working (design.md, promise 7). The settings of the
 // queue and of the listeners are those of the start.
 func (s *site) reload() error {
+	if s.cf != nil {
+		return errors.New(s.file + ": a sendmail.cf is read when the daemon starts; restart it")
+	}
 	router, _, err := loadRules(s.file, rules.Options{Resolver: ruleTables{s.resolver}})
 	if err != nil {
 		return err
@@ -181,6 +202,14 @@ func (s *site) close(ctx context.Context) error {
 		c()
 	}
 	return errors.Join(err, s.mail.Close())
+}
+
+// names is what knows the local names by the rules that are in use now.
+func (s *site) names() (localNames, error) {
+	if s.cf != nil {
+		return s.cfNames()
+	}
+	return s.expander(s.rules())
 }
 
 // expander makes what knows aliases, .forward files and users.

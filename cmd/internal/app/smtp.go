@@ -26,7 +26,7 @@ type smtpBackend struct{ s *site }
 const nameTimeout = 5 * time.Second
 
 func (b smtpBackend) NewSession(ctx context.Context, client *smtpserver.Client) (smtpserver.Session, *smtp.Reply) {
-	s := &smtpSession{site: b.s, client: client, rules: b.s.rules()}
+	s := &smtpSession{site: b.s, client: client, rules: b.s.policy()}
 	if client.Name == "" {
 		client.Name = verifiedName(ctx, b.s.resolver, client.Remote.Addr())
 	}
@@ -69,7 +69,7 @@ func verifiedName(ctx context.Context, resolver *dns.Resolver, a netip.Addr) str
 type smtpSession struct {
 	site   *site
 	client *smtpserver.Client
-	rules  *rules.Router
+	rules  policy
 
 	env        *envelope.Envelope // of the transaction; nil outside of one
 	discard    bool               // a rule said: take it and throw it away
@@ -146,7 +146,7 @@ func (s *smtpSession) Helo(ctx context.Context, name string) *smtp.Reply {
 }
 
 func (s *smtpSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.Reply {
-	s.rules = s.site.rules()
+	s.rules = s.site.policy()
 	env := &envelope.Envelope{
 		Sender: from.Addr, Arrival: time.Now(), Origin: s.origin(),
 		BodyType: from.Body, SMTPUTF8: from.UTF8, Ret: from.Ret, EnvID: from.EnvID,

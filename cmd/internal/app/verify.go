@@ -27,7 +27,7 @@ func verify(std stdio, v *flags.Invocation) int {
 	}
 	ctx := context.Background()
 	defer s.close(ctx)
-	local, err := s.expander(s.rules())
+	local, err := s.names()
 	if err != nil {
 		return cannotOpen(std, err)
 	}

@@ -1,0 +1,403 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"waybill/compat/cf"
+	"waybill/compat/flags"
+	"waybill/compat/rewrite"
+	"waybill/queue"
+	"waybill/queue/dsn"
+	"waybill/queue/expand"
+	"waybill/queue/maillog"
+	"waybill/queue/sched"
+	"waybill/rules"
+	"waybill/rules/eval"
+	"waybill/rules/prog"
+	"waybill/rules/table"
+	"waybill/transport"
+	"waybill/transport/dns"
+	"waybill/transport/envelope"
+	"waybill/transport/mbox"
+	"waybill/transport/passwd"
+	"waybill/transport/pipe"
+	"waybill/transport/smtpclient"
+)
+
+// isCF reports whether a configuration is a sendmail.cf, which is told by its name.
+func isCF(file string) bool { return strings.HasSuffix(file, ".cf") }
+
+// cfSite is what a site has when it runs by a sendmail.cf.
+type cfSite struct {
+	conf *cf.Config
+	rw   *rewrite.Rewriter
+}
+
+// openCF makes a site of a sendmail.cf: the rules decide through package rewrite, the mailers become our transports.
+// What is not honoured yet is listed in the manual page sendmail.cf(5) of Waybill.
+func openCF(file string, level slog.Level) (*site, error) {
+	conf, err := cf.ReadFile(file, cf.Options{Host: cf.LocalHost("/etc/hosts"), CheckTable: eval.CheckTable})
+	if err != nil {
+		return nil, err
+	}
+	s := &site{file: file, settings: cfSettings(conf)}
+	if s.mail, err = maillog.Open("syslog", maillog.Options{Host: s.settings.Host}); err != nil {
+		return nil, err
+	}
+	s.log = slog.New(s.mail.Handler(level))
+	if s.resolver, err = dns.New(dns.Config{Log: s.log}); err != nil {
+		return nil, err
+	}
+	s.users = passwd.Open(s.settings.Users, "/etc/group")
+	hosts, _ := conf.Option("HostsFile", "")
+	service, _ := conf.Option("ServiceSwitchFile", "")
+	_, domain, _ := strings.Cut(s.settings.Host, ".")
+	rw, err := rewrite.New(conf, eval.TableEnv{
+		Resolver: ruleTables{s.resolver}, Hosts: cmp.Or(hosts, "/etc/hosts"), Services: service, Domain: domain,
+		KeepAliases: conf.Bool("DontExpandCnames", false), Macro: func(name string) string { return conf.Prog.Macros[name] },
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.cf = &cfSite{conf, rw}
+	wiring, err := s.cfWiring()
+	if err != nil {
+		return nil, err
+	}
+	s.queue, err = queue.Open(queue.Config{
+		Host: s.settings.Host, Dir: s.settings.Spool, Log: s.log, Mail: s.mail, Retry: sched.Delays(s.settings.Retry),
+		GiveUp: s.settings.GiveUp, WarnAfter: warnAfter(s.settings), Postmaster: "postmaster", MaxHops: s.settings.MaxHops, MaxSize: s.settings.MaxSize,
+	}, wiring)
+	if err != nil {
+		return nil, fmt.Errorf("the queue directory cannot be used: %w", err)
+	}
+	return s, nil
+}
+
+// cfSettings reads from the options what our settings are. Where an option is not set, sendmail's default counts.
+func cfSettings(c *cf.Config) rules.Settings {
+	text := func(name, otherwise string) string {
+		if v, ok := c.Option(name, ""); ok && v != "" {
+			return v
+		}
+		return otherwise
+	}
+	number := func(name string, otherwise int) int {
+		if n, err := strconv.Atoi(text(name, "")); err == nil {
+			return n
+		}
+		return otherwise
+	}
+	timeout := func(sub string, otherwise time.Duration) time.Duration {
+		v, ok := c.Option("Timeout", sub)
+		if !ok {
+			return otherwise
+		}
+		if d, ok := flags.Duration(v, 24*time.Hour); ok {
+			return d
+		}
+		return otherwise
+	}
+	spool := text("QueueDirectory", "/var/spool/mqueue")
+	if strings.HasSuffix(spool, "*") {
+		spool = filepath.Dir(spool)
+	}
+	s := rules.Settings{
+		Host: cf.Expand("$j", func(name string) (string, bool) { v, ok := c.Prog.Macros[name]; return v, ok }), Spool: spool, Users: "/etc/passwd",
+		Postmaster: "postmaster", MaxHops: number("MaxHopCount", 25), MaxSize: int64(number("MaxMessageSize", 0)), MaxRecipients: number("MaxRecipientsPerMessage", 0),
+		Deliveries: 20, Sessions: number("MaxDaemonChildren", 0), GiveUp: timeout("queuereturn", 5*24*time.Hour), WarnAfter: timeout("queuewarn", 0),
+		IdleTimeout: timeout("command", time.Hour), Trust: c.Trusted,
+		Retry: []time.Duration{10 * time.Minute, 10 * time.Minute, 20 * time.Minute, 30 * time.Minute, time.Hour},
+	}
+	if s.MaxRecipients < 100 {
+		s.MaxRecipients = 1000
+	}
+	return s
+}
+
+// macros are what the rules may ask about a message.
+func macros(sender envelope.Address, o envelope.Origin) rewrite.Message {
+	return rewrite.Message{
+		"f": string(sender), "r": o.Protocol, "s": o.Helo, "client_addr": o.ClientAddr, "client_name": o.ClientName, "auth_authen": o.Auth,
+	}
+}
+
+// cfRouter answers the queue with the rules of a sendmail.cf.
+type cfRouter struct{ *cfSite }
+
+func (r cfRouter) Route(ctx context.Context, q queue.Question) (queue.Decision, error) {
+	t, err := r.rw.Parse(ctx, string(q.Recipient), macros(q.Sender, q.Origin))
+	if err != nil {
+		return queue.Decision{}, err
+	}
+	if t.Refusal != nil {
+		status := cfRefusal(t.Refusal)
+		return queue.Decision{Refused: &status}, nil
+	}
+	return queue.Decision{Mailer: strings.ToLower(t.Mailer.Name), Host: strings.TrimSuffix(t.Host, "."), User: t.User, Priority: q.Priority}, nil
+}
+
+func cfRefusal(r *rewrite.Refusal) transport.Status {
+	if r.Discard {
+		return transport.NewStatus(transport.Discarded, "2.0.0", "discarded by a rule")
+	}
+	outcome := transport.Failed
+	if r.Code/100 == 4 {
+		outcome = transport.Deferred
+	}
+	s := transport.NewStatus(outcome, r.Enhanced, r.Text)
+	s.Exit = r.Exit
+	return s
+}
+
+// cfPolicy answers the SMTP server with the check_ rulesets.
+type cfPolicy struct{ *cfSite }
+
+var cfStages = map[rules.Stage]string{rules.StageConnect: "check_relay", rules.StageMail: "check_mail", rules.StageRcpt: "check_rcpt", rules.StageData: "check_data"}
+
+func (p cfPolicy) Accept(ctx context.Context, stage rules.Stage, q rules.Query, _ rules.Tracer) (rules.Verdict, error) {
+	ruleset, ok := cfStages[stage]
+	if !ok {
+		return rules.Verdict{}, nil
+	}
+	addr := ""
+	if q.Client.Addr.IsValid() {
+		addr = q.Client.Addr.String()
+	}
+	m := rewrite.Message{"f": q.Sender, "s": q.Client.Helo, "client_addr": addr, "client_name": cmp.Or(q.Client.Name, "["+addr+"]"), "auth_authen": q.Client.Auth}
+	args := []string{"<" + q.Recipient + ">"}
+	switch stage {
+	case rules.StageConnect:
+		if addr == "" {
+			return rules.Verdict{}, nil // sendmail -bs does not ask
+		}
+		args = []string{q.Recipient, addr}
+	case rules.StageData:
+		args = []string{strconv.Itoa(q.Recipients)}
+	}
+	refused, quarantine, err := p.rw.Check(ctx, ruleset, args, m)
+	v := rules.Verdict{Quarantine: quarantine, Decided: refused != nil || quarantine != ""}
+	if refused != nil {
+		v.Refusal = &rules.Refusal{Code: refused.Code, Enhanced: refused.Enhanced, Text: refused.Text, Discard: refused.Discard}
+	}
+	return v, err
+}
+
+func (p cfPolicy) AcceptHeader(context.Context, string, string, rules.Query, rules.Tracer) (rules.Verdict, error) {
+	return rules.Verdict{}, nil
+}
+
+// cfWiring makes transports of the mailers.
+func (s *site) cfWiring() (queue.Wiring, error) {
+	w := queue.Wiring{Mailers: map[string]queue.Mailer{}, Router: cfRouter{s.cf}, Notifier: dsn.Composer{Host: s.settings.Host}}
+	user := s.defaultUser()
+	file, err := mbox.New(mbox.Config{Users: s.users, DefaultUser: user, NoReturnPath: false})
+	if err != nil {
+		return w, err
+	}
+	for _, m := range s.cf.conf.Mailers {
+		var t transport.Transport
+		switch {
+		case strings.EqualFold(m.Path, "[IPC]") || strings.EqualFold(m.Path, "[TCP]"):
+			t, err = s.cfSMTP(m)
+		case strings.EqualFold(m.Path, "[FILE]"), m.Name == "*include*":
+			t = file
+		default:
+			t, err = s.cfProgram(m, user)
+		}
+		if err != nil {
+			return w, fmt.Errorf("%s: mailer %s: %w", m.Pos, m.Name, err)
+		}
+		wrapped := queue.Mailer{Transport: cfTransport{t, m, s.cf}, Local: m.Has('A') || m.Has('w'), MaxRecipients: 1}
+		if m.Has('m') {
+			wrapped.MaxRecipients = cmp.Or(m.MaxRcpts, 100)
+		}
+		switch m.Name {
+		case "prog":
+			w.Program = wrapped
+		case "*file*":
+			w.File = wrapped
+		}
+		w.Mailers[strings.ToLower(m.Name)] = wrapped
+	}
+	names, err := s.cfNames()
+	w.Expander = names
+	return w, err
+}
+
+// defaultUser is the user of DefaultUser that has a name here.
+func (s *site) defaultUser() string {
+	v, _ := s.cf.conf.Option("DefaultUser", "")
+	name, _, _ := strings.Cut(v, ":")
+	name, _, _ = strings.Cut(name, ".")
+	if uid, err := strconv.Atoi(name); err == nil {
+		if e, found, err := s.users.ByUID(uid); err == nil && found {
+			return e.Name
+		}
+		return "daemon"
+	}
+	return cmp.Or(name, "daemon")
+}
+
+func (s *site) cfSMTP(m *cf.Mailer) (transport.Transport, error) {
+	args := strings.Fields(m.Args)
+	conf := smtpclient.Config{
+		Name: m.Name, Hello: s.settings.Host, Resolver: s.resolver, LMTP: m.Has('z'), NoMX: m.Has('0'), LoopCheck: !m.Has('k'),
+		LineLimit: cmp.Or(m.LineLimit, 990), MaxRecipients: m.MaxRcpts, MaxMessages: m.MaxMsgs, NoChunking: true,
+		OwnName: func(host string) bool { return s.cf.rw.InClass("w", strings.TrimSuffix(host, ".")) },
+	}
+	if v, ok := s.cf.conf.Option("FallbackMXhost", ""); ok {
+		conf.Fallback = v
+	}
+	if v, ok := s.cf.conf.Option("Timeout", "connect"); ok {
+		conf.Timeouts.Connect, _ = flags.Duration(v, time.Minute)
+	}
+	switch {
+	case len(args) >= 2 && strings.EqualFold(args[0], "FILE"):
+		conf.Socket = args[1]
+	case len(args) >= 3:
+		port, err := net.LookupPort("tcp", args[2])
+		if err != nil {
+			return nil, err
+		}
+		conf.Port = uint16(port)
+	}
+	return smtpclient.New(conf)
+}
+
+func (s *site) cfProgram(m *cf.Mailer, user string) (transport.Transport, error) {
+	if m.Has('z') {
+		return notYet{"LMTP over a pipe"}, nil
+	}
+	conf := pipe.Config{
+		Program: m.Path, Args: strings.Fields(m.Args), Users: s.users, User: user, AsRecipient: m.Has('o'), MaxUsers: 1,
+		NoFromLine: m.Has('n'), ReturnPath: m.Has('P'), EscapeFrom: m.Has('E'), BlankEnd: m.Has('b'), Env: s.cf.conf.Env,
+	}
+	if m.Name == "prog" { // the command is one argument of the shell
+		conf.Args = append(conf.Args[:0:0], conf.Args...)
+	}
+	if m.Has('S') && m.UID < 0 {
+		conf.User = "root"
+	} else if m.UID >= 0 {
+		if e, found, err := s.users.ByUID(m.UID); err == nil && found {
+			conf.User = e.Name
+		}
+	}
+	if m.Has('m') {
+		conf.MaxUsers = cmp.Or(m.MaxRcpts, 100)
+	}
+	if m.Dir != "" {
+		for dir := range strings.SplitSeq(m.Dir, ":") {
+			conf.Dirs = append(conf.Dirs, strings.ReplaceAll(dir, "$z", "$home"))
+		}
+	}
+	return pipe.New(conf)
+}
+
+// notYet is a mailer that this release cannot be: mail for it waits.
+type notYet struct{ what string }
+
+func (n notYet) Deliver(_ context.Context, req *transport.Request) []transport.Status {
+	return transport.All(len(req.Recipients), transport.NewStatus(transport.Deferred, "4.3.5", n.what+" is not in this release of Waybill"))
+}
+
+// cfNames makes what knows aliases, .forward files and users.
+func (s *site) cfNames() (localNames, error) {
+	conf := expand.Config{Users: s.users, Host: s.settings.Host, Log: s.log, MaxDepth: 10}
+	if v, ok := s.cf.conf.Option("AliasFile", ""); ok && v != "" {
+		t, err := aliasTable(v)
+		if err != nil {
+			return localNames{}, err
+		}
+		conf.Aliases = t
+	}
+	forward, ok := s.cf.conf.Option("ForwardPath", "")
+	if !ok {
+		forward = "$z/.forward"
+	}
+	w, _, _ := strings.Cut(s.settings.Host, ".")
+	for path := range strings.SplitSeq(forward, ":") {
+		path = strings.NewReplacer("$w", w, "+$h", "+$detail").Replace(path)
+		if path != "" {
+			conf.Forward = append(conf.Forward, path)
+		}
+	}
+	x, err := expand.New(conf)
+	return localNames{x}, err
+}
+
+// aliasFiles are several alias files, asked in order.
+type aliasFiles []table.Table
+
+// aliasTable opens what AliasFile lists: "class:file" or "file", divided by commas. Whatever the class is, the text file
+// is read: newaliases has nothing to build here.
+func aliasTable(list string) (aliasFiles, error) {
+	var files aliasFiles
+	for spec := range strings.SplitSeq(list, ",") {
+		spec = strings.TrimSpace(spec)
+		if class, rest, ok := strings.Cut(spec, ":"); ok && !strings.HasPrefix(class, "/") {
+			spec = rest
+		}
+		for strings.HasPrefix(spec, "-") { // map flags such as -o
+			_, spec, _ = strings.Cut(spec, " ")
+		}
+		t, err := table.Open(&prog.Table{Name: "aliases", Class: "aliases", Args: []string{"?" + spec}}, table.Env{Native: true})
+		if t == nil {
+			return nil, fmt.Errorf("AliasFile %s: %w", spec, err)
+		}
+		files = append(files, t)
+	}
+	return files, nil
+}
+
+func (a aliasFiles) Lookup(ctx context.Context, key string) (string, bool, error) {
+	for _, t := range a {
+		r, found, err := t.Lookup(ctx, key, nil)
+		if found || err != nil {
+			return r.Value, found, err
+		}
+	}
+	return "", false, nil
+}
+
+// cfTransport writes envelope and header as the mailer wants them, and hands on.
+type cfTransport struct {
+	inner  transport.Transport
+	mailer *cf.Mailer
+	site   *cfSite
+}
+
+func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []transport.Status {
+	later := func(err error) []transport.Status {
+		req.Log.Warn("an address cannot be rewritten now", "mailer", t.mailer.Name, "err", err)
+		return transport.All(len(req.Recipients), transport.NewStatus(transport.Deferred, "4.3.0", "Temporary lookup failure"))
+	}
+	m := macros(req.Envelope.Sender, req.Envelope.Origin)
+	sender, err := t.site.rw.Remote(ctx, string(req.Envelope.Sender), t.mailer, rewrite.EnvelopeSender, m)
+	if err != nil {
+		return later(err)
+	}
+	header, err := envelope.HeaderOf(req.Body)
+	if err != nil {
+		return later(err)
+	}
+	m["g"] = sender
+	text, err := t.site.rw.Header(ctx, header, t.mailer, m)
+	if err != nil {
+		return later(err)
+	}
+	env := *req.Envelope
+	env.Sender = envelope.Address(sender)
+	out := *req
+	out.Envelope = &env
+	out.Body = envelope.ReplaceHead(text, header.Octets, req.Body)
+	return t.inner.Deliver(ctx, &out)
+}

@@ -1,0 +1,99 @@
+package rewrite
+
+import (
+	"bytes"
+	"context"
+	"strings"
+
+	"waybill/compat/cf"
+	"waybill/compat/submit"
+	"waybill/transport/envelope"
+)
+
+// addressFields are the fields with addresses, and whose they are: true for senders'.
+var addressFields = map[string]bool{
+	"from": true, "sender": true, "reply-to": true, "resent-from": true, "resent-sender": true, "resent-reply-to": true,
+	"errors-to": true, "return-receipt-to": true, "disposition-notification-to": true,
+	"to": false, "cc": false, "bcc": false, "resent-to": false, "resent-cc": false, "resent-bcc": false, "apparently-to": false,
+}
+
+// fieldWidth is where a list of addresses goes on in another line.
+const fieldWidth = 78
+
+// Header writes a header section as a mailer wants it: the addresses rewritten, everything else as it was. The result
+// ends with the empty line.
+func (r *Rewriter) Header(ctx context.Context, h *envelope.Header, mailer *cf.Mailer, m Message) ([]byte, error) {
+	var out bytes.Buffer
+	for _, f := range h.Fields {
+		sender, has := addressFields[strings.ToLower(f.Name)]
+		if !has {
+			out.WriteString(f.Raw)
+			continue
+		}
+		kind := HeaderRecipient
+		if sender {
+			kind = HeaderSender
+		}
+		raw, err := r.field(ctx, f, mailer, kind, m)
+		if err != nil {
+			return nil, err
+		}
+		out.WriteString(raw)
+	}
+	out.WriteByte('\n')
+	return out.Bytes(), nil
+}
+
+// field rewrites one field; one in which nothing changes stays as it was folded.
+func (r *Rewriter) field(ctx context.Context, f envelope.Field, mailer *cf.Mailer, kind Kind, m Message) (string, error) {
+	list := submit.ParseList(f.Value())
+	changed := false
+	parts := make([]string, 0, len(list))
+	for _, box := range list {
+		if box.Problem != "" || box.Addr == "" {
+			return f.Raw, nil
+		}
+		text, err := r.Remote(ctx, string(box.Addr), mailer, kind, m)
+		if err != nil {
+			return "", err
+		}
+		part := replaceAddr(box.Text, string(box.Addr), text)
+		changed = changed || part != strings.TrimSpace(box.Text)
+		parts = append(parts, part)
+	}
+	if !changed || len(parts) == 0 || strings.Contains(f.Value(), ";") {
+		return f.Raw, nil // a group keeps its name and its shape
+	}
+	var b strings.Builder
+	b.WriteString(f.Name + ": ")
+	width := b.Len()
+	for i, p := range parts {
+		if i > 0 {
+			b.WriteByte(',')
+			if width+len(p)+3 > fieldWidth {
+				b.WriteString("\n        ")
+				width = 8
+			} else {
+				b.WriteByte(' ')
+				width += 2
+			}
+		}
+		b.WriteString(p)
+		width += len(p)
+	}
+	b.WriteByte('\n')
+	return b.String(), nil
+}
+
+// replaceAddr puts the new address into the place of the old one, and leaves names and comments around it.
+func replaceAddr(text, old, new string) string {
+	text = strings.TrimSpace(text)
+	open := strings.LastIndexByte(text, '<')
+	if close := strings.LastIndexByte(text, '>'); open >= 0 && close > open {
+		return text[:open+1] + new + text[close:]
+	}
+	if i := strings.Index(text, old); i >= 0 {
+		return text[:i] + new + text[i+len(old):]
+	}
+	return text
+}

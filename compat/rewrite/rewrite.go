@@ -1,0 +1,329 @@
+// Package rewrite takes an address through the rules of a sendmail.cf as delivery does: which mailer carries a
+// recipient, and what an address looks like when that mailer writes it into an envelope or a header. In flow addresses
+// as text and a cf.Config; out flow triples, refusals and rewritten text. The order of rulesets is that of sendmail's
+// Operations Guide, "The Rewriting Rules": 3, 0 for the triple; 3, 1 or 2, the mailer's S= or R=, 4 for text.
+//
+// An error is always temporary: a table did not answer. What the rules refuse is a Refusal.
+package rewrite
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+
+	"waybill/compat/cf"
+	"waybill/rules/addr"
+	"waybill/rules/eval"
+	"waybill/rules/prog"
+	"waybill/transport/sysexits"
+)
+
+// Rewriter rewrites by one configuration. It is safe for concurrent use.
+type Rewriter struct {
+	conf   *cf.Config
+	engine *eval.Engine
+}
+
+// New returns a Rewriter. Tables that cannot be opened answer "not now".
+func New(conf *cf.Config, env eval.TableEnv) (*Rewriter, error) {
+	tables, _ := eval.OpenTables(conf.Prog, env)
+	engine, err := eval.New(conf.Prog, eval.Options{Tables: tables})
+	if err != nil {
+		return nil, err
+	}
+	return &Rewriter{conf, engine}, nil
+}
+
+// Message is what the rules may ask about the message at hand, by the names of sendmail's macros: "f" the sender,
+// "client_addr". A missing one is not set.
+type Message map[string]string
+
+// Target is where a recipient goes.
+type Target struct {
+	Mailer     *cf.Mailer
+	Host, User string
+	Refusal    *Refusal // not nil: nowhere; Mailer is nil then
+}
+
+// Refusal is what $#error says, or $#discard.
+type Refusal struct {
+	Code           int    // SMTP
+	Enhanced, Text string // RFC 3463 code, and the text without either code
+	Exit           int    // sysexits
+	Discard        bool
+}
+
+func (r *Rewriter) state(m Message) *eval.State {
+	macros := eval.NewMacros(r.conf.Prog)
+	for name, value := range m {
+		macros.Set(name, value)
+	}
+	return &eval.State{Macros: macros}
+}
+
+// run runs one ruleset; one that does not exist changes nothing, as in sendmail.
+func (r *Rewriter) run(ctx context.Context, rs *prog.Ruleset, toks []addr.Token, st *eval.State) ([]addr.Token, error) {
+	if rs == nil {
+		return toks, nil
+	}
+	res, err := r.engine.Run(ctx, rs.Index, toks, st)
+	var trouble *eval.Error
+	if errors.As(err, &trouble) && !trouble.Temporary() {
+		return res.Tokens, nil // a mistake in the rules: sendmail goes on with what there is
+	}
+	return res.Tokens, err
+}
+
+func (r *Rewriter) named(name string) *prog.Ruleset { return r.conf.Prog.Ruleset(name) }
+
+// badAddress refuses what is no address.
+func badAddress(text string) *Refusal {
+	return &Refusal{Code: 553, Enhanced: "5.1.3", Text: text, Exit: sysexits.Usage}
+}
+
+// Parse finds out where a recipient goes.
+func (r *Rewriter) Parse(ctx context.Context, address string, m Message) (Target, error) {
+	toks, issues := r.engine.Syntax().SplitStripped(address)
+	if len(issues) > 0 || len(toks) == 0 {
+		return Target{Refusal: badAddress("User address required")}, nil
+	}
+	st := r.state(m)
+	st.Macros.Set("addr_type", "e r")
+	var err error
+	for _, name := range []string{"3", "0"} {
+		if toks, err = r.run(ctx, r.named(name), toks, st); err != nil {
+			return Target{}, err
+		}
+	}
+	return r.resolve(ctx, toks, st)
+}
+
+// resolve looks at what ruleset 0 returned: "$# mailer $@ host $: user".
+func (r *Rewriter) resolve(ctx context.Context, toks []addr.Token, st *eval.State) (Target, error) {
+	config := Target{Refusal: &Refusal{Code: 553, Enhanced: "5.3.5", Text: "configuration error: the rules resolve to no mailer", Exit: sysexits.Config}}
+	if len(toks) < 2 || toks[0] != addr.Mailer {
+		return config, nil
+	}
+	name := string(toks[1])
+	host, user, hasUser := cut(toks[2:])
+	switch {
+	case strings.EqualFold(name, "error"):
+		return Target{Refusal: refusal(r.join(host), r.joinWith(user, " "))}, nil
+	case strings.EqualFold(name, "discard"):
+		return Target{Refusal: &Refusal{Discard: true}}, nil
+	}
+	mailer := r.conf.Mailer(name)
+	if mailer == nil || !hasUser || len(host) == 0 && !mailer.Has('l') {
+		return config, nil
+	}
+	t := Target{Mailer: mailer, Host: r.join(host)}
+	if !mailer.Has('h') {
+		t.Host = strings.ToLower(t.Host)
+	}
+	st.Macros.Set("h", t.Host)
+	if text := strings.TrimPrefix(r.join(user), `"`); mailer.Has('|') && strings.HasPrefix(text, "|") {
+		// security.md: only aliases and .forward files name programs and files
+		return Target{Refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to programs", Exit: sysexits.Unavailable}}, nil
+	} else if mailer.Has('/') && strings.HasPrefix(text, "/") {
+		return Target{Refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to files", Exit: sysexits.Unavailable}}, nil
+	} else if mailer.Has(':') && strings.HasPrefix(strings.ToLower(text), ":include:") {
+		return Target{Refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to :include:s", Exit: sysexits.Unavailable}}, nil
+	}
+	if mailer.Has('@') && len(user) > 0 && user[0] == "@" {
+		user = user[1:]
+	}
+	var err error
+	for _, rs := range []*prog.Ruleset{r.named("2"), mailer.EnvRcpt, r.named("4")} {
+		if user, err = r.run(ctx, rs, user, st); err != nil {
+			return Target{}, err
+		}
+	}
+	t.User = r.join(user)
+	if !mailer.Has('u') {
+		t.User = strings.ToLower(t.User)
+	}
+	return t, nil
+}
+
+// cut takes host and user out of what follows the mailer. Several hosts are glued together.
+func cut(toks []addr.Token) (host, user []addr.Token, hasUser bool) {
+	for i, t := range toks {
+		switch t {
+		case addr.User:
+			return host, toks[i+1:], true
+		case addr.Host:
+		default:
+			host = append(host, t)
+		}
+	}
+	return host, nil, false
+}
+
+func (r *Rewriter) join(toks []addr.Token) string { return r.engine.Syntax().Join(toks) }
+
+func (r *Rewriter) joinWith(toks []addr.Token, blank string) string {
+	return r.engine.Syntax().JoinWith(toks, blank)
+}
+
+// exits are the words that $#error $@ may name (Operations Guide, "$#error").
+var exits = map[string]int{
+	"USAGE": sysexits.Usage, "NOUSER": sysexits.NoUser, "NOHOST": sysexits.NoHost, "UNAVAILABLE": sysexits.Unavailable,
+	"SOFTWARE": sysexits.Software, "TEMPFAIL": sysexits.TempFail, "PROTOCOL": sysexits.Protocol, "CONFIG": sysexits.Config,
+	"DATAERR": sysexits.DataErr, "NOPERM": sysexits.NoPerm,
+}
+
+// refusal reads the host and user parts of $#error: a D.S.N code, a number or a word; "550 5.1.1 text", with or without
+// quotes.
+func refusal(code, text string) *Refusal {
+	r := &Refusal{Code: 553, Enhanced: "5.3.0", Exit: sysexits.Unavailable}
+	text = strings.TrimSpace(strings.ReplaceAll(text, `"`, ""))
+	if word, rest, ok := strings.Cut(text, " "); ok && len(word) == 3 {
+		if n, err := strconv.Atoi(word); err == nil && n >= 400 && n < 600 {
+			r.Code, text = n, strings.TrimLeft(rest, " ")
+			r.Enhanced = word[:1] + ".0.0"
+		}
+	}
+	if word, rest, ok := strings.Cut(text, " "); ok && isEnhanced(word) {
+		r.Enhanced, text = word, rest
+	}
+	switch exit, named := exits[strings.ToUpper(code)]; {
+	case isEnhanced(code):
+		r.Enhanced = code
+	case named:
+		r.Exit = exit
+	default:
+		if n, err := strconv.Atoi(code); err == nil && n >= 64 && n <= 78 {
+			r.Exit = n
+		}
+	}
+	if r.Exit == sysexits.Unavailable {
+		r.Exit = exitFor(r.Enhanced)
+	}
+	if r.Code/100 == 4 || r.Enhanced[0] == '4' || r.Exit == sysexits.TempFail {
+		r.Exit = sysexits.TempFail
+		r.Enhanced = "4" + r.Enhanced[1:]
+		if r.Code/100 != 4 {
+			r.Code = 450
+		}
+	} else {
+		r.Enhanced = "5" + r.Enhanced[1:]
+	}
+	r.Text = text
+	if r.Text == "" {
+		r.Text = "the address is refused"
+	}
+	return r
+}
+
+func isEnhanced(s string) bool {
+	p := strings.Split(s, ".")
+	if len(p) != 3 || p[0] != "2" && p[0] != "4" && p[0] != "5" {
+		return false
+	}
+	for _, n := range p[1:] {
+		if n == "" || len(n) > 3 || strings.Trim(n, "0123456789") != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// exitFor is the exit status that sendmail derives from a D.S.N code.
+func exitFor(code string) int {
+	switch code[2:] {
+	case "1.1", "1.6", "2.1":
+		return sysexits.NoUser
+	case "1.2":
+		return sysexits.NoHost
+	case "1.3", "1.7":
+		return sysexits.Usage
+	case "1.8":
+		return sysexits.NoHost
+	case "7.1":
+		return sysexits.NoPerm
+	case "6.0", "6.1":
+		return sysexits.DataErr
+	}
+	return sysexits.Unavailable
+}
+
+// Kind says which address is rewritten.
+type Kind uint8
+
+const (
+	EnvelopeSender Kind = iota
+	EnvelopeRecipient
+	HeaderSender
+	HeaderRecipient
+)
+
+// Remote rewrites an address as a mailer wants to see it. The null address stays what it is.
+func (r *Rewriter) Remote(ctx context.Context, address string, mailer *cf.Mailer, kind Kind, m Message) (string, error) {
+	if address == "" {
+		return "", nil
+	}
+	toks, issues := r.engine.Syntax().SplitStripped(address)
+	if len(issues) > 0 || len(toks) == 0 {
+		return address, nil // whatever it is, it is not ours to repair
+	}
+	st := r.state(m)
+	common, own, word := "1", mailer.EnvSender, "e s"
+	switch kind {
+	case EnvelopeRecipient:
+		common, own, word = "2", mailer.EnvRcpt, "e r"
+	case HeaderSender:
+		own, word = mailer.HdrSender, "h s"
+	case HeaderRecipient:
+		common, own, word = "2", mailer.HdrRcpt, "h r"
+	}
+	st.Macros.Set("addr_type", word)
+	var err error
+	for _, rs := range []*prog.Ruleset{r.named("3"), r.named(common), own, r.named("4")} {
+		if toks, err = r.run(ctx, rs, toks, st); err != nil {
+			return "", err
+		}
+	}
+	if len(toks) == 0 || toks[0].IsMeta() {
+		return address, nil
+	}
+	return r.join(toks), nil
+}
+
+// Check asks a policy ruleset (check_mail, check_rcpt). args are joined by the metasymbol $|, as the daemon of sendmail
+// does it. A ruleset that does not exist accepts. quarantine is the reason to hold the message; empty: none.
+func (r *Rewriter) Check(ctx context.Context, ruleset string, args []string, m Message) (refused *Refusal, quarantine string, err error) {
+	rs := r.named(ruleset)
+	if rs == nil {
+		return nil, "", nil
+	}
+	var toks []addr.Token
+	for i, a := range args {
+		if i > 0 {
+			toks = append(toks, addr.Sep)
+		}
+		cut, issues := r.engine.Syntax().Split(a)
+		if len(issues) > 0 {
+			return badAddress("Syntax error in address"), "", nil
+		}
+		toks = append(toks, cut...)
+	}
+	toks, err = r.run(ctx, rs, toks, r.state(m))
+	if err != nil || len(toks) < 2 || toks[0] != addr.Mailer {
+		return nil, "", err
+	}
+	host, user, _ := cut(toks[2:])
+	switch strings.ToLower(string(toks[1])) {
+	case "error":
+		if strings.EqualFold(r.join(host), "quarantine") {
+			return nil, r.joinWith(user, " "), nil
+		}
+		return refusal(r.join(host), r.joinWith(user, " ")), "", nil
+	case "discard":
+		return &Refusal{Discard: true}, "", nil
+	}
+	return nil, "", nil
+}
+
+// InClass reports whether a word is in a class.
+func (r *Rewriter) InClass(class, word string) bool { return r.engine.InClass(class, word) }
