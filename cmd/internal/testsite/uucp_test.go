@@ -149,7 +149,9 @@ func TestUUCPPage(t *testing.T) {
 				text = strings.Replace(text, "command ssh", "command "+h.dir+"/bin/ssh", 1)
 			case "waybill.rules":
 				text = strings.Replace(text, "{ node", "{ spool "+h.dir+"/var/spool/uucp; node", 1)
-				text = fmt.Sprintf("spool %s/var/spool/waybill\nset users %s/etc/passwd\nset log %s/var/log/mail.log\ntransport local mbox { path \"%s/var/mail/$user\" }\n", h.dir, h.dir, h.dir, h.dir) + text
+				text = fmt.Sprintf("spool %s/var/spool/waybill\nset users %s/etc/passwd\nset log %s/var/log/mail.log\ntransport local mbox { path \"%s/var/mail/$user\" }\n"+
+					"send { otherwise now }\n", // the standard rules only queue when the machine is busy
+					h.dir, h.dir, h.dir, h.dir) + text
 			}
 			put(t, h.dir+b.words[2], text)
 		case "sh":
