@@ -168,8 +168,6 @@ func (c *compiler) pattern(p *lang.Pattern, s *scope, bare bool) []prog.Tok {
 type element struct {
 	toks  []prog.Tok
 	glued bool // touches the one before
-	word  string
-	item  lang.Item
 }
 
 // symbols are sendmail's own signs for what has words in this language. They are there so that every sendmail.cf can be
@@ -183,23 +181,20 @@ func (c *compiler) text(items []lang.Item, s *scope) []element {
 	var from lang.Item
 	flush := func() {
 		if pending != "" {
-			out = append(out, element{toks: c.literals(pending, from), glued: true, item: from})
+			out = append(out, element{toks: c.literals(pending, from), glued: true})
 			pending = ""
 		}
 	}
 	for _, i := range items {
 		if pending != "" && i.Glued && i.Quote() == 0 && !i.Var() && i.Text[0] != '<' && i.Text[0] != '>' {
-			out = append(out, element{toks: c.literals(pending+i.Text, i), glued: true, item: i})
+			out = append(out, element{toks: c.literals(pending+i.Text, i), glued: true})
 			pending = ""
 			continue
 		}
 		flush()
-		e := element{glued: i.Glued, item: i}
+		e := element{glued: i.Glued}
 		if toks, ok := c.plain(i); ok {
 			e.toks = toks
-			if i.Quote() == 0 && !i.Var() {
-				e.word = i.Text
-			}
 			out = append(out, e)
 			continue
 		}
@@ -251,9 +246,9 @@ func (c *compiler) parts(parts []*lang.Part, s *scope) []element {
 			}
 			out = append(out, es...)
 		case p.Lookup != nil:
-			out = append(out, element{toks: c.lookup(p.Lookup, s), glued: glued, item: lang.Item{Pos: p.Pos, End: p.EndPos}})
+			out = append(out, element{toks: c.lookup(p.Lookup, s), glued: glued})
 		case p.Call != nil:
-			out = append(out, element{toks: c.callee(p.Call, s), glued: glued, item: lang.Item{Pos: p.Pos, End: p.EndPos}})
+			out = append(out, element{toks: c.callee(p.Call, s), glued: glued})
 		}
 		end = c.src.Trim(p.Pos, p.EndPos)
 	}

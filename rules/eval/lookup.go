@@ -163,7 +163,7 @@ func (m *machine) putDefault(part span) bool {
 	text := string(m.text2)
 	toks, issues := m.e.syntax.SplitAgain(m.toks[:0], text)
 	for _, i := range issues {
-		m.message(OK, i.Message(text))
+		m.message(OK, i.Message(shown(text)))
 	}
 	if toks == nil {
 		m.blame(DataErr, "the default of a lookup is too long", nil)
@@ -178,6 +178,17 @@ func (m *machine) putDefault(part span) bool {
 		m.push(t)
 	}
 	return true
+}
+
+// shown is text with metasymbols as messages of the real engine show them: as control characters.
+func shown(text string) string {
+	b := []byte(text)
+	for i, c := range b {
+		if c >= 0x81 && c <= 0x85 {
+			b[i] = "\x16\x17\x18\x1b\x19"[c-0x81]
+		}
+	}
+	return string(b)
 }
 
 // splice replaces m.mem[at:end] by what was appended at tail, and leaves m.next behind it.

@@ -131,13 +131,13 @@ func (m *machine) calls(r *rule, at int) (status int, goOn bool) {
 			m.unknown(name)
 			return Config, true
 		}
+		if m.e.called != nil {
+			m.e.called(r.src)
+		}
 		if len(callee.rules) == 0 {
 			n := copy(m.mem[at:], m.mem[at+2:])
 			m.mem = m.mem[:at+n]
 			continue
-		}
-		if m.e.called != nil {
-			m.e.called(r.src)
 		}
 		if status, goOn = m.calls(r, at+2); !goOn || status != OK && status != TempFail {
 			return status, goOn

@@ -73,17 +73,22 @@ func (definition) Lex(name string, r io.Reader) (lexer.Lexer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tokenList{scan(NewSource(name, string(text)), nil)}, nil
+	tokens := scan(NewSource(name, string(text)), nil)
+	return &tokenList{tokens[:len(tokens)-1], tokens[len(tokens)-1]}, nil
 }
 
-// tokenList is a lexer over tokens that were scanned before.
-type tokenList struct{ tokens []lexer.Token }
+// tokenList is a lexer over tokens that were scanned before, and an end.
+type tokenList struct {
+	tokens []lexer.Token
+	end    lexer.Token
+}
 
 func (l *tokenList) Next() (lexer.Token, error) {
-	t := l.tokens[0]
-	if len(l.tokens) > 1 {
-		l.tokens = l.tokens[1:]
+	if len(l.tokens) == 0 {
+		return l.end, nil
 	}
+	t := l.tokens[0]
+	l.tokens = l.tokens[1:]
 	return t, nil
 }
 

@@ -103,8 +103,7 @@ func parseTokens[P any](parser *participle.Parser[P], tokens []lexer.Token) (nod
 	if last.Type == tokEOF {
 		tokens = tokens[:len(tokens)-1]
 	}
-	list := make([]lexer.Token, 0, len(tokens)+1)
-	peek, err := lexer.Upgrade(&tokenList{append(append(list, tokens...), end)})
+	peek, err := lexer.Upgrade(&tokenList{tokens, end})
 	if err != nil {
 		return nil, err
 	}

@@ -82,28 +82,37 @@ func (s *Source) Between(a, b Pos) string {
 // squeeze makes runs of white space one blank and drops comments, but leaves quoted text alone.
 func squeeze(text string) string {
 	text = strings.TrimSpace(text)
-	if !strings.Contains(text, "\n") && !strings.Contains(text, "  ") && !strings.ContainsAny(text, "\t#") {
+	simple := true
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '#' || c == '"' || c == '\'' || c == '\\':
+			return squeezeTokens(text)
+		case c == '\n' || c == '\t' || c == '\r' || c == ' ' && text[i-1] == ' ':
+			simple = false
+		}
+	}
+	if simple {
 		return text
 	}
+	return strings.Join(strings.Fields(text), " ")
+}
+
+func squeezeTokens(text string) string {
 	var b strings.Builder
+	blank := false
 	for _, t := range scan(NewSource("", text), nil) {
 		switch t.Type {
-		case tokSpace:
-			b.WriteByte(' ')
-		case tokComment, tokEOL, tokEOF:
+		case tokSpace, tokComment, tokEOL, tokEOF:
+			blank = true
 		default:
+			if blank && b.Len() > 0 {
+				b.WriteByte(' ')
+			}
+			blank = false
 			b.WriteString(t.Value)
 		}
 	}
-	return strings.Join(strings.Split(strings.TrimSpace(collapse(b.String())), "\n"), " ")
-}
-
-// collapse makes two blanks that a dropped comment left behind one.
-func collapse(s string) string {
-	for strings.Contains(s, "  ") && !strings.ContainsAny(s, `"'`) {
-		s = strings.ReplaceAll(s, "  ", " ")
-	}
-	return s
+	return b.String()
 }
 
 // Severity tells whether a diagnostic stops the file from being used.

@@ -416,6 +416,12 @@ func (b bestMX) Lookup(ctx context.Context, key string, _ []string) (Result, boo
 
 // Miss is the status of a lookup that found nothing: that a name has no mail exchangers is no error for sendmail.
 func (b bestMX) Miss(key string) int {
+	if strings.HasPrefix(key, "[") {
+		return 0
+	}
+	if _, null, err := b.MX(context.Background(), key); null && err == nil {
+		return 69
+	}
 	if b.env.Resolver != nil && possible(strings.TrimSuffix(key, ".")) {
 		if _, exists, err := b.env.Resolver.Query(context.Background(), strings.TrimSuffix(key, "."), "MX"); err == nil && exists {
 			return 0

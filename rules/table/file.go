@@ -152,4 +152,7 @@ func (t *file) Miss(string) int {
 }
 
 // Open reports whether there is anything to ask: an optional file may be missing.
-func (t *file) Open() bool { return t.now.Load().content != nil }
+func (t *file) Open() bool {
+	s := t.now.Load()
+	return s.content != nil || s.err != nil
+}

@@ -155,7 +155,7 @@ func Check(def *prog.Table, known func(string) bool) (say string, broken bool) {
 	case "sequence":
 		for _, m := range f.rest {
 			if !known(m) {
-				return fmt.Sprintf("Sequence map %s: unknown member map %s", def.Name, m), true
+				return fmt.Sprintf("Sequence map %s: unknown member map %s", def.Name, m), false
 			}
 		}
 	case "regex":

@@ -168,6 +168,9 @@ func newSequence(f *flags, env Env) (Table, error) {
 			break
 		}
 		t := env.Table(name)
+		if t == nil && !env.Native { // sendmail complains, and goes on without it
+			continue
+		}
 		if t == nil {
 			return nil, errors.New(f.def.Pos.String() + ": table " + f.def.Name + ": no table " + name)
 		}

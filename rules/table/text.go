@@ -63,6 +63,8 @@ func textLoader(f *flags, native bool) (loader, error) {
 					i = len(line)
 				}
 				key, value = line[:i], bytes.TrimSpace(line[i:])
+			} else if len(line) > 0 && line[0] == '#' {
+				return nil
 			} else if key, ok = cutColumn(line, keyCol, f.delim); ok {
 				value, ok = cutColumn(line, valCol, f.delim)
 			}
