@@ -7,7 +7,7 @@ PREFIX   ?= /usr
 BIN      := bin
 COMMANDS := waybill sendmail
 # Debian packages whose real programs the tests talk to; the C compiler is for the race detector.
-PEERS    := git git-email mpack uucp nncp procmail dovecot-core dovecot-pop3d openssl fail2ban logwatch libmail-deliverystatus-bounceparser-perl gcc libc6-dev
+PEERS    := git git-email mpack uucp nncp procmail maildrop dovecot-core dovecot-pop3d openssl fail2ban logwatch libmail-deliverystatus-bounceparser-perl gcc libc6-dev
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # cgo would cost the front end most of its start-up time, and is never needed.
