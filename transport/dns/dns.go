@@ -50,8 +50,8 @@ type Config struct {
 	Servers    []string      // ADDR or ADDR:PORT, asked in this order; empty: those of ResolvConf
 	ResolvConf string        // default "/etc/resolv.conf"; read again when it changes
 	Hosts      string        // default "/etc/hosts"; "-" reads none. "localhost" is known without it
-	Timeout    time.Duration // for one question to one server; default 3s
-	Tries      int           // rounds over all servers; default 2
+	Timeout    time.Duration // for one question to one server; default: as ResolvConf says, or 3s
+	Tries      int           // rounds over all servers; default: as ResolvConf says, or 2
 	CacheSize  int           // answers kept; default 10000, negative: no cache
 	MaxTTL     time.Duration // an answer is not kept longer; default 1h
 	MaxNegTTL  time.Duration // a "does not exist" is not kept longer; default 5m (RFC 2308 5 allows 3h)
@@ -82,7 +82,7 @@ type exchanger interface {
 // New returns a Resolver. A ResolvConf that cannot be read leaves the server on 127.0.0.1, as resolv.conf(5) says.
 func New(conf Config) (*Resolver, error) {
 	setDefaults(&conf)
-	servers := &servers{timeout: conf.Timeout, tries: conf.Tries, trustAD: conf.TrustAD}
+	servers := &servers{timeout: max(conf.Timeout, 0), tries: max(conf.Tries, 0), trustAD: conf.TrustAD}
 	for _, s := range conf.Servers {
 		addr, err := serverAddr(s)
 		if err != nil {
@@ -109,12 +109,6 @@ func setDefaults(c *Config) {
 	}
 	if c.Hosts == "" {
 		c.Hosts = "/etc/hosts"
-	}
-	if c.Timeout <= 0 {
-		c.Timeout = 3 * time.Second
-	}
-	if c.Tries <= 0 {
-		c.Tries = 2
 	}
 	if c.CacheSize == 0 {
 		c.CacheSize = 10000

@@ -5,6 +5,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -85,3 +86,14 @@ func FuzzAnswer(f *testing.F) {
 type canned struct{ m *dns.Msg }
 
 func (c canned) exchange(context.Context, *dns.Msg) (*dns.Msg, bool, error) { return c.m, true, nil }
+
+func TestResolvConf(t *testing.T) {
+	c := parseResolvConf(bufio.NewScanner(strings.NewReader("# x\nnameserver 192.0.2.1\nnameserver  ::1\nnameserver bad\nsearch a b\noptions timeout:1 attempts:99 trust-ad rotate\n")))
+	if strings.Join(c.servers, " ") != "192.0.2.1:53 [::1]:53" || !c.trustAD || c.timeout != time.Second || c.tries != 5 {
+		t.Errorf("%+v", c)
+	}
+	s := &servers{file: "/nonexistent"}
+	if c := s.current(); c.servers[0] != "127.0.0.1:53" || c.timeout != defaultTimeout || c.tries != defaultTries {
+		t.Errorf("%+v", c)
+	}
+}

@@ -2,12 +2,14 @@ package dns
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,8 +21,8 @@ import (
 type servers struct {
 	fixed   []string // ADDR:PORT
 	file    string   // resolv.conf(5); used when fixed is empty
-	timeout time.Duration
-	tries   int
+	timeout time.Duration // 0: as the file says, or 3s
+	tries   int           // 0: as the file says, or 2
 	trustAD bool
 
 	mu      sync.Mutex
@@ -33,7 +35,15 @@ type servers struct {
 type resolvConf struct {
 	servers []string
 	trustAD bool
+	timeout time.Duration
+	tries   int
 }
+
+// Defaults of Config.Timeout and Config.Tries.
+const (
+	defaultTimeout = 3 * time.Second
+	defaultTries   = 2
+)
 
 // avoidSilent is how long a server that did not answer stands behind the others.
 const avoidSilent = 30 * time.Second
@@ -76,15 +86,16 @@ const lookEvery = 5 * time.Second // how often a watched file's time is looked a
 // SERVFAIL, REFUSED and the like make the next server's turn; the last such answer is returned when no server does
 // better, and the caller takes it as temporary.
 func (s *servers) exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, bool, error) {
-	list, trustAD := s.current()
+	c := s.current()
+	list := c.servers
 	var bad *dns.Msg
 	var last error
-	for range s.tries {
+	for range c.tries {
 		for _, server := range s.inOrder(list) {
 			if err := context.Cause(ctx); err != nil {
 				return nil, false, err
 			}
-			m, err := s.once(ctx, q, server)
+			m, err := s.once(ctx, q, server, c.timeout)
 			s.answered(server, err == nil)
 			if err != nil {
 				last = fmt.Errorf("server %s: %w", server, err)
@@ -94,7 +105,7 @@ func (s *servers) exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, bool, err
 				bad = m
 				continue
 			}
-			return m, trustAD || onLoopback(server), nil
+			return m, c.trustAD || onLoopback(server), nil
 		}
 		if bad != nil {
 			return bad, false, nil // somebody answered: asking again at once gives the same
@@ -104,16 +115,16 @@ func (s *servers) exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, bool, err
 }
 
 // once asks one server over UDP, and over TCP when the answer was cut off (RFC 7766 5) or does not fit.
-func (s *servers) once(ctx context.Context, q *dns.Msg, server string) (*dns.Msg, error) {
+func (s *servers) once(ctx context.Context, q *dns.Msg, server string, timeout time.Duration) (*dns.Msg, error) {
 	q = q.Copy()
 	q.Id = dns.Id() // a new random id for each try, and a new port with the new socket (RFC 5452 9.2)
-	m, err := s.over(ctx, "udp", q, server)
+	m, err := over(ctx, "udp", q, server, timeout)
 	if err == nil && m.Rcode == dns.RcodeFormatError && q.IsEdns0() != nil {
 		q.Extra = nil // a server from before EDNS (RFC 6891 7)
-		m, err = s.over(ctx, "udp", q, server)
+		m, err = over(ctx, "udp", q, server, timeout)
 	}
 	if err == nil && m.Truncated {
-		m, err = s.over(ctx, "tcp", q, server)
+		m, err = over(ctx, "tcp", q, server, timeout)
 		if err == nil && m.Truncated {
 			err = errors.New("answer over TCP is cut off")
 		}
@@ -121,8 +132,8 @@ func (s *servers) once(ctx context.Context, q *dns.Msg, server string) (*dns.Msg
 	return m, err
 }
 
-func (s *servers) over(ctx context.Context, network string, q *dns.Msg, server string) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+func over(ctx context.Context, network string, q *dns.Msg, server string, timeout time.Duration) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var d net.Dialer
 	c, err := d.DialContext(ctx, network, server)
@@ -171,11 +182,19 @@ func onLoopback(server string) bool {
 	return err == nil && a.Addr().IsLoopback()
 }
 
-// current returns the servers to ask, reading the file again when it changed.
-func (s *servers) current() ([]string, bool) {
-	if len(s.fixed) > 0 {
-		return s.fixed, s.trustAD
+// current returns the servers to ask and how, reading the file again when it changed.
+func (s *servers) current() resolvConf {
+	c := resolvConf{servers: s.fixed}
+	if len(s.fixed) == 0 {
+		c = s.fromFile()
 	}
+	c.trustAD = c.trustAD || s.trustAD
+	c.timeout = cmp.Or(s.timeout, c.timeout, defaultTimeout)
+	c.tries = cmp.Or(s.tries, c.tries, defaultTries)
+	return c
+}
+
+func (s *servers) fromFile() resolvConf {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := time.Now(); s.looked.IsZero() || now.Sub(s.looked) >= lookEvery {
@@ -189,10 +208,11 @@ func (s *servers) current() ([]string, bool) {
 			}
 		}
 	}
-	if len(s.read.servers) == 0 {
-		return []string{"127.0.0.1:53"}, true // resolv.conf(5)
+	c := s.read
+	if len(c.servers) == 0 {
+		c.servers = []string{"127.0.0.1:53"} // resolv.conf(5)
 	}
-	return s.read.servers, s.trustAD || s.read.trustAD
+	return c
 }
 
 func parseResolvConf(lines *bufio.Scanner) (c resolvConf) {
@@ -208,7 +228,16 @@ func parseResolvConf(lines *bufio.Scanner) (c resolvConf) {
 			}
 		case "options":
 			for _, o := range words[1:] {
-				c.trustAD = c.trustAD || o == "trust-ad"
+				name, value, _ := strings.Cut(o, ":")
+				n, _ := strconv.Atoi(value)
+				switch {
+				case o == "trust-ad":
+					c.trustAD = true
+				case name == "timeout" && n > 0: // the caps are those of resolv.conf(5)
+					c.timeout = time.Duration(min(n, 30)) * time.Second
+				case name == "attempts" && n > 0:
+					c.tries = min(n, 5)
+				}
 			}
 		}
 	}

@@ -180,6 +180,8 @@ func TestTLSPolicies(t *testing.T) {
 			nil, "relayed 2.0.0 verified-dane", "tlsa"},
 		{"dane-ta wrong name", secureZone(tlsa(2, 0, 1, ca.cert)), func() *peer { return tlsPeer(t, wrong) }, nil, "deferred 4.7.5", "tlsa validation-failure"},
 		{"dane-ta expired", secureZone(tlsa(2, 0, 1, ca.cert)), func() *peer { return tlsPeer(t, old) }, nil, "deferred 4.7.5", "tlsa validation-failure"},
+		{"dane behind a cname", "example.com. MX 10 mx1.example.com.\nmx1.example.com. CNAME real.example.com.\nreal.example.com. A 192.0.2.1\n_25._tcp.real.example.com. " +
+			tlsa(2, 0, 1, other.cert) + "\n!secure .\n", func() *peer { return tlsPeer(t, forged) }, nil, "relayed 2.0.0 verified-dane", "tlsa"},
 		{"dane without starttls", secureZone(tlsa(3, 1, 1, good.Leaf)), func() *peer { return startPeer(t, nil) }, nil, "deferred 4.7.4", "tlsa starttls-not-supported"},
 		{"dane unusable", secureZone(tlsa(1, 1, 1, good.Leaf)), func() *peer { return tlsPeer(t, forged) }, nil, "relayed 2.0.0 unverified", "tlsa"},
 		{"dane unusable without", secureZone(tlsa(0, 1, 1, good.Leaf)), func() *peer { return startPeer(t, nil) }, nil, "deferred 4.7.4", "tlsa starttls-not-supported"},
