@@ -43,12 +43,11 @@ func (s *session) parse(text string) {
 	fmt.Fprintf(s.out, "Parsing %s %s address\n", kind, who)
 	s.parsing = true
 	defer func() { s.parsing = false }()
-	if len(text) > maxAddress {
-		s.tell(text[:maxAddress], fmt.Sprintf("Address \"%s\" too long (%d bytes max)", addr.SevenBit(text[:maxAddress]), maxAddress))
-		fmt.Fprint(s.out, "Cannot parse\n")
-		return
-	}
 	toks, ok := s.cut(text)
+	if ok && len(text) > maxAddress {
+		s.tell(text[:maxAddress], fmt.Sprintf("Address \"%s\" too long (%d bytes max)", addr.SevenBit(text[:maxAddress]), maxAddress))
+		ok = false
+	}
 	if !ok || len(toks) == 0 {
 		fmt.Fprint(s.out, "Cannot parse\n")
 		return
@@ -65,7 +64,7 @@ func (s *session) parse(text string) {
 	if stat == eval.TempFail {
 		status = stat
 	}
-	if status == eval.TempFail {
+	if status == eval.TempFail && t.mailer != nil {
 		s.tell(text, "Transient parse error -- message queued for future delivery")
 	}
 	fmt.Fprintln(s.out, t)
@@ -174,10 +173,11 @@ func (s *session) resolve(text string, toks []addr.Token) (target, int) {
 		}
 	}
 	step("4")
-	t.user = s.checked(s.raw(rest))
+	t.user = s.raw(rest)
 	if !m.Has('u') {
 		t.user = lower(t.user)
 	}
+	t.user = s.checked(t.user)
 	return t, status
 }
 

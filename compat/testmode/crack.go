@@ -93,7 +93,7 @@ scan:
 			comments.Reset()
 			lead.Reset()
 		case c == '>':
-			if angle && !closed {
+			if angle && !closed && !hasOpen(t[i:]) {
 				closed = true
 				tail = ">" + k.rest(t[i+1:])
 				tail = comments.String() + tail
@@ -181,6 +181,23 @@ func (k *cracker) quote(p string) string {
 func hasColon(t string) bool {
 	i := strings.IndexByte(t, ':')
 	return i >= 0 && !strings.HasPrefix(t[i:], "::")
+}
+
+// hasOpen reports whether another bracket is opened: then what came before was a phrase.
+func hasOpen(t string) bool {
+	for i := 0; i < len(t); i++ {
+		switch t[i] {
+		case '\\':
+			i++
+		case '"':
+			i = quoted(t, i) - 1
+		case '(':
+			i = comment(t, i) - 1
+		case '<':
+			return true
+		}
+	}
+	return false
 }
 
 // comment returns the end of the comment that begins at i.

@@ -330,7 +330,7 @@ func (s *session) slash(line string) bool {
 		s.parse(arg)
 	case "try":
 		mailer, address, ok := strings.Cut(arg, " ")
-		if !ok {
+		if !ok || strings.TrimSpace(address) == "" {
 			usage("/try mailer address")
 			break
 		}

@@ -156,8 +156,11 @@ scan:
 				i++
 			}
 			if i+1 < len(text) && !(delim != 0 && text[i+1] == delim) {
-				if i++; text[i] == '\\' && i+1 < len(text) {
+				switch i++; {
+				case text[i] == '\\' && i+1 < len(text):
 					i++
+				case text[i] == '<':
+					angle++
 				}
 			}
 			c.end(i + 1)
@@ -175,6 +178,9 @@ scan:
 				} else {
 					c.drop(i)
 				}
+			case delim != 0 && next == delim && !quoted: // it does not protect the delimiter
+				c.drop(i)
+				continue
 			case next == '!' && !quoted: // \! is an ordinary !, for shells that make one of the other
 				c.drop(i)
 				continue

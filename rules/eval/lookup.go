@@ -24,11 +24,11 @@ func (m *machine) lookups(top int) (status int, goOn bool) {
 		}
 		c := m.cutCall(at, id)
 		stat, ok := m.lookup(at, c)
-		status = worse(status, stat)
 		if !ok {
 			m.mem = m.mem[:top]
-			return status, false
+			return stat, false
 		}
+		status = worse(status, stat)
 		if len(m.mem)-top > MaxTokens {
 			return m.tooLong(top), false
 		}

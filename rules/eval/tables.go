@@ -84,7 +84,7 @@ func (e *Engine) Ask(ctx context.Context, name, key string, st *State) Answer {
 	a.Value, a.Found, a.Err, a.Pos, a.Says = r.Value, found, err, r.Pos, table.Said(err)
 	switch {
 	case err != nil:
-		a.Status = table.Status(err)
+		a.Status, a.Found = table.Status(err), false
 	case !found:
 		a.Status = 68
 		if n, ok := t.(interface{ Miss(key string) int }); ok {

@@ -349,10 +349,15 @@ func (h *host) MX(ctx context.Context, name string) (hosts []string, null bool, 
 			continue
 		}
 		var records []Record
-		if !literal {
-			if records, _, err = h.env.Resolver.Query(ctx, t, "MX"); err != nil {
-				return nil, false, err
+		if literal {
+			name, found, err := h.chase(ctx, t)
+			if found || err != nil {
+				return []string{name + "."}, false, err
 			}
+			continue
+		}
+		if records, _, err = h.env.Resolver.Query(ctx, t, "MX"); err != nil {
+			return nil, false, err
 		}
 		type exchanger struct {
 			pref int
@@ -391,7 +396,7 @@ func (h *host) MX(ctx context.Context, name string) (hosts []string, null bool, 
 			}
 		}
 	}
-	if n, ok := h.inFile(bare); ok {
+	if n, ok := h.inFile(bare); ok && !literal {
 		return []string{n + "."}, false, nil
 	}
 	return nil, false, nil
