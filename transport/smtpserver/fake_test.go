@@ -127,7 +127,10 @@ func (s *fakeSession) Data(_ context.Context, body io.Reader) *smtp.Reply {
 	if s.b.started != nil {
 		close(s.b.started)
 	}
-	_, s.b.chunked = body.(*watched).Reader.(*chunkReader)
+	_, chunked := body.(*watched).Reader.(*chunkReader)
+	s.b.mu.Lock()
+	s.b.chunked = chunked
+	s.b.mu.Unlock()
 	first := make([]byte, 4)
 	n, err := io.ReadFull(body, first)
 	if string(first[:n]) == "lazy" {
