@@ -19,8 +19,8 @@ import (
 
 // servers asks real servers: fixed ones, or those that a resolv.conf names at the moment.
 type servers struct {
-	fixed   []string // ADDR:PORT
-	file    string   // resolv.conf(5); used when fixed is empty
+	fixed   []string      // ADDR:PORT
+	file    string        // resolv.conf(5); used when fixed is empty
 	timeout time.Duration // 0: as the file says, or 3s
 	tries   int           // 0: as the file says, or 2
 	trustAD bool
