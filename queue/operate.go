@@ -92,6 +92,10 @@ func (q *Queue) Control(ctx context.Context, by string, words []string, answer f
 		return nil
 	}
 	switch words[0] {
+	case "hold", "remove", "priority":
+		q.takeDrops(ctx, false) // what front ends have dropped is listed, so it can be named here
+	}
+	switch words[0] {
 	case "run":
 		s, err := ParseSelection(words[1:])
 		if err != nil {

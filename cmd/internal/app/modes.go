@@ -48,11 +48,14 @@ func sendmailMode(std stdio, name string, args []string) int {
 	}
 	switch v.Mode {
 	case flags.PrintQueue:
-		return listQueue(std, v.ConfigFile, queueView{verbose: v.Verbose, match: matcher(v.Queue.Select)})
+		return listQueue(std, v.ConfigFile, sendmailView(v))
 	case flags.CountQueue:
 		fmt.Fprintln(std.out, "Data unavailable: shared memory not updated")
 		return sysexits.OK
 	case flags.RunQueue:
+		if v.Quarantines {
+			return quarantine(std, v)
+		}
 		if v.Queue.Interval > 0 || v.Queue.Persistent {
 			return daemon(std, v)
 		}
