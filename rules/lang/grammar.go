@@ -135,8 +135,8 @@ type Rule struct {
 // Action is what a rule does: it rewrites, resolves, or gives a verdict.
 type Action struct {
 	Pos, EndPos Pos
-	Rewrite     *Rewrite `parser:"( @@"`
-	Resolve     *Resolve `parser:"| @@"`
+	Resolve     *Resolve `parser:"( @@"`
+	Rewrite     *Rewrite `parser:"| @@"`
 	Verdict     *Verdict `parser:"| @@ )"`
 }
 
@@ -186,10 +186,10 @@ type Piece struct {
 // Resolve ends the evaluation: `=> esmtp $domain $user@$domain queue between 22:00 and 06:00`, or `=> reject ...`.
 type Resolve struct {
 	Pos, EndPos Pos
-	Verdict     *Verdict `parser:"'=>' ( @@"`
-	Parts       []*Part  `parser:"| @@+"`
+	Parts       []*Part  `parser:"'=>' ( @@+"`
 	When        string   `parser:"  @('now' | 'background' | 'queue' | 'defer')?"`
-	Window      *Window  `parser:"  @@? )"`
+	Window      *Window  `parser:"  @@?"`
+	Verdict     *Verdict `parser:"| @@ )"`
 }
 
 // Window is a time of the day.
