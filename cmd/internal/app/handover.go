@@ -14,7 +14,11 @@ import (
 )
 
 // frontEnds answers local programs on the spool's socket.
-type frontEnds struct{ s *site }
+type frontEnds struct {
+	s *site
+	// work, if set, is the context of deliveries for which a front end waits. It outlives the one that ends with SIGTERM.
+	work context.Context
+}
 
 // Submit takes a message from a local program. Recipients that cannot exist are refused before anything is accepted;
 // the others are safe when it returns.
@@ -26,6 +30,9 @@ func (f frontEnds) Submit(ctx context.Context, peer spool.Peer, e *envelope.Enve
 		}
 	}
 	e.Origin = f.origin(peer, e.Origin)
+	if f.work != nil {
+		ctx = f.work
+	}
 	return f.s.queue.Submit(ctx, e, body, verbose)
 }
 

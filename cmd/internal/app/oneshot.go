@@ -39,7 +39,7 @@ func handOver(std stdio, args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	err = spool.ServeConn(ctx, conn, frontEnds{s}, s.log)
+	err = spool.ServeConn(ctx, conn, frontEnds{s: s}, s.log)
 	s.queue.Settle(ctx)
 	return max(failed(std, err), failed(std, s.close(ctx)))
 }

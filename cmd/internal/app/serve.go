@@ -140,11 +140,11 @@ func (s *site) serve(std stdio) int {
 
 	var running sync.WaitGroup
 	running.Go(func() { s.queue.Run(ctx) })
-	running.Go(func() { report(s.log, "front ends", spool.Serve(ctx, front, frontEnds{s}, s.log)) })
 	// sessions under way outlive SIGTERM: a message that is being passed on is not broken off between the next hop's
 	// answer and ours, which would deliver it twice.
 	sessions, cutOff := context.WithCancel(context.Background())
 	defer cutOff()
+	running.Go(func() { report(s.log, "front ends", spool.Serve(ctx, front, frontEnds{s, sessions}, s.log)) })
 	for _, l := range listeners {
 		running.Go(func() { report(s.log, l.Addr().String(), server.Serve(sessions, l)) })
 	}
@@ -158,6 +158,7 @@ func (s *site) serve(std stdio) int {
 	stop() // a second signal ends us at once
 	last, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
+	defer context.AfterFunc(last, cutOff)()
 	report(s.log, "sessions", server.Shutdown(last))
 	running.Wait()
 	s.log.Info("waybill stops")
