@@ -282,3 +282,48 @@ func TestKilledWhileWaiting(t *testing.T) {
 		contains(t, atSink(t, w, fmt.Sprintf("r%d@sink.test", i)).Data, fmt.Sprintf("Subject: survivor %d.", i))
 	}
 }
+
+// TestStopBreaksNothingOff: SIGTERM while the next hop thinks about the end of a message. Whoever waits is told the
+// truth, and nobody gets the message twice.
+func TestStopBreaksNothingOff(t *testing.T) {
+	for _, how := range []string{"-odi", "-odb"} {
+		t.Run(how, func(t *testing.T) {
+			w := newWorld(t, nil)
+			thinking := make(chan struct{}, 10)
+			w.sink.Answer(func(line string) string {
+				if line == "." {
+					thinking <- struct{}{}
+					time.Sleep(2 * time.Second)
+				}
+				return ""
+			})
+			start(t, w.a)
+			done := make(chan testsite.Result, 1)
+			go func() {
+				r, err := w.a.Sendmail(strings.NewReader("Subject: once\n\nx\n"), how, "carol@sink.test")
+				if err != nil {
+					t.Error(err)
+				}
+				done <- r
+			}()
+			select {
+			case <-thinking:
+			case <-time.After(10 * time.Second):
+				t.Fatal("the message does not get there\n", w.a.Trouble())
+			}
+			if err := w.a.Stop(); err != nil {
+				t.Error(err)
+			}
+			if r := <-done; r.Exit != 0 {
+				t.Errorf("sendmail: %+v", r)
+			}
+			start(t, w.a)
+			if err := w.a.WaitEmpty(soon(t)); err != nil {
+				t.Error(err)
+			}
+			if n := len(w.sink.For("carol@sink.test")); n != 1 {
+				t.Errorf("the message came %d times\n%s", n, w.a.Trouble())
+			}
+		})
+	}
+}
