@@ -194,6 +194,9 @@ func (r *Router) when(ctx context.Context, q *Query, d *Decision, rule *prog.Rul
 	}
 	if r.hasSend && (d.When == Unset || r.prioOnly) {
 		st.facts.Transport, st.facts.Host, st.facts.User = d.Mailer, d.Host, d.User
+		if q.Failures != nil {
+			st.facts.Failures = q.Failures(d.Mailer, d.Host)
+		}
 		state := st.State
 		var prio *priorities
 		if r.prioOnly {

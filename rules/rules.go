@@ -59,7 +59,9 @@ type Query struct {
 	Attempts          int           // delivery attempts made so far
 	Age               time.Duration // since the message was accepted
 	Recipients        int           // of the message
-	NoDNS             bool          // delivery mode "defer": tables must not ask the DNS
+	// Failures, if not nil, tells how many deliveries to a host have failed in a row: the health of a destination.
+	Failures func(mailer, host string) int
+	NoDNS    bool // delivery mode "defer": tables must not ask the DNS
 }
 
 // Decision is what the rules say about a recipient: either a mailer with host and user, or a refusal.

@@ -163,6 +163,10 @@ func give(q *Query, headers map[string]string, g compile.Step) error {
 		q.Attempts, err = strconv.Atoi(g.Value)
 	case "recipients":
 		q.Recipients, err = strconv.Atoi(g.Value)
+	case "failures":
+		var n int
+		n, err = strconv.Atoi(g.Value)
+		q.Failures = func(string, string) int { return n }
 	case "age":
 		q.Age, err = compile.Duration(g.Value)
 	}

@@ -16,7 +16,7 @@ func Stages() []string {
 
 // GivenWords are what "given NAME VALUE" can set.
 func GivenWords() []string {
-	return []string{"class", "client", "name", "helo", "sender", "recipient", "size", "load", "time", "header", "auth", "tls", "priority", "attempts", "age", "recipients"}
+	return []string{"class", "client", "name", "helo", "sender", "recipient", "size", "load", "time", "header", "auth", "tls", "priority", "attempts", "age", "recipients", "failures"}
 }
 
 func (c *compiler) tests(st *lang.Statement) {

@@ -193,6 +193,8 @@ func (m *machine) integer(f *Facts, fact prog.Fact) int64 {
 		return int64(f.Attempts)
 	case prog.FactRecipients:
 		return int64(f.Recipients)
+	case prog.FactFailures:
+		return int64(f.Failures)
 	}
 	return math.MinInt64
 }

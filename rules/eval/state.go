@@ -98,4 +98,5 @@ type Facts struct {
 	Attempts   int
 	Age        time.Duration
 	Recipients int
+	Failures   int // deliveries to the host of the decision that have failed in a row
 }

@@ -65,6 +65,7 @@ const (
 	FactRecipients // number of recipients of the message
 	FactCapture    // the tokens of capture Cap, of the pattern or of a lookup before; with In, Is and Matches
 	FactMacro      // the value of macro Header at run time
+	FactFailures   // deliveries to the host of the decision that have failed in a row
 	FactFocus      // with IsSet: the workspace holds a "<"; must come before lookups that bind something
 	facts
 )
@@ -73,7 +74,7 @@ var factNames = [facts]string{
 	FactClient: "client", FactClientName: "client-name", FactHelo: "helo", FactSender: "sender", FactRecipient: "recipient", FactSize: "size",
 	FactLoad: "load", FactTime: "time", FactHeader: "header", FactAuth: "auth", FactTLS: "tls", FactTransport: "transport", FactHost: "host",
 	FactUser: "user", FactPriority: "priority", FactAttempts: "attempts", FactAge: "age", FactRecipients: "recipients",
-	FactCapture: "capture", FactMacro: "macro", FactFocus: "focus",
+	FactCapture: "capture", FactMacro: "macro", FactFocus: "focus", FactFailures: "failures",
 }
 
 // FactNamed returns the fact with this name in our language; 0 when there is none.
@@ -99,7 +100,7 @@ func (f Fact) Type() Type {
 		return Daytime
 	case FactAge:
 		return Duration
-	case FactPriority, FactAttempts, FactRecipients:
+	case FactPriority, FactAttempts, FactRecipients, FactFailures:
 		return Integer
 	}
 	return Text
