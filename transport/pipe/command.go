@@ -95,6 +95,30 @@ func SplitCommand(text string) (Line, error) {
 	return line, nil
 }
 
+// bare takes away the quotes round a whole command: aliases(5) has |"program with, comma" beside "|program". Inside,
+// backslashes protect quotes and themselves.
+func bare(command string) string {
+	if len(command) < 2 || command[0] != '"' {
+		return command
+	}
+	var b strings.Builder
+	for i := 1; i < len(command); i++ {
+		switch {
+		case command[i] == '"':
+			if i == len(command)-1 {
+				return b.String()
+			}
+			return command // the first word is quoted, not the command
+		case command[i] == '\\' && i+1 < len(command) && (command[i+1] == '"' || command[i+1] == '\\'):
+			i++
+			b.WriteByte(command[i])
+		default:
+			b.WriteByte(command[i])
+		}
+	}
+	return command
+}
+
 // nextWord reads one word. bare is how many octets at its beginning were written without quotes.
 func nextWord(text string) (word string, bare, n int, err error) {
 	var b strings.Builder

@@ -46,6 +46,16 @@ func TestSplitCommand(t *testing.T) {
 	}
 }
 
+func TestBare(t *testing.T) {
+	for in, want := range map[string]string{
+		`prog a`: `prog a`, `"prog a 'b c'"`: `prog a 'b c'`, `"prog \"a b\" \\x"`: `prog "a b" \x`, `"prog" a`: `"prog" a`, `"prog" "a"`: `"prog" "a"`, `"`: `"`, `""`: ``, `"prog`: `"prog`, ``: ``,
+	} {
+		if got := bare(in); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
 func FuzzSplitCommand(f *testing.F) {
 	for _, s := range []string{"IFS=' ' && exec /usr/bin/procmail -f- || exit 75 #bob", `x 'a b' "c\"d" e\ f`, "a||b&&c"} {
 		f.Add(s)

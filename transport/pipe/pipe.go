@@ -209,7 +209,7 @@ func (p *Pipe) program(ctx context.Context, req *transport.Request, which []int)
 		"user": rcpt.User, "host": req.Host, "sender": string(req.Envelope.Sender), "id": req.Envelope.ID, "home": who.Home, "detail": rcpt.Detail,
 	}
 	if rcpt.Orig.Command != "" {
-		values["user"] = string(rcpt.Orig.Command)
+		values["user"] = bare(string(rcpt.Orig.Command))
 	}
 	if values["sender"] == "" {
 		values["sender"] = "MAILER-DAEMON"
@@ -246,7 +246,7 @@ func (p *Pipe) program(ctx context.Context, req *transport.Request, which []int)
 
 // command runs the Command of an alias or a .forward file by ourselves.
 func (p *Pipe) command(ctx context.Context, req *transport.Request, rcpt transport.Recipient) transport.Status {
-	text := string(rcpt.Orig.Command)
+	text := bare(string(rcpt.Orig.Command))
 	line, err := SplitCommand(text)
 	if err != nil {
 		logger(req).Warn("command refused", "command", text, "err", err)

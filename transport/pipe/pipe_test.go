@@ -249,6 +249,7 @@ func TestCommands(t *testing.T) {
 	p := open(t, Config{Users: users, User: "prog", Programs: programs, Files: files(t)})
 	for _, c := range []struct{ text, code, args string }{
 		{"keep a 'b c'", "2.0.0", "<a>\n<b c>\n\n"},
+		{`"keep a 'b c'"`, "2.0.0", "<a>\n<b c>\n\n"},
 		{"/usr/local/bin/keep x", "2.0.0", "<x>\n\n"},
 		{"IFSX=' y' && exec keep $x", "5.3.0", ""},
 		{"IFSX=y && exec keep '$x' || exit 75 #bob", "2.0.0", "<$x>\ny\n"},
