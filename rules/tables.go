@@ -93,6 +93,9 @@ func (r *Router) Refresh() (changed bool, err error) {
 		words, err := classWords(c)
 		if err != nil {
 			errs = append(errs, err)
+			for _, f := range c.Files {
+				delete(r.tables.state, f.Path) // look again the next time
+			}
 			continue
 		}
 		r.engine.SetClass(c.Name, words)

@@ -199,11 +199,13 @@ func (m *machine) texts(ws []word) []addr.Token {
 }
 
 func (m *machine) trace(kind trace.Kind, rs *ruleset, ws []word) {
-	m.st.Tracer.Event(&trace.Event{Kind: kind, Depth: m.depth, Ruleset: rs.src, Tokens: m.texts(ws)})
+	m.event = trace.Event{Kind: kind, Depth: m.depth, Ruleset: rs.src, Tokens: m.texts(ws)}
+	m.st.Tracer.Event(&m.event)
 }
 
 func (m *machine) traceRewrite(rs *ruleset, r *rule, index, base int) {
-	m.st.Tracer.Event(&trace.Event{Kind: trace.Rewrite, Depth: m.depth, Ruleset: rs.src, Rule: r.src, Index: index, Tokens: m.texts(m.mem[base:])})
+	m.event = trace.Event{Kind: trace.Rewrite, Depth: m.depth, Ruleset: rs.src, Rule: r.src, Index: index, Tokens: m.texts(m.mem[base:])}
+	m.st.Tracer.Event(&m.event)
 }
 
 func (m *machine) traceMatch(r *rule, base int) {

@@ -65,6 +65,7 @@ type machine struct {
 	buf    []byte
 	toks   []addr.Token
 	text2  []byte
+	event  trace.Event // the last one; tracers may not keep it
 	steps  int
 	depth  int
 	rule   *prog.Rule // that resolved
