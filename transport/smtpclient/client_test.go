@@ -298,7 +298,7 @@ func TestAPeerWithOurNameIsALoop(t *testing.T) {
 func TestLMTPHasOneReplyPerRecipient(t *testing.T) {
 	for _, ext := range [][]string{nil, {"PIPELINING"}} {
 		p := startPeer(t, map[string]string{"RCPT no": "550 5.1.1 who?", "DOT 2": "452 4.2.2 full", "DOT 3": "552 5.2.2 over quota"}, ext...)
-		p.lmtp = true
+		p.set(func(p *peer) { p.lmtp = true })
 		w := world{"mail.example. A 192.0.2.1", map[string]*peer{"192.0.2.1:24": p}}
 		c := w.client(t, func(conf *Config) { conf.LMTP = true })
 		got := c.Deliver(t.Context(), request("mail.example", "x\n", "a", "no", "b", "c", "d"))
@@ -307,7 +307,7 @@ func TestLMTPHasOneReplyPerRecipient(t *testing.T) {
 		}
 	}
 	p := startPeer(t, map[string]string{"DOT 2": "close"})
-	p.lmtp = true
+	p.set(func(p *peer) { p.lmtp = true })
 	w := world{"", map[string]*peer{"192.0.2.1:24": p}}
 	c := w.client(t, func(conf *Config) { conf.LMTP = true })
 	if got := c.Deliver(t.Context(), request("[192.0.2.1]", "x\n", "a", "b", "c")); outcomes(got) != "delivered 2.0.0, deferred 4.4.2, deferred 4.4.2" {
@@ -317,7 +317,7 @@ func TestLMTPHasOneReplyPerRecipient(t *testing.T) {
 
 func TestLMTPOverASocket(t *testing.T) {
 	p := startPeer(t, nil)
-	p.lmtp = true
+	p.set(func(p *peer) { p.lmtp = true })
 	path := t.TempDir() + "/lmtp"
 	ln, err := net.Listen("unix", path)
 	if err != nil {

@@ -100,6 +100,10 @@ func New(conf Config) (*Client, error) {
 	if conf.TLSConfig == nil {
 		conf.TLSConfig = &tls.Config{}
 	}
+	if conf.TLSConfig.ClientSessionCache == nil { // a resumed session is checked as any other: it brings its certificates
+		conf.TLSConfig = conf.TLSConfig.Clone()
+		conf.TLSConfig.ClientSessionCache = tls.NewLRUClientSessionCache(1000)
+	}
 	if conf.Fallback != "" {
 		if _, err := parseHost(conf.Fallback); err != nil {
 			return nil, errors.New("smtpclient: fallback host: " + err.Error())

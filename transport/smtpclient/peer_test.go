@@ -24,12 +24,14 @@ type peer struct {
 	script map[string]string
 	ext    []string // keywords of EHLO
 	lmtp   bool
-	tls    *tls.Config // STARTTLS works
+	tls    *tls.Config                      // STARTTLS works
+	mutate func(stage, reply string) string // changes replies
 
 	mu       sync.Mutex
 	conns    int
 	commands []string
 	messages []string // as received, with CRLF and stuffing undone
+	acked    []string // those of them that were answered 250
 	ln       net.Listener
 	wg       sync.WaitGroup
 }
@@ -72,10 +74,18 @@ func startPeer(t *testing.T, script map[string]string, ext ...string) *peer {
 	return p
 }
 
+// set changes a peer before anybody connects.
+func (p *peer) set(change func(*peer)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(p)
+}
+
 func (p *peer) addr() string { return p.ln.Addr().String() }
 
 func (p *peer) serve(c net.Conn, stop chan struct{}) {
 	br := bufio.NewReader(c)
+	message := "" // the last one
 	say := func(usual string, keys ...string) bool {
 		r := usual
 		for _, k := range keys {
@@ -84,12 +94,20 @@ func (p *peer) serve(c net.Conn, stop chan struct{}) {
 				break
 			}
 		}
+		if p.mutate != nil && len(keys) > 0 {
+			r = p.mutate(keys[len(keys)-1], r)
+		}
 		switch r {
 		case "close":
 			return false
 		case "hang":
 			<-stop
 			return false
+		}
+		if len(keys) > 0 && keys[0] == "DOT" && strings.HasPrefix(r, "250") {
+			p.mu.Lock()
+			p.acked = append(p.acked, message)
+			p.mu.Unlock()
 		}
 		_, err := c.Write([]byte(strings.ReplaceAll(r, "\n", "\r\n") + "\r\n"))
 		return err == nil && !strings.HasPrefix(r, "421")
@@ -152,7 +170,8 @@ func (p *peer) serve(c net.Conn, stop chan struct{}) {
 				b.WriteString(strings.TrimPrefix(line, "."))
 			}
 			p.mu.Lock()
-			p.messages = append(p.messages, b.String())
+			message = b.String()
+			p.messages = append(p.messages, message)
 			p.mu.Unlock()
 			if !p.lmtp {
 				ok = say("250 2.0.0 queued as 1", "DOT")
@@ -182,7 +201,8 @@ func (p *peer) serve(c net.Conn, stop chan struct{}) {
 				break
 			}
 			p.mu.Lock()
-			p.messages = append(p.messages, body.String())
+			message = body.String()
+			p.messages = append(p.messages, message)
 			p.mu.Unlock()
 			body.Reset()
 			ok = say("250 2.0.0 queued as 1", "DOT")

@@ -73,7 +73,7 @@ func (a *authority) issue(t *testing.T, name string, from, until time.Duration) 
 
 func tlsPeer(t *testing.T, cert tls.Certificate, ext ...string) *peer {
 	p := startPeer(t, nil, append([]string{"PIPELINING", "STARTTLS"}, ext...)...)
-	p.tls = &tls.Config{Certificates: []tls.Certificate{cert}}
+	p.set(func(p *peer) { p.tls = &tls.Config{Certificates: []tls.Certificate{cert}} })
 	return p
 }
 
@@ -151,7 +151,9 @@ func TestTLSPolicies(t *testing.T) {
 			"no-policy-found starttls-not-supported"},
 		{"opportunistic broken", zone, func() *peer {
 			p := tlsPeer(t, good)
-			p.tls = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, fmt.Errorf("no") }}
+			p.set(func(p *peer) {
+				p.tls = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, fmt.Errorf("no") }}
+			})
 			return p
 		}, nil, "relayed 2.0.0", "no-policy-found validation-failure"},
 		{"injected", zone, func() *peer { return startPeer(t, map[string]string{"STARTTLS": "220 go\n250 evil"}, "STARTTLS") }, nil, "deferred 4.5.0", ""},
@@ -268,7 +270,7 @@ func TestRequireTLS(t *testing.T) {
 func TestClientCertificate(t *testing.T) {
 	ca := newAuthority(t)
 	p := tlsPeer(t, ca.issue(t, "mx.example.com", -time.Hour, time.Hour))
-	p.tls.ClientAuth, p.tls.ClientCAs = tls.RequireAndVerifyClientCert, ca.pool()
+	p.set(func(p *peer) { p.tls.ClientAuth, p.tls.ClientCAs = tls.RequireAndVerifyClientCert, ca.pool() })
 	mine := ca.issue(t, "client.example", -time.Hour, time.Hour)
 	w := world{"mx.example.com. A 192.0.2.1", map[string]*peer{"192.0.2.1:25": p}}
 	c := w.client(t, func(conf *Config) {
