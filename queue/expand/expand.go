@@ -148,18 +148,29 @@ func (x *Expander) Expand(ctx context.Context, u User) (Result, error) {
 	if !found {
 		return x.special(name, again)
 	}
-	// A name that comes round again through .forward files ends in its mailbox: two users who forward to each other
-	// both get a copy, as with sendmail.
+	// A name that comes round again through .forward files ends in its mailbox, and who sends it round keeps a copy: two
+	// users who forward to each other both get it, as with sendmail.
 	if stage != StageFinal && !again && u.Depth < x.conf.MaxDepth {
 		members, source, err := x.forward(entry, detail)
 		if err != nil {
 			return Result{}, err
 		}
 		if len(members) > 0 {
-			return Result{Members: members, Source: source}, nil
+			return Result{Members: keepCopy(members, entry.Name, u.Trail), Source: source}, nil
 		}
 	}
 	return Result{Mailbox: entry.Name, Detail: detail}, nil
+}
+
+// keepCopy adds the mailbox of name to the members when one of them is a name through which the message came here.
+func keepCopy(members []Member, name string, trail []string) []Member {
+	for _, m := range members {
+		local := dequote(string(m.Addr))
+		if m.Stage == StageAll && local != "" && slices.ContainsFunc(trail, func(t string) bool { return sameName(t, local) }) {
+			return append(members, Member{Addr: envelope.Address(name), Stage: StageFinal})
+		}
+	}
+	return members
 }
 
 // alias looks for user+detail, user+*, user.

@@ -199,6 +199,10 @@ func TestForward(t *testing.T) {
 	if got := describe(x.Expand(context.Background(), User{Name: "bob", Trail: []string{"bob", "ftp"}, Depth: 2})); got != "mailbox bob" {
 		t.Errorf("forwarding loop: %s", got)
 	}
+	put(t, fwd, "ftp, x@y\n", 0o600)
+	if got := describe(x.Expand(context.Background(), User{Name: "bob", Trail: []string{"ftp"}, Depth: 1})); got != "[ftp] [x@y] [bob final]" {
+		t.Errorf("who sends it round keeps a copy: %s", got)
+	}
 	_ = os.Remove(fwd)
 	if err := os.Mkdir(fwd, 0o700); err != nil {
 		t.Fatal(err)

@@ -150,7 +150,8 @@ func parseItem(raw string) (item Item, ok bool, err error) {
 	switch {
 	case s[0] == '|':
 		command := strings.TrimSpace(s[1:])
-		if command == "" {
+		// The quotes of |"program args" stay: listings and reports show them. Package transport/pipe takes them off.
+		if inner, whole := unquote(command); command == "" || whole && strings.TrimSpace(inner) == "" {
 			return Item{}, false, errors.New("\"|\" without a program")
 		}
 		return Item{Command: envelope.Command(command)}, true, nil

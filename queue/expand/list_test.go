@@ -69,7 +69,7 @@ func TestParseList(t *testing.T) {
 			t.Errorf("%q: %s %v, want %s", c.in, got, err, c.want)
 		}
 	}
-	for _, in := range []string{`"bob`, "bob)", "(bob", "<bob", "bob>", "|", `"|"`, `"| "`, ":include:etc/list", ":include:", "<>", `\`, "a\x01b", "|a\x01b", strings.Repeat("x", 5000)} {
+	for _, in := range []string{`"bob`, "bob)", "(bob", "<bob", "bob>", "|", `"|"`, `"| "`, `|""`, `|" "`, ":include:etc/list", ":include:", "<>", `\`, "a\x01b", "|a\x01b", strings.Repeat("x", 5000)} {
 		if items, err := ParseList(in); err == nil {
 			t.Errorf("%.60q: %s, want an error", in, show(items))
 		}
