@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -204,19 +205,22 @@ func (s *site) cfWiring() (queue.Wiring, error) {
 		return w, err
 	}
 	for _, m := range s.cf.conf.Mailers {
-		var t transport.Transport
+		var t, from transport.Transport
 		switch {
 		case strings.EqualFold(m.Path, "[IPC]") || strings.EqualFold(m.Path, "[TCP]"):
 			t, err = s.cfSMTP(m)
 		case strings.EqualFold(m.Path, "[FILE]"), m.Name == "*include*":
 			t = file
 		default:
-			t, err = s.cfProgram(m, user)
+			t, err = s.cfProgram(m, user, "")
+			if flag := senderFlag(m); err == nil && flag != "" {
+				from, err = s.cfProgram(m, user, flag)
+			}
 		}
 		if err != nil {
 			return w, fmt.Errorf("%s: mailer %s: %w", m.Pos, m.Name, err)
 		}
-		wrapped := queue.Mailer{Transport: cfTransport{t, m, s.cf}, Local: m.Has('A') || m.Has('w'), MaxRecipients: 1}
+		wrapped := queue.Mailer{Transport: cfTransport{t, from, m, s.cf}, Local: m.Has('A') || m.Has('w'), MaxRecipients: 1}
 		if m.Has('m') {
 			wrapped.MaxRecipients = cmp.Or(m.MaxRcpts, 100)
 		}
@@ -273,16 +277,28 @@ func (s *site) cfSMTP(m *cf.Mailer) (transport.Transport, error) {
 	return smtpclient.New(conf)
 }
 
-func (s *site) cfProgram(m *cf.Mailer, user string) (transport.Transport, error) {
+// senderFlag is the argument before the sender that a mailer wants (F=f, F=r); empty: none.
+func senderFlag(m *cf.Mailer) string {
+	switch {
+	case m.Has('f'):
+		return "-f"
+	case m.Has('r'):
+		return "-r"
+	}
+	return ""
+}
+
+func (s *site) cfProgram(m *cf.Mailer, user, senderFlag string) (transport.Transport, error) {
 	if m.Has('z') {
 		return notYet{"LMTP over a pipe"}, nil
 	}
 	conf := pipe.Config{
 		Program: m.Path, Args: strings.Fields(m.Args), Users: s.users, User: user, AsRecipient: m.Has('o'), MaxUsers: 1,
 		NoFromLine: m.Has('n'), ReturnPath: m.Has('P'), EscapeFrom: m.Has('E'), BlankEnd: m.Has('b'), Env: s.cf.conf.Env,
+		BareEnv: true, Name: m.Name,
 	}
-	if m.Name == "prog" { // the command is one argument of the shell
-		conf.Args = append(conf.Args[:0:0], conf.Args...)
+	if senderFlag != "" && len(conf.Args) > 0 {
+		conf.Args = slices.Insert(conf.Args, 1, senderFlag, "$g")
 	}
 	if m.Has('S') && m.UID < 0 {
 		conf.User = "root"
@@ -349,7 +365,7 @@ func aliasTable(list string) (aliasFiles, error) {
 		for strings.HasPrefix(spec, "-") { // map flags such as -o
 			_, spec, _ = strings.Cut(spec, " ")
 		}
-		t, err := table.Open(&prog.Table{Name: "aliases", Class: "aliases", Args: []string{"?" + spec}}, table.Env{Native: true})
+		t, err := table.Open(&prog.Table{Name: "aliases", Class: "aliases", Args: []string{"-o", spec}}, table.Env{Native: true})
 		if t == nil {
 			return nil, fmt.Errorf("AliasFile %s: %w", spec, err)
 		}
@@ -371,6 +387,7 @@ func (a aliasFiles) Lookup(ctx context.Context, key string) (string, bool, error
 // cfTransport writes envelope and header as the mailer wants them, and hands on.
 type cfTransport struct {
 	inner  transport.Transport
+	from   transport.Transport // not nil: used where the sender is somebody else than who called sendmail
 	mailer *cf.Mailer
 	site   *cfSite
 }
@@ -399,5 +416,8 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	out := *req
 	out.Envelope = &env
 	out.Body = envelope.ReplaceHead(text, header.Octets, req.Body)
+	if t.from != nil && sender != req.Envelope.Origin.User {
+		return t.from.Deliver(ctx, &out)
+	}
 	return t.inner.Deliver(ctx, &out)
 }
