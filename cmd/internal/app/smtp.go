@@ -273,7 +273,15 @@ func (s *smtpSession) Vrfy(context.Context, string) *smtp.Reply {
 	return smtp.NewReply(252, "2.5.2", "Cannot VRFY user; try RCPT to attempt delivery (or try finger)")
 }
 
-// Expn is refused: lists are nobody's business.
-func (s *smtpSession) Expn(context.Context, string) *smtp.Reply {
-	return smtp.NewReply(502, "5.7.0", "Sorry, we do not allow this operation")
+// Etrn makes what waits for a domain due now (RFC 1985). It tells nobody whether anything does.
+func (s *smtpSession) Etrn(ctx context.Context, node string) *smtp.Reply {
+	domain := strings.TrimPrefix(node, "@")
+	if strings.HasPrefix(node, "#") {
+		return smtp.NewReply(458, "4.0.0", "there are no queue groups here")
+	}
+	if _, err := s.site.queue.Flush(ctx, queue.Selection{{What: 'R', Sub: "@" + domain}}); err != nil {
+		s.site.log.Warn("a queue run failed", "domain", domain, "err", err)
+		return smtp.NewReply(458, "4.3.0", "Unable to queue messages for node "+node)
+	}
+	return smtp.NewReply(250, "2.0.0", "Queuing for node "+node+" started")
 }
