@@ -122,29 +122,28 @@ func crashEverywhere(t *testing.T, newRig func(testing.TB) *rig) {
 	}
 	total, duplicates := 0, 0
 	for n := before + 1; n <= steps+1; n++ {
-		for _, torn := range []bool{false, true} {
-			for _, loss := range []crashfs.Loss{crashfs.Nothing, crashfs.All, crashfs.Some, crashfs.Some} {
-				r := newRig(t)
-				r.fs.StopAt(n, torn)
-				acked, _ := life(r)
-				r.fs = r.fs.Crash(loss, rand.New(rand.NewPCG(uint64(n), uint64(total))))
-				finish(r)
-				total++
-				if gone := lost(r.world, acked); len(gone) > 0 {
-					t.Fatalf("stopped at step %d, torn %v, loss %d: lost %v; queue %v, drop %v, bad %v, log %v", n, torn, loss, gone,
-						r.queued(), r.fs.Names("/spool/drop"), r.fs.Names("/spool/bad"), r.slog.text)
-				}
-				if names := r.fs.Names("/spool/queue"); len(names) > 0 && !onlyTemporary(names) {
-					t.Fatalf("stopped at step %d: stuck %v", n, names)
-				}
-				for _, c := range r.world.got {
-					duplicates += c - 1
-				}
-				if loss == crashfs.Nothing {
-					if names := r.fs.Names("/spool/bad"); len(names) > 0 {
-						t.Fatalf("stopped at step %d: set aside %v", n, names)
-					}
-				}
+		for _, how := range []struct {
+			torn bool
+			loss crashfs.Loss
+		}{{false, crashfs.Nothing}, {true, crashfs.All}, {true, crashfs.Some}, {false, crashfs.Some}} {
+			r := newRig(t)
+			r.fs.StopAt(n, how.torn)
+			acked, _ := life(r)
+			r.fs = r.fs.Crash(how.loss, rand.New(rand.NewPCG(uint64(n), uint64(total))))
+			finish(r)
+			total++
+			if gone := lost(r.world, acked); len(gone) > 0 {
+				t.Fatalf("stopped at step %d, %+v: lost %v; queue %v, drop %v, bad %v, log %v", n, how, gone,
+					r.queued(), r.fs.Names("/spool/drop"), r.fs.Names("/spool/bad"), r.slog.text)
+			}
+			if names := r.queued(); len(names) > 0 && !onlyTemporary(names) {
+				t.Fatalf("stopped at step %d, %+v: stuck %v", n, how, names)
+			}
+			for _, c := range r.world.got {
+				duplicates += c - 1
+			}
+			if names := r.fs.Names("/spool/bad"); how.loss == crashfs.Nothing && len(names) > 0 {
+				t.Fatalf("stopped at step %d, %+v: set aside %v", n, how, names)
 			}
 		}
 	}

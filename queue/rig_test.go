@@ -238,7 +238,7 @@ func (r *rig) open() {
 	r.q = q
 	if r.useLog {
 		if r.unlock, err = q.spool.LockDaemon(); err == nil {
-			err = q.spool.StartLog(512<<10, 4)
+			err = q.spool.StartLog(256<<10, 4)
 		}
 		if err != nil && !errors.Is(err, crashfs.ErrStopped) {
 			r.slog.Handle(context.Background(), slog.NewRecord(time.Now(), slog.LevelError, err.Error(), 0))
