@@ -201,7 +201,7 @@ func (p *Pipe) program(ctx context.Context, req *transport.Request, which []int)
 	if as == "" && p.conf.AsRecipient && rcpt.Orig.Command == "" {
 		as = rcpt.User
 	}
-	who, status, ok := p.who(req, as)
+	who, status, ok := p.who(logger(req), as)
 	if !ok {
 		return status
 	}
@@ -254,7 +254,7 @@ func (p *Pipe) command(ctx context.Context, req *transport.Request, rcpt transpo
 		s.Exit = 69
 		return s
 	}
-	who, status, ok := p.who(req, rcpt.As)
+	who, status, ok := p.who(logger(req), rcpt.As)
 	if !ok {
 		return status
 	}
@@ -264,20 +264,20 @@ func (p *Pipe) command(ctx context.Context, req *transport.Request, rcpt transpo
 }
 
 // who finds the user to run as.
-func (p *Pipe) who(req *transport.Request, name string) (passwd.Entry, transport.Status, bool) {
+func (p *Pipe) who(log *slog.Logger, name string) (passwd.Entry, transport.Status, bool) {
 	if name == "" {
 		name = p.conf.User
 	}
 	if name == "" || p.conf.Users == nil {
 		if identity.CanChange() {
-			logger(req).Error("no user to run programs as", "wanted", name)
+			log.Error("no user to run programs as", "wanted", name)
 			return passwd.Entry{}, transport.NewStatus(transport.Deferred, "4.3.5", "no user is configured to run programs as"), false
 		}
 		return passwd.Entry{Name: name, UID: -1, Home: os.Getenv("HOME")}, transport.Status{}, true
 	}
 	e, found, err := p.conf.Users.Lookup(name)
 	if err != nil || !found {
-		logger(req).Warn("the user to run a program as is not known", "user", name, "err", err)
+		log.Warn("the user to run a program as is not known", "user", name, "err", err)
 		return passwd.Entry{}, transport.NewStatus(transport.Deferred, "4.3.0", "the user to run the program as is not known now"), false
 	}
 	e.Name = name

@@ -61,23 +61,41 @@ func (p *Pipe) newRun(ctx context.Context, req *transport.Request, who passwd.En
 	var stop context.CancelFunc
 	r.ctx, stop = context.WithTimeoutCause(ctx, p.conf.Timeout, errTime)
 	context.AfterFunc(r.ctx, stop)
-	r.env = []string{"AGENT=sendmail"}
+	r.env = p.environment(who)
+	r.feed()
+	return r
+}
+
+// environment is what a program of who finds; nothing of ours but the time zone.
+func (p *Pipe) environment(who passwd.Entry) []string {
+	env := []string{"AGENT=sendmail"}
 	if !p.conf.BareEnv {
 		home := who.Home
 		if home == "" {
 			home = "/"
 		}
-		r.env = append(r.env, "PATH=/usr/bin:/bin:/usr/sbin:/sbin", "SHELL=/bin/sh", "HOME="+home)
+		env = append(env, "PATH=/usr/bin:/bin:/usr/sbin:/sbin", "SHELL=/bin/sh", "HOME="+home)
 		if who.Name != "" {
-			r.env = append(r.env, "USER="+who.Name, "LOGNAME="+who.Name)
+			env = append(env, "USER="+who.Name, "LOGNAME="+who.Name)
 		}
 	}
 	if tz, ok := os.LookupEnv("TZ"); ok {
-		r.env = append(r.env, "TZ="+tz)
+		env = append(env, "TZ="+tz)
 	}
-	r.env = append(r.env, p.conf.Env...)
-	r.feed()
-	return r
+	return append(env, p.conf.Env...)
+}
+
+// attributes make the program a session and a process group of its own that runs as who.
+func attributes(who passwd.Entry) *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Setsid: true}
+	if who.UID >= 0 {
+		groups := make([]uint32, len(who.Groups))
+		for i, g := range who.Groups {
+			groups[i] = uint32(g)
+		}
+		attr.Credential = &syscall.Credential{Uid: uint32(who.UID), Gid: uint32(who.GID), Groups: groups}
+	}
+	return attr
 }
 
 // feed writes the message into a pipe, at the pace of whoever reads it. If the message cannot be read to its end the
@@ -217,17 +235,10 @@ func (r *run) exec(program string, argv, env []string) result {
 	cmd := exec.CommandContext(r.ctx, program)
 	cmd.Args = argv
 	cmd.Env = append(append([]string(nil), r.env...), env...)
-	cmd.Dir = r.dir()
+	cmd.Dir = r.dir(r.who)
 	cmd.Stdin = r.stdin
 	cmd.Stdout, cmd.Stderr = r.out, r.out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if r.who.UID >= 0 {
-		groups := make([]uint32, len(r.who.Groups))
-		for i, g := range r.who.Groups {
-			groups[i] = uint32(g)
-		}
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(r.who.UID), Gid: uint32(r.who.GID), Groups: groups}
-	}
+	cmd.SysProcAttr = attributes(r.who)
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }
 	cmd.WaitDelay = grace
 	if err := start(cmd, r.conf.Umask); err != nil {
@@ -269,10 +280,10 @@ func start(cmd *exec.Cmd, umask int) error {
 }
 
 // dir is the first working directory that the user may enter.
-func (r *run) dir() string {
-	for _, dir := range r.conf.Dirs {
+func (p *Pipe) dir(who passwd.Entry) string {
+	for _, dir := range p.conf.Dirs {
 		if dir == "$home" || dir == "$z" {
-			dir = r.who.Home
+			dir = who.Home
 		}
 		if !filepath.IsAbs(dir) {
 			continue
@@ -282,8 +293,8 @@ func (r *run) dir() string {
 			return unix.Stat(dir+"/.", &st)
 		}
 		var err error
-		if r.who.UID >= 0 {
-			err = identity.As(identity.ID{UID: r.who.UID, GID: r.who.GID, Groups: r.who.Groups}, enter)
+		if who.UID >= 0 {
+			err = identity.As(identity.ID{UID: who.UID, GID: who.GID, Groups: who.Groups}, enter)
 		} else {
 			err = enter()
 		}
