@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 
@@ -36,9 +37,12 @@ func (p program) run() int {
 	if privileged && (len(v.Unsafe) > 0 || !v.Mode.Submission()) {
 		dropPrivilege()
 	}
-	if !v.Mode.Submission() || v.ConfigFile == "" && foreignConfig("") {
+	if !v.Mode.Submission() {
 		dropPrivilege()
 		return runEngine(v.Name, os.Args[1:])
+	}
+	if v.ConfigFile == "" {
+		v.ConfigFile = defaultCF(v.ConfigChoice)
 	}
 	out := bufio.NewWriter(os.Stdout)
 	defer out.Flush()
@@ -71,6 +75,10 @@ func (p program) deliver(v *flags.Invocation, in io.Reader, out io.Writer) (exit
 		fmt.Fprintln(out, line)
 	}
 	site, err := spool.Locate(v.ConfigFile)
+	if err != nil && isCF(v.ConfigFile) && errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(out, "%s: line 0: cannot open: No such file or directory\n", v.ConfigFile)
+		return sysexits.OSFile
+	}
 	if err != nil {
 		return fail(sysexits.Config, "configuration", err)
 	}
@@ -86,9 +94,10 @@ func (p program) deliver(v *flags.Invocation, in io.Reader, out io.Writer) (exit
 		Now:          time.Now(),
 		Unique:       unique,
 		Trusted:      site.Trusted,
+		Local:        site.Local,
 		FullName:     p.fullName,
-		ReceiptIsDSN: true,
-		Bare:         foreignConfig(v.ConfigFile), // the rules of a sendmail.cf say what is added to names
+		ReceiptIsDSN: !isCF(v.ConfigFile),
+		Bare:         isCF(v.ConfigFile), // the rules of a sendmail.cf say what is added to names
 	})
 	var known *submit.Error
 	switch {

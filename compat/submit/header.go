@@ -85,7 +85,7 @@ func (w *window) section(keepFromLine bool) ([]envelope.Field, error) {
 			return finish(), nil
 		case err != nil:
 			return nil, fmt.Errorf("more than %d octets: %w", w.limit, err)
-		case blank && len(line) == 1, blank && len(raw) == 0:
+		case blank:
 			w.pos += len(line)
 			return finish(), nil
 		case !continues:
@@ -99,9 +99,6 @@ func (w *window) section(keepFromLine bool) ([]envelope.Field, error) {
 		}
 		raw = appendWithout(raw, line, 0)
 		w.pos += len(line)
-		if blank {
-			return finish(), nil
-		}
 	}
 }
 

@@ -161,6 +161,9 @@ func (p *preparation) sender() {
 		if given == "" || given == "<>" {
 			p.m.Envelope.Sender = ""
 			p.from = string(p.qualify("MAILER-DAEMON")) // RFC 5322 3.6.2: a From field is never empty
+			if p.site.Bare {
+				p.from = "" // but sendmail's is
+			}
 			p.warning(given)
 			return
 		}

@@ -73,7 +73,7 @@ func TestMessage(t *testing.T) {
 		{"header without body", "bob", "Subject: s\n", added + "Subject: s\n\n"},
 		{"header without line end", "bob", "Subject: s", added + "Subject: s\n\n"},
 		{"a line that is no field ends the header", "bob", "To: x\nnot a header line\nSubject: later\n\nb\n", added + "To: x\n\nnot a header line\nSubject: later\n\nb\n"},
-		{"a line of one blank ends the header", "bob", "To: x\n \nnot body?\n\nb\n", added + "To: x\n \n\nnot body?\n\nb\n"},
+		{"a line of one blank ends the header", "bob", "To: x\n \nnot body?\n\nb\n", added + "To: x\n\nnot body?\n\nb\n"},
 		{"the mbox separator goes", "bob", "From zed Mon Jan  1 00:00:00 2001\nTo: x\n\nb\n", added + "To: x\n\nb\n"},
 		{"a quoted one means no header", "bob", ">From zed Mon Jan  1 00:00:00 2001\nTo: x\n\nb\n", added + "\n>From zed Mon Jan  1 00:00:00 2001\nTo: x\n\nb\n"},
 		{"blanks before the colon", "bob", "Subject : s\n\nb\n", added + "Subject: s\n\nb\n"},
@@ -178,6 +178,14 @@ func TestTrustedUserIsNotWarnedAbout(t *testing.T) {
 	}
 	if w := (&envelope.Header{Fields: m.Header}).Value("X-Authentication-Warning"); w != "" {
 		t.Error(w)
+	}
+}
+
+func TestBareNullSenderHasAnEmptyFrom(t *testing.T) {
+	s := site()
+	s.Bare = true
+	if _, text, err := read(t, []string{"-f<>", "zoe"}, "To: zoe\n\n", Caller{}, s); err != nil || !strings.Contains(text, "\nFrom: \n") {
+		t.Errorf("%v %s", err, text)
 	}
 }
 

@@ -23,6 +23,7 @@ type Site struct {
 	Spool   string   // spool directory, absolute
 	Socket  string   // the daemon's socket
 	Trusted []string // users who may name another sender without a warning, beside root
+	Local   []string // further names of this host, as far as a sendmail.cf tells them (class w)
 }
 
 // Locate scans a rules file for its top-level lines "host NAME", "spool DIR" and "set trust USER..." and nothing else,

@@ -12,7 +12,7 @@ import (
 func isCF(file string) bool { return strings.HasSuffix(file, ".cf") }
 
 // scanCF reads from a sendmail.cf what a front end must know: the queue directory (O QueueDirectory=, OQ), our name
-// (Dj, where it is a plain name), and the trusted users (T lines, class t and its file).
+// (Dj, where it is a plain name), the trusted users (T lines, class t and its file), and our other names (class w).
 func (s *Site) scanCF(in io.Reader) error {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(make([]byte, 0, 4096), 1<<20)
@@ -36,12 +36,18 @@ func (s *Site) scanCF(in io.Reader) error {
 		case 'T':
 			s.Trusted = append(s.Trusted, strings.Fields(line[1:])...)
 		case 'C':
-			if line[1] == 't' {
+			switch line[1] {
+			case 't':
 				s.Trusted = append(s.Trusted, strings.Fields(line[2:])...)
+			case 'w':
+				s.Local = append(s.Local, strings.Fields(line[2:])...)
 			}
 		case 'F':
-			if line[1] == 't' {
-				s.Trusted = append(s.Trusted, words(strings.TrimSpace(strings.TrimPrefix(line[2:], "-o")))...)
+			switch file := strings.TrimSpace(strings.TrimPrefix(line[2:], "-o")); line[1] {
+			case 't':
+				s.Trusted = append(s.Trusted, words(file)...)
+			case 'w':
+				s.Local = append(s.Local, words(file)...)
 			}
 		}
 	}
