@@ -289,9 +289,6 @@ func senderFlag(m *cf.Mailer) string {
 }
 
 func (s *site) cfProgram(m *cf.Mailer, user, senderFlag string) (transport.Transport, error) {
-	if m.Has('z') {
-		return notYet{"LMTP over a pipe"}, nil
-	}
 	conf := pipe.Config{
 		Program: m.Path, Args: strings.Fields(m.Args), Users: s.users, User: user, AsRecipient: m.Has('o'), MaxUsers: 1,
 		NoFromLine: m.Has('n'), ReturnPath: m.Has('P'), EscapeFrom: m.Has('E'), BlankEnd: m.Has('b'), Env: s.cf.conf.Env,
@@ -315,14 +312,17 @@ func (s *site) cfProgram(m *cf.Mailer, user, senderFlag string) (transport.Trans
 			conf.Dirs = append(conf.Dirs, strings.ReplaceAll(dir, "$z", "$home"))
 		}
 	}
+	if m.Has('z') && !strings.Contains(m.Args, "$u") { // with $u sendmail turns LMTP off
+		dialer, err := pipe.NewDialer(conf, s.log)
+		if err != nil {
+			return nil, err
+		}
+		return smtpclient.New(smtpclient.Config{
+			Name: m.Name, Hello: s.settings.Host, LMTP: true, Socket: m.Path, Dial: dialer.Dial, TLS: smtpclient.TLSNever, MaxIdle: -1,
+			LineLimit: cmp.Or(m.LineLimit, -1), MaxRecipients: m.MaxRcpts, NoChunking: true,
+		})
+	}
 	return pipe.New(conf)
-}
-
-// notYet is a mailer that this release cannot be: mail for it waits.
-type notYet struct{ what string }
-
-func (n notYet) Deliver(_ context.Context, req *transport.Request) []transport.Status {
-	return transport.All(len(req.Recipients), transport.NewStatus(transport.Deferred, "4.3.5", n.what+" is not in this release of Waybill"))
 }
 
 // cfNames makes what knows aliases, .forward files and users.
