@@ -411,6 +411,9 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	if err != nil {
 		return later(err)
 	}
+	if _, dialogue := t.inner.(*smtpclient.Client); dialogue && t.mailer.Has('P') { // programs and files write it themselves
+		text = append([]byte("Return-Path: <"+sender+">\n"), text...)
+	}
 	env := *req.Envelope
 	env.Sender = envelope.Address(sender)
 	out := *req
