@@ -10,39 +10,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"waybill/queue/spool"
 	"waybill/transport/sysexits"
 )
 
 // libexec is where waybill may be when it does not stand beside the front end.
 var libexec = [...]string{"/usr/libexec/waybill", "/usr/lib/waybill", "/usr/sbin", "/usr/local/sbin"}
 
-const submitCF, sendmailCF = "/etc/mail/submit.cf", "/etc/mail/sendmail.cf"
-
 // isCF reports whether a configuration is a sendmail.cf, which is told by its name.
 func isCF(config string) bool { return strings.HasSuffix(config, ".cf") }
-
-// defaultCF is the sendmail.cf of a host that has no rules file; empty: it has rules, or nothing at all. As with sendmail,
-// -Ac and -Am choose, and without them mail is submitted with submit.cf; but where a daemon of ours works by sendmail.cf,
-// it gets the mail without a detour.
-func defaultCF(choice byte) string {
-	exists := func(file string) bool {
-		_, err := os.Stat(file)
-		return err == nil
-	}
-	if exists(spool.DefaultConfig) {
-		return ""
-	}
-	if choice != 'm' && exists(submitCF) {
-		if site, err := spool.Locate(sendmailCF); choice == 'c' || err != nil || !exists(site.Socket) {
-			return submitCF
-		}
-	}
-	if exists(sendmailCF) {
-		return sendmailCF
-	}
-	return ""
-}
 
 // engine finds waybill: beside the program itself, or where packages put it.
 func engine() (string, error) {

@@ -42,7 +42,7 @@ func (p program) run() int {
 		return runEngine(v.Name, os.Args[1:])
 	}
 	if v.ConfigFile == "" {
-		v.ConfigFile = defaultCF(v.ConfigChoice)
+		v.ConfigFile = spool.DefaultCF(v.ConfigChoice, true)
 	}
 	out := bufio.NewWriter(os.Stdout)
 	defer out.Flush()

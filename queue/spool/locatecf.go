@@ -11,6 +11,30 @@ import (
 // isCF reports whether a configuration is a sendmail.cf, which is told by its name.
 func isCF(file string) bool { return strings.HasSuffix(file, ".cf") }
 
+const submitCF, sendmailCF = "/etc/mail/submit.cf", "/etc/mail/sendmail.cf"
+
+// DefaultCF is the sendmail.cf of a host that has no rules file; empty: it has rules, or nothing at all. As with sendmail,
+// -Ac ('c') and -Am ('m') choose, and without them mail is submitted with submit.cf; but where a daemon of ours works by
+// sendmail.cf, it gets the mail without a detour.
+func DefaultCF(choice byte, submission bool) string {
+	exists := func(file string) bool {
+		_, err := os.Stat(file)
+		return err == nil
+	}
+	if exists(DefaultConfig) {
+		return ""
+	}
+	if (choice == 'c' || choice == 0 && submission) && exists(submitCF) {
+		if site, err := Locate(sendmailCF); choice == 'c' || err != nil || !exists(site.Socket) {
+			return submitCF
+		}
+	}
+	if exists(sendmailCF) {
+		return sendmailCF
+	}
+	return ""
+}
+
 // scanCF reads from a sendmail.cf what a front end must know: the queue directory (O QueueDirectory=, OQ), our name
 // (Dj, where it is a plain name), the trusted users (T lines, class t and its file), and our other names (class w).
 func (s *Site) scanCF(in io.Reader) error {

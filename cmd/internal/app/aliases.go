@@ -4,7 +4,33 @@ import (
 	"bufio"
 	"os"
 	"strings"
+
+	"waybill/compat/cf"
 )
+
+// aliasPaths are the text files that a configuration has for aliases.
+func aliasPaths(config string) ([]string, error) {
+	if !isCF(config) {
+		router, err := openRules(config)
+		if err != nil {
+			return nil, err
+		}
+		return router.TableFiles(router.Settings().Aliases), nil
+	}
+	conf, err := cf.ReadFile(config, cf.Options{Host: cf.LocalHost("/etc/hosts")})
+	if err != nil {
+		return nil, err
+	}
+	// "O AliasFile=hash:-A /etc/aliases, text:/etc/more": a class and its flags may stand before each file.
+	list, _ := conf.Option("AliasFile", "")
+	var files []string
+	for item := range strings.SplitSeq(list, ",") {
+		if at := strings.IndexByte(item, '/'); at >= 0 {
+			files = append(files, strings.TrimSpace(item[at:]))
+		}
+	}
+	return files, nil
+}
 
 // aliasStats is what newaliases tells about a file.
 type aliasStats struct{ entries, longest, total int }

@@ -13,6 +13,7 @@ import (
 
 	"waybill/compat/praliases"
 	"waybill/compat/vacation"
+	"waybill/queue/spool"
 	"waybill/transport/passwd"
 	"waybill/transport/sysexits"
 )
@@ -66,11 +67,12 @@ func printAliases(std stdio, args []string) int {
 	}
 	files := []string{o.File}
 	if o.File == "" {
-		router, err := openRules(o.Config)
-		if err != nil {
+		if o.Config == "" {
+			o.Config = spool.DefaultCF(0, false)
+		}
+		if files, err = aliasPaths(o.Config); err != nil {
 			return cannotOpen(std, err)
 		}
-		files = router.TableFiles(router.Settings().Aliases)
 	}
 	var sources []praliases.Source
 	for _, f := range files {

@@ -46,6 +46,9 @@ func sendmailMode(std stdio, name string, args []string) int {
 		}
 		return wrong.Exit
 	}
+	if v.ConfigFile == "" {
+		v.ConfigFile = spool.DefaultCF(v.ConfigChoice, v.Mode == flags.SMTP)
+	}
 	switch v.Mode {
 	case flags.PrintQueue:
 		return listQueue(std, v.ConfigFile, sendmailView(v))
@@ -74,6 +77,13 @@ func sendmailMode(std stdio, name string, args []string) int {
 		return addressTest(std, v, args)
 	case flags.CheckConfig:
 		return checkRules(std, configArgs(v))
+	case flags.HostStatus, flags.PurgeHostStatus:
+		return sysexits.OK // what is known of hosts is kept in memory: there is nothing to print and nothing to purge
+	case flags.PrintOptions:
+		for _, o := range flags.OptionNames() {
+			fmt.Fprintln(std.out, o.Name)
+		}
+		return sysexits.OK
 	}
 	fmt.Fprintf(std.err, "%s: this release of Waybill has no -b%c yet\n", name, v.Mode)
 	return sysexits.Unavailable
@@ -191,11 +201,11 @@ func smtpOnPipe(std stdio, v *flags.Invocation) int {
 // newaliases is -bi. Waybill reads the alias file as it is, and notices by itself when it changes: what is left to do
 // is to say whether it can be read, and how much is in it, in sendmail's words.
 func newaliases(std stdio, v *flags.Invocation) int {
-	router, err := openRules(v.ConfigFile)
+	files, err := aliasPaths(v.ConfigFile)
 	if err != nil {
 		return cannotOpen(std, err)
 	}
-	for _, t := range router.TableFiles(router.Settings().Aliases) {
+	for _, t := range files {
 		stats, err := countAliases(t)
 		if errors.Is(err, os.ErrNotExist) {
 			fmt.Fprintf(std.out, "%s: there is no such file; no aliases\n", t)
