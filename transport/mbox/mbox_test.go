@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("MBOX_TEST_WRITER"); dir != "" { // see TestTwoProcesses
 		os.Exit(writer(dir, os.Getenv("MBOX_TEST_LOCKS"), os.Getenv("MBOX_TEST_NAME")))
 	}
+	if dir := os.Getenv("MBOX_TEST_KILLED"); dir != "" { // see TestKilled
+		os.Exit(acknowledging(dir, os.Getenv("MBOX_TEST_NAME")))
+	}
 	os.Exit(m.Run())
 }
 
