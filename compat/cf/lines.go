@@ -48,6 +48,10 @@ func (r *reader) headerLine(body string) {
 
 // priorityLine reads "Pname=number".
 func (r *reader) priorityLine(body string) {
+	if body == "" {
+		r.errorf("unknown configuration line \"P\"")
+		return
+	}
 	name, v, _ := strings.Cut(plain(body), "=")
 	n, _ := strconv.Atoi(leadingNumber(strings.TrimSpace(v)))
 	r.cfg.Priority = append(r.cfg.Priority, Priority{strings.TrimSpace(name), n, r.pos()})
@@ -67,7 +71,7 @@ func (r *reader) queueLine(body string) {
 func (r *reader) milterLine(body string) {
 	l := r.equates(body)
 	if l.Name == "" {
-		r.errorf("name required for filter")
+		r.errorf("name required for mail filter")
 		return
 	}
 	for _, e := range l.Equates {

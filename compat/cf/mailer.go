@@ -89,12 +89,12 @@ func (r *reader) mailerLine(body string) {
 			return
 		}
 	}
-	if m.Path == "" {
-		r.errorf("M%s: P= argument required", name)
-		return
-	}
 	if !args {
 		r.errorf("M%s: A= argument required", name)
+		return
+	}
+	if m.Path == "" {
+		r.errorf("M%s: P= argument required", name)
 		return
 	}
 	network := m.Path == "[IPC]" || m.Path == "[TCP]"

@@ -72,9 +72,9 @@ func allOptions() []optionInfo {
 
 // findOption finds an option by its name, whatever the case, or by the only name that begins so. ambiguous is set
 // when several do.
-func findOption(name string) (o optionInfo, found, ambiguous bool) {
+func findOption(all []optionInfo, name string) (o optionInfo, found, ambiguous bool) {
 	n := 0
-	for _, c := range allOptions() {
+	for _, c := range all {
 		switch {
 		case equalFold(c.name, name):
 			return c, true, false
@@ -86,8 +86,8 @@ func findOption(name string) (o optionInfo, found, ambiguous bool) {
 	return o, n == 1, n > 1
 }
 
-func optionLetter(letter byte) (o optionInfo, found bool) {
-	for _, c := range allOptions() {
+func optionLetter(all []optionInfo, letter byte) (o optionInfo, found bool) {
+	for _, c := range all {
 		if c.letter == letter {
 			return c, true
 		}
@@ -97,6 +97,9 @@ func optionLetter(letter byte) (o optionInfo, found bool) {
 
 // optionLine reads "O Name=value", "O Name.sub=value" or "Oxvalue".
 func (r *reader) optionLine(body string) {
+	if r.options == nil {
+		r.options = allOptions()
+	}
 	var o optionInfo
 	var value, sub string
 	if strings.HasPrefix(body, " ") {
@@ -105,7 +108,7 @@ func (r *reader) optionLine(body string) {
 		name = plain(strings.TrimSpace(name))
 		name, sub, _ = strings.Cut(name, ".")
 		var ok, ambiguous bool
-		if o, ok, ambiguous = findOption(name); !ok {
+		if o, ok, ambiguous = findOption(r.options, name); !ok {
 			if ambiguous {
 				r.errorf("readcf: ambiguous option name %s (matches several)", name)
 			} else {
@@ -120,7 +123,7 @@ func (r *reader) optionLine(body string) {
 			return
 		}
 		var ok bool
-		o, ok = optionLetter(body[0])
+		o, ok = optionLetter(r.options, body[0])
 		switch {
 		case ok:
 		case body[0] == 'g' || body[0] == 'M':

@@ -53,7 +53,8 @@ type reader struct {
 	operators  string
 	blank      string
 	known      map[string]map[string]struct{} // words of classes, in lower case
-	said       bool                           // a message about the current line makes its note "ignored"
+	options    []optionInfo
+	said       bool // a message about the current line makes its note "ignored"
 }
 
 // ReadFile reads a configuration file. The error says that the file cannot be read at all; what is wrong inside of it

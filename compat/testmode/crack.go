@@ -76,7 +76,7 @@ scan:
 		case c == ' ' || c == '\t':
 		case c == '"':
 			j := quoted(t, i)
-			seen = seen || j-i > 2
+			seen = seen || t[i:j] != `""`
 			i = j - 1
 		case c == '\\':
 			i++

@@ -3,6 +3,7 @@ package testmode
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"waybill/rules/addr"
@@ -83,13 +84,12 @@ func (s *session) find(name, list string) string {
 	case i == 0:
 		fmt.Fprintf(s.out, "invalid ruleset name: \"%s\"\n", list)
 	case digit:
-		n := 0
-		fmt.Sscan(name[:min(i, 9)], &n)
+		n, _ := strconv.Atoi(name[:min(i, 9)])
 		if n >= 100 {
 			fmt.Fprintf(s.out, "bad ruleset %d (100 max)\n", n)
 			break
 		}
-		return fmt.Sprint(n)
+		return strconv.Itoa(n)
 	case s.cfg.Prog.Ruleset(name[:i]) != nil:
 		return name[:i]
 	case slices.Contains(s.cfg.Nameless, name[:i]):
@@ -110,8 +110,7 @@ func (s *session) numberOf(name string) int {
 	if rs := s.cfg.Prog.Ruleset(name); rs != nil {
 		return rs.Number
 	}
-	n := 0
-	fmt.Sscan(name, &n)
+	n, _ := strconv.Atoi(name)
 	return n
 }
 

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"runtime/debug"
 	"strings"
 
 	"waybill/compat/cf"
@@ -28,7 +29,7 @@ type Config struct {
 }
 
 // steps is how much one address may cost here, where a person waits: more than for mail.
-const steps = 64 << 20
+const steps = 6 << 20
 
 // chunk is how much of a line the real one reads at once: the rest of a longer line is a command of its own [12].
 const chunk = 2047
@@ -52,6 +53,7 @@ type session struct {
 
 // Main runs test mode with sendmail's arguments (those behind the name of the program) and returns the exit status.
 func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
+	defer debug.SetGCPercent(debug.SetGCPercent(800)) // a short-lived program with little memory
 	out := bufio.NewWriterSize(stdout, 64<<10)
 	defer out.Flush()
 	file := conf.File
@@ -92,7 +94,11 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 	tables, _ := eval.OpenTables(c.Prog, eval.TableEnv{
 		Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro,
 	})
-	if s.engine, err = eval.New(c.Prog, eval.Options{Tables: tables, Steps: steps, Called: func(r *prog.Rule) { s.called[r] = true }}); err != nil {
+	if s.engine, err = eval.New(c.Prog, eval.Options{Tables: tables, Steps: steps, Called: func(r *prog.Rule) {
+		if !s.called[r] {
+			s.called[r] = true
+		}
+	}}); err != nil {
 		fmt.Fprintln(out, err)
 		return 70
 	}

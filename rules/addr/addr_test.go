@@ -186,6 +186,12 @@ func FuzzSplit(f *testing.F) {
 			opt = append(opt, EightBit())
 		}
 		s := New(operators, opt...)
+		trusted, _ := s.AppendTrusted(nil, text)
+		for _, tok := range trusted {
+			if tok.IsMeta() {
+				t.Fatalf("token %q from %q", tok, text)
+			}
+		}
 		for _, strip := range []bool{false, true} {
 			toks, issues := s.Append(nil, text, strip)
 			if len(toks) > MaxTokens {

@@ -58,9 +58,9 @@ func SevenBit(text string) string {
 	return text
 }
 
-// Short is text with its middle cut out when it has more than 203 octets, as sendmail shows it in messages.
+// Short is text with its middle cut out when it has more than 202 octets, as sendmail shows it in messages.
 func Short(text string) string {
-	if len(text) <= 203 {
+	if len(text) <= 202 {
 		return text
 	}
 	return text[:100] + "..." + text[len(text)-100:]

@@ -58,14 +58,25 @@ func (s *Syntax) SplitAgain(dst []Token, text string) ([]Token, []Issue) {
 	return t, issues
 }
 
+// AppendTrusted is Append without comments for text of our own, macros and values of tables: octets from 0x80 to 0x9F may
+// stand in words, so that UTF-8 passes; alone, one becomes a question mark.
+func (s *Syntax) AppendTrusted(dst []Token, text string) ([]Token, []Issue) {
+	t, _, issues := s.split(dst, text, 0, strip|trusted)
+	if t == nil {
+		return dst, issues
+	}
+	return t, issues
+}
+
 // mode changes what split does.
 type mode uint8
 
 const (
-	strip mode = 1 << iota // drop comments
-	rule                   // the text is a side of a rule
-	metas                  // octets that are metasymbols are tokens
-	typed                  // 0xFF is odd
+	strip   mode = 1 << iota // drop comments
+	rule                     // the text is a side of a rule
+	metas                    // octets that are metasymbols are tokens
+	typed                    // 0xFF is odd
+	trusted                  // octets from 0x80 to 0x9F may stand in words
 )
 
 func modeOf(stripped bool) mode {
@@ -102,6 +113,9 @@ func (c *cutter) end(i int) {
 		return
 	}
 	c.start, c.glued, c.open = -1, "", false
+	if c.how&trusted != 0 && len(t) == 1 && t[0] >= 0x80 && t[0] <= 0x9f {
+		t = "?"
+	}
 	c.out = append(c.out, Token(t))
 	c.size += len(t) + 1
 	switch {
@@ -128,7 +142,7 @@ func (c *cutter) drop(i int) {
 // keep it; inside of a quoted string, keep it up to the closing quote; white space ends a word; an operator ends a
 // word and is one; everything else belongs to the word. Balance is repaired as SEMANTICS facts 15 to 18 say.
 func (s *Syntax) split(dst []Token, text string, delim byte, how mode) (_ []Token, at int, issues []Issue) {
-	for i := 0; i < len(text); i++ { // no text that holds an octet of a metasymbol is cut at all
+	for i := 0; i < len(text) && how&trusted == 0; i++ { // no text that holds an octet of a metasymbol is cut at all
 		if c := text[i]; c >= 0x80 && c <= 0x9f && !(how&rule != 0 && c == Symbol) && !(how&metas != 0 && isMeta(c)) && !(s.eightBit && insideRune(text, i)) {
 			return nil, i, []Issue{{EightBitChar, i}}
 		}

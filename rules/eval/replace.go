@@ -99,7 +99,7 @@ func (m *machine) putMacro(name string) bool {
 
 // putText appends a text, cut into tokens. It returns false when the text cannot be cut.
 func (m *machine) putText(text string) bool {
-	toks, issues := m.e.syntax.Append(m.toks[:0], text, true)
+	toks, issues := m.e.syntax.AppendTrusted(m.toks[:0], text)
 	m.toks = toks
 	fatal := false
 	for _, i := range issues {

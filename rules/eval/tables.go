@@ -2,6 +2,7 @@ package eval
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"waybill/rules/prog"
@@ -41,9 +42,12 @@ func OpenTables(p *prog.Program, env TableEnv) (Tables, []error) {
 		if err != nil {
 			errs = append(errs, err)
 		}
-		if t != nil {
+		switch {
+		case t != nil:
 			tables[def.Name] = t
-		} else {
+		case errors.Is(err, table.ErrClass): // there may be an answer, but not for us
+			tables[def.Name] = table.Failing{Err: err}
+		default:
 			tables[def.Name] = table.Broken{}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -120,6 +121,9 @@ func (t *file) complaint(err error) string {
 		why = pe.Err.Error()
 		if errors.Is(err, fs.ErrNotExist) {
 			why = "No such file or directory"
+			if _, err := os.Stat(filepath.Dir(t.path)); err == nil { // the real one has no reason then
+				return fmt.Sprintf("%s map \"%s\": unsafe map file %s", t.class, t.def.Name, t.path)
+			}
 		}
 	}
 	return fmt.Sprintf("%s map \"%s\": unsafe map file %s: %s", t.class, t.def.Name, t.path, why)

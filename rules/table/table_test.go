@@ -186,7 +186,7 @@ func TestReload(t *testing.T) {
 
 // SEMANTICS fact 39.
 func TestMissingFile(t *testing.T) {
-	gone := filepath.Join(t.TempDir(), "gone")
+	gone := filepath.Join(t.TempDir(), "nosuch", "gone")
 	tab, err := Open(&prog.Table{Name: "t", Class: "text", Args: []string{gone}}, Env{})
 	if err == nil || tab == nil {
 		t.Fatalf("want a table and an error, got %v %v", tab, err)
