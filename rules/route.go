@@ -271,6 +271,10 @@ func (r *Router) refusal(t eval.Triple) (*Refusal, error) {
 	case "discard":
 		return &Refusal{Discard: true}, nil
 	case "error":
+	case "temp": // a word of sendmail's hooks
+		if !r.sendmail() {
+			return nil, nil
+		}
 	default:
 		return nil, nil
 	}

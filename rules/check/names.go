@@ -264,6 +264,9 @@ func (n *names) in(name *lang.Name) {
 }
 
 func (n *names) mailer(name string, from, to lang.Pos) {
+	if _, ok := n.defined["level"]; ok { // the hooks of a sendmail.cf use words of their own: $#TEMP
+		return
+	}
 	if _, ok := n.transport[strings.ToLower(name)]; ok || strings.EqualFold(name, "error") || strings.EqualFold(name, "discard") {
 		return
 	}

@@ -74,6 +74,7 @@ var settings = map[string]setting{
 	"sessions":       {"sessions N", 1, positive},
 	"deliveries":     {"deliveries N", 1, positive},
 	"trust":          {"trust USER...", 0, anything},
+	"level":          {"level N", 1, positive},
 	"operators":      {"operators \".:%@!^/[]+\"", 1, anything},
 	"blank-sub":      {"blank-sub CHARACTER", 1, anything},
 	"cut-through":    {"cut-through yes or no", 1, yesno},

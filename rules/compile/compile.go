@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"waybill/rules/addr"
@@ -184,6 +185,9 @@ func (c *compiler) settings(st *lang.Statement) {
 			c.p.Operators = strings.Join(s.Values, "")
 		case "blank-sub":
 			c.p.BlankSub = strings.Join(s.Values, "")
+		case "level": // the rules come from a sendmail.cf and are asked as sendmail asks them
+			c.p.Level, _ = strconv.Atoi(strings.Join(s.Values, ""))
+			return
 		}
 		c.p.Settings = append(c.p.Settings, s)
 	}

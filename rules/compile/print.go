@@ -58,6 +58,9 @@ func (pr *printer) linef(format string, args ...any) { fmt.Fprintf(&pr.b, format
 func (pr *printer) program() {
 	p := pr.p
 	standard := prog.New()
+	if p.Level > 0 {
+		pr.linef("set level %d", p.Level)
+	}
 	if p.Operators != standard.Operators {
 		pr.linef("set operators %s", quote(p.Operators))
 	}
@@ -86,6 +89,9 @@ func (pr *printer) program() {
 	for _, name := range sortedNames(p.Classes) {
 		pr.class(p.Classes[name])
 	}
+	for _, name := range pr.missingClasses() { // sendmail takes them to be empty
+		pr.linef("class %s { }", quote(name))
+	}
 	pr.linef("")
 	for _, t := range p.Tables {
 		pr.linef("table %s %s %s", quote(t.Name), quote(t.Class), words(t.Args))
@@ -111,6 +117,24 @@ func (pr *printer) program() {
 	}
 }
 
+// missingClasses are the classes that rules mention and nothing defines.
+func (pr *printer) missingClasses() []string {
+	missing := map[string]bool{}
+	for _, rs := range pr.p.Rulesets {
+		for _, r := range rs.Rules {
+			for _, t := range r.LHS {
+				if t.Kind != prog.InClass && t.Kind != prog.NotInClass {
+					continue
+				}
+				if _, ok := pr.p.Classes[t.Text]; !ok {
+					missing[t.Text] = true
+				}
+			}
+		}
+	}
+	return sortedNames(missing)
+}
+
 func (pr *printer) class(k *prog.Class) {
 	pr.linef("class %s {", quote(k.Name))
 	line := ""
@@ -130,7 +154,7 @@ func (pr *printer) class(k *prog.Class) {
 		if f.Optional {
 			mark = "@?"
 		}
-		if f.Scan != "" {
+		if f.Scan != "" && f.Scan != "%s" {
 			pr.lose(f.Pos, fmt.Sprintf("the format %s of class file %s", f.Scan, f.Path))
 		}
 		pr.linef("%s%s", mark, quoteFile(f.Path))
@@ -207,8 +231,10 @@ func (pr *printer) rule(r *prog.Rule) (string, bool) {
 			b.WriteString("''")
 		case prog.RunMacro:
 			b.WriteString(macro(t.Text))
-		default:
+		case prog.Sep, prog.Mailer, prog.User:
 			b.WriteString(t.String())
+		default:
+			return "", false
 		}
 	}
 	if len(r.LHS) == 0 {

@@ -16,8 +16,8 @@ func (c *compiler) rulesets(st *lang.Statement) {
 		name := st.Ruleset.Name.Value()
 		if n := st.Ruleset.Number; n != nil {
 			var err error
-			if number, err = strconv.Atoi(n.Value()); err != nil || number < 0 || number > 99 {
-				c.errorf(n.Pos, n.EndPos, "sendmail's numbers go from 0 to 99", "this is no number of a ruleset: %s", n.Raw)
+			if number, err = strconv.Atoi(n.Value()); err != nil || number < 0 || number > 199 {
+				c.errorf(n.Pos, n.EndPos, "sendmail's numbers go from 0 to 199", "this is no number of a ruleset: %s", n.Raw)
 				number = -1
 			}
 		} else if name == Canonify {

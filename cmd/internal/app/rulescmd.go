@@ -21,6 +21,7 @@ const rulesUsage = `usage: waybill rules VERB ...
   diff --addresses FILE | --log FILE  OLD NEW   list the addresses that two files treat differently
   fmt [-w] FILE...         print files in the usual layout, or rewrite them
   explain [-C FILE] [--from SENDER] ADDRESS...  tell why mail goes where it goes
+  convert FILE.cf          print the rules of a sendmail.cf in this language
   default                  print the embedded default rules
   grammar                  print the grammar of the language
 `
@@ -41,6 +42,8 @@ func rulesCommand(std stdio, args []string) int {
 		return showRules(std, args)
 	case "diff":
 		return diffRules(std, args)
+	case "convert":
+		return convertRules(std, args)
 	case "grammar":
 		return printGrammar(std)
 	case "fmt":
