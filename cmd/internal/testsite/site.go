@@ -24,19 +24,20 @@ import (
 
 // Options describe a site. Bin, Dir and Host are required.
 type Options struct {
-	Bin      string   // directory with the built commands waybill and sendmail
-	Dir      string   // a directory for this site alone; it is created
-	Host     string   // name of the host: "a.example.test"
-	Addr     string   // loopback address and port where it listens; see Ports
-	Resolver string   // ADDR:PORT of a name server
-	SMTPPort int      // port of other hosts; the names in the zone say on which address
-	Users    []string // login names with mailboxes; default root, alice, bob
-	Aliases  string   // text of the aliases file
-	Local    []string // more names of this host
-	Settings string   // lines "set NAME VALUE", in place of the defaults below
-	Rules    string   // more statements, in front of the route block
-	Route    string   // more rules, at the beginning of the route block
-	Quota    string   // of a mailbox: "200K"; empty: none
+	Bin      string         // directory with the built commands waybill and sendmail
+	Dir      string         // a directory for this site alone; it is created
+	Host     string         // name of the host: "a.example.test"
+	Addr     string         // loopback address and port where it listens; see Ports
+	Resolver string         // ADDR:PORT of a name server
+	SMTPPort int            // port of other hosts; the names in the zone say on which address
+	Users    []string       // login names with mailboxes; default root, alice, bob
+	IDs      map[string]int // user and group ids of users; the others have those of whoever runs the test
+	Aliases  string         // text of the aliases file
+	Local    []string       // more names of this host
+	Settings string         // lines "set NAME VALUE", in place of the defaults below
+	Rules    string         // more statements, in front of the route block
+	Route    string         // more rules, at the beginning of the route block
+	Quota    string         // of a mailbox: "200K"; empty: none
 }
 
 // Site is one host.
@@ -68,6 +69,9 @@ func Layout(o Options) (*Site, error) {
 			return nil, err
 		}
 	}
+	if err := os.Chmod(filepath.Join(o.Dir, "mail"), 0o777|os.ModeSticky); err != nil {
+		return nil, err
+	}
 	passwd, err := s.passwd()
 	if err != nil {
 		return nil, err
@@ -98,7 +102,14 @@ func (s *Site) passwd() (string, error) {
 		if err := os.MkdirAll(home, 0o755); err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&b, "%s:x:%s:%s:%s Example:%s:/bin/sh\n", name, me.Uid, me.Gid, strings.ToUpper(name[:1])+name[1:], home)
+		uid, gid := me.Uid, me.Gid
+		if id, ok := s.IDs[name]; ok {
+			uid, gid = strconv.Itoa(id), strconv.Itoa(id)
+			if err := os.Chown(home, id, id); err != nil {
+				return "", err
+			}
+		}
+		fmt.Fprintf(&b, "%s:x:%s:%s:%s Example:%s:/bin/sh\n", name, uid, gid, strings.ToUpper(name[:1])+name[1:], home)
 	}
 	return b.String(), nil
 }
