@@ -16,6 +16,7 @@ var (
 	errTrailing = errors.New("Trailing backslash")
 	errPreced   = errors.New("Invalid preceding regular expression")
 	errContent  = errors.New(`Invalid content of \{\}`)
+	errInterval = errors.New(`Unmatched \{`)
 	errRange    = errors.New("Invalid range end")
 	errClass    = errors.New("Invalid character class name")
 	errBackref  = errors.New("back-references are not supported: they can take exponential time")
@@ -231,7 +232,7 @@ func (p *posix) quantifier() (string, bool, error) {
 	}
 	end := strings.Index(p.in[p.at:], closing)
 	if end < 0 {
-		return "", false, errContent
+		return "", false, errInterval
 	}
 	body := p.in[p.at+n : p.at+end]
 	p.at += end + len(closing)
