@@ -142,6 +142,10 @@ func (m *machine) testHolds(c *prog.Cond, base int) (ok bool, status int) {
 		if _, ok = set.words[fold(text)]; ok {
 			return true, OK
 		}
+		if at := strings.LastIndexByte(text, '@'); at >= 0 && (c.Fact == prog.FactSender || c.Fact == prog.FactRecipient) {
+			_, ok = set.words[fold(text[at+1:])] // the domain alone
+			return ok, OK
+		}
 		if c.Fact == prog.FactClient {
 			if _, ok = set.words[fold(f.ClientName)]; ok && f.ClientName != "" {
 				return true, OK
