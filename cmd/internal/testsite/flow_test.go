@@ -118,9 +118,9 @@ func start(t *testing.T, sites ...*testsite.Site) {
 	}
 }
 
-// soon is a context for waiting: 20 seconds.
+// soon is a context for waiting: a minute, because the machine may be busy.
 func soon(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
