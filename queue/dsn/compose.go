@@ -43,6 +43,7 @@ type Message struct {
 // Composer writes notices. The zero value of every field but Host is usable.
 type Composer struct {
 	Host        string           // the name of this host, which goes into From and Reporting-MTA; required
+	Bare        bool             // To keeps a login without "@Host": the mailers' rules write headers
 	Postmaster  envelope.Address // who gets double bounces; default "postmaster"
 	ReturnLimit int64            // octets of the largest message that is returned whole; default 1 MB
 
@@ -145,7 +146,10 @@ func (c Composer) header(n Notice, to envelope.Address, back returned) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Date: %s\n", n.Time.Format(dateForm))
 	fmt.Fprintf(&b, "From: Mail Delivery Subsystem <MAILER-DAEMON@%s>\n", c.Host)
-	fmt.Fprintf(&b, "To: <%s>\n", qualified(to, c.Host))
+	if !c.Bare {
+		to = envelope.Address(qualified(to, c.Host))
+	}
+	fmt.Fprintf(&b, "To: <%s>\n", to)
 	fmt.Fprintf(&b, "Subject: %s\n", subject)
 	fmt.Fprintf(&b, "Message-Id: <%s.%s@%s>\n", n.Time.UTC().Format("20060102150405"), c.token()[:16], c.Host)
 	// RFC 3834 5: no answering machine replies to this
