@@ -339,18 +339,21 @@ type Name struct {
 type Pattern struct {
 	Pos, EndPos Pos
 	Run         []lexer.Token
+	items       []Item // of Run, once somebody asked for them
 }
 
 // Text is literal text and captures.
 type Text struct {
 	Pos, EndPos Pos
 	Run         []lexer.Token
+	items       []Item // of Run, once somebody asked for them
 }
 
 // Values is whatever stands on the rest of a line.
 type Values struct {
 	Pos, EndPos Pos
 	Run         []lexer.Token
+	items       []Item // of Run, once somebody asked for them
 }
 
 const runs = `Pattern = (<word> | <var> | <string> | <quoted> | <sym>)+ .

@@ -367,10 +367,20 @@ func items(run []lexer.Token) []Item {
 }
 
 // Items returns the pattern's words and captures.
-func (p *Pattern) Items() []Item { return items(p.Run) }
+func (p *Pattern) Items() []Item {
+	if p.items == nil {
+		p.items = items(p.Run)
+	}
+	return p.items
+}
 
 // Items returns the text's words and captures.
-func (t *Text) Items() []Item { return items(t.Run) }
+func (t *Text) Items() []Item {
+	if t.items == nil {
+		t.items = items(t.Run)
+	}
+	return t.items
+}
 
 // Item returns the name of the ruleset.
 func (c *Callee) Item() Item { return items(c.Name)[0] }
@@ -380,7 +390,10 @@ func (v *Values) Items() []Item {
 	if v == nil {
 		return nil
 	}
-	return items(v.Run)
+	if v.items == nil {
+		v.items = items(v.Run)
+	}
+	return v.items
 }
 
 // Fields returns the values as words: what stands together without a blank is one word, quotes removed.
