@@ -52,7 +52,7 @@ type Config struct {
 	Dirs []string
 	// Env is added to the environment: AGENT, HOME, LOGNAME, USER, SHELL, PATH, TZ if we have it. NAME=value.
 	Env []string
-	// BareEnv leaves all of these but AGENT and TZ out, as sendmail does.
+	// BareEnv leaves all of these but AGENT out, as sendmail does.
 	BareEnv bool
 	// Umask is that of the program; 0 means 022, as with sendmail.
 	Umask int
@@ -198,8 +198,13 @@ func (p *Pipe) acceptable(req *transport.Request, rcpt transport.Recipient) (tra
 func (p *Pipe) program(ctx context.Context, req *transport.Request, which []int) transport.Status {
 	rcpt := req.Recipients[which[0]]
 	as := rcpt.As
-	if as == "" && p.conf.AsRecipient && rcpt.Orig.Command == "" {
-		as = rcpt.User
+	if rcpt.Orig.Command == "" { // As names the owner of the mailbox: that counts only when the configuration says so
+		switch {
+		case !p.conf.AsRecipient:
+			as = ""
+		case as == "":
+			as = rcpt.User
+		}
 	}
 	who, status, ok := p.who(logger(req), as)
 	if !ok {

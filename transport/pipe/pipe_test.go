@@ -110,6 +110,36 @@ func TestProgram(t *testing.T) {
 	}
 }
 
+// A program runs as its configured user, whoever owns the mailbox, unless the configuration says otherwise (flag o).
+func TestWhoItRunsAs(t *testing.T) {
+	if !identity.CanChange() {
+		t.Skip("needs root")
+	}
+	dir, users := site(t)
+	bob := users["bob"]
+	bob.UID = 20003
+	users["bob"] = bob
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	prog := script(t, dir+"/prog", "id -u >"+dir+"/id; chmod 666 "+dir+"/id; env >"+dir+"/env; rm -f "+dir+"/env")
+	for _, c := range []struct {
+		as   bool
+		rcpt transport.Recipient
+		want string
+	}{
+		{false, transport.Recipient{User: "bob", As: "bob"}, "20001\n"}, {true, transport.Recipient{User: "bob", As: "bob"}, "20003\n"},
+		{true, transport.Recipient{User: "bob"}, "20003\n"}, {true, transport.Recipient{User: "bob+x", As: "bob"}, "20003\n"},
+	} {
+		_ = os.Remove(dir + "/id")
+		p := open(t, Config{Program: prog, Args: []string{"prog"}, Users: users, User: "prog", AsRecipient: c.as})
+		check(t, "as", p.Deliver(context.Background(), request(c.rcpt))[0], transport.Delivered, "2.0.0")
+		if got := read(t, dir+"/id"); got != c.want {
+			t.Errorf("%+v ran as %q, want %q", c, got, c.want)
+		}
+	}
+}
+
 func TestArgumentsOfStrangers(t *testing.T) {
 	dir, users := site(t)
 	prog := script(t, dir+"/prog", "exit 0")

@@ -78,9 +78,9 @@ func (p *Pipe) environment(who passwd.Entry) []string {
 		if who.Name != "" {
 			env = append(env, "USER="+who.Name, "LOGNAME="+who.Name)
 		}
-	}
-	if tz, ok := os.LookupEnv("TZ"); ok {
-		env = append(env, "TZ="+tz)
+		if tz, ok := os.LookupEnv("TZ"); ok {
+			env = append(env, "TZ="+tz)
+		}
 	}
 	return append(env, p.conf.Env...)
 }
