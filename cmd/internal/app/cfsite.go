@@ -198,7 +198,7 @@ func (p cfPolicy) AcceptHeader(context.Context, string, string, rules.Query, rul
 
 // cfWiring makes transports of the mailers.
 func (s *site) cfWiring() (queue.Wiring, error) {
-	w := queue.Wiring{Mailers: map[string]queue.Mailer{}, Router: cfRouter{s.cf}, Notifier: dsn.Composer{Host: s.settings.Host}}
+	w := queue.Wiring{Mailers: map[string]queue.Mailer{}, Router: cfRouter{s.cf}, Notifier: dsn.Composer{Host: s.settings.Host, Bare: true}}
 	user := s.defaultUser()
 	file, err := mbox.New(mbox.Config{Users: s.users, DefaultUser: user, NoReturnPath: false})
 	if err != nil {
@@ -307,7 +307,9 @@ func (s *site) cfProgram(m *cf.Mailer, user, senderFlag string) (transport.Trans
 	if m.Has('m') {
 		conf.MaxUsers = cmp.Or(m.MaxRcpts, 100)
 	}
-	if m.Dir != "" {
+	if m.Dir == "" { // sendmail works in its queue directory
+		conf.Dirs = []string{s.settings.Spool, "/"}
+	} else {
 		for dir := range strings.SplitSeq(m.Dir, ":") {
 			conf.Dirs = append(conf.Dirs, strings.ReplaceAll(dir, "$z", "$home"))
 		}
