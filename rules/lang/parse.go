@@ -68,14 +68,16 @@ func (p *Parser) Parse(src *Source) (*File, Diagnostics) {
 		if chunk.broken {
 			continue
 		}
-		st, err := parseTokens(p.statement, chunk.tokens)
-		if err == nil {
-			file.Statements = append(file.Statements, st)
-			continue
-		}
-		if chunk.body == 0 {
-			p.explain(src, &diags, chunk.tokens, kindStatement, err)
-			continue
+		if chunk.body == 0 || len(chunk.tokens) < long {
+			st, err := parseTokens(p.statement, chunk.tokens)
+			if err == nil {
+				file.Statements = append(file.Statements, st)
+				continue
+			}
+			if chunk.body == 0 {
+				p.explain(src, &diags, chunk.tokens, kindStatement, err)
+				continue
+			}
 		}
 		if st := p.parseBlock(src, &diags, chunk); st != nil {
 			file.Statements = append(file.Statements, st)
@@ -84,6 +86,10 @@ func (p *Parser) Parse(src *Source) (*File, Diagnostics) {
 	sortDiagnostics(diags)
 	return file, diags
 }
+
+// long is how many tokens a block may have to be parsed as a whole. participle keeps all that it has read until a
+// production is complete, so the lines of a longer one are parsed one by one.
+const long = 200
 
 // errGrammar is returned where participle panics: a text that the grammar should not have let come so far.
 var errGrammar = errors.New("this cannot be understood")
