@@ -39,6 +39,21 @@ func engine() (string, error) {
 	return "", errors.New("waybill is in none of " + strings.Join(tried, ", "))
 }
 
+// engineHasRights reports whether waybill is installed set-user-ID root, as sendmail used to be: then it can deliver
+// where we cannot. What it does with that is its own decision (app.SetID).
+func engineHasRights() bool {
+	file, err := engine()
+	if err != nil {
+		return false
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Mode()&os.ModeSetuid == 0 {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && stat.Uid == 0
+}
+
 // runEngine becomes "waybill --as NAME ARGS...". It returns only when that fails.
 func runEngine(name string, args []string) int {
 	file, err := engine()

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"waybill/compat/flags"
 	"waybill/compat/submit"
 	"waybill/queue/spool"
@@ -100,13 +102,18 @@ func (h *handOver) mayDeliver() bool {
 	return err == nil
 }
 
+// mayDrop reports whether we can leave mail in the drop directory, with the rights of the program.
+func (h *handOver) mayDrop() bool {
+	return unix.Faccessat(unix.AT_FDCWD, spool.DropPath(h.site.Spool), accessWrite, unix.AT_EACCESS) == nil
+}
+
 // ownEngine starts an engine for this message where no daemon answers. It costs some milliseconds, which only pay when it
 // can say something that matters now: that a local user is unknown, that the message goes in circles, or what an
 // interactive delivery came to. Other mail is dropped, and delivered in the background.
 func (h *handOver) ownEngine() (net.Conn, error) {
 	const manyHops = 15 // sites allow 25 or more
-	asks := h.v.Verbose || h.v.When == envelope.WhenNow || h.anyLocal() || h.message.Envelope.Hops > manyHops
-	if !asks || !h.mayDeliver() {
+	asks := !h.mayDrop() || h.v.Verbose || h.v.When == envelope.WhenNow || h.anyLocal() || h.message.Envelope.Hops > manyHops
+	if !asks || !h.mayDeliver() && !engineHasRights() {
 		return nil, spool.ErrNoDaemon
 	}
 	return connectEngine(append([]string{"handover"}, h.config()...))

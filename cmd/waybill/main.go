@@ -9,5 +9,6 @@ import (
 )
 
 func main() {
+	app.SetID(os.Args)
 	os.Exit(app.Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
