@@ -61,7 +61,7 @@ func (d *Dialer) Dial(context.Context, string, string) (net.Conn, error) {
 	for _, t := range d.pipe.args {
 		cmd.Args = append(cmd.Args, t.literal())
 	}
-	cmd.Env, cmd.Dir, cmd.SysProcAttr = d.pipe.environment(who), d.pipe.dir(who), attributes(who)
+	cmd.Env, cmd.Dir, cmd.SysProcAttr = d.pipe.environment(who), d.pipe.dir(who, who.Home), attributes(who)
 	cmd.Stdin, cmd.Stdout = theirs, theirs
 	errors := &kept{limit: d.pipe.conf.MaxOutput}
 	cmd.Stderr, cmd.WaitDelay = errors, grace

@@ -211,7 +211,7 @@ func (p *Pipe) program(ctx context.Context, req *transport.Request, which []int)
 		return status
 	}
 	values := map[string]string{
-		"user": rcpt.User, "host": req.Host, "sender": string(req.Envelope.Sender), "id": req.Envelope.ID, "home": who.Home, "detail": rcpt.Detail,
+		"user": rcpt.User, "host": req.Host, "sender": string(req.Envelope.Sender), "id": req.Envelope.ID, "home": p.home(rcpt), "detail": rcpt.Detail,
 	}
 	if rcpt.Orig.Command != "" {
 		values["user"] = bare(string(rcpt.Orig.Command))
@@ -245,6 +245,7 @@ func (p *Pipe) program(ctx context.Context, req *transport.Request, which []int)
 		ended = ended || t.literal() == "--"
 	}
 	run := p.newRun(ctx, req, who)
+	run.home = values["home"]
 	defer run.end()
 	return run.outcome(run.exec(p.conf.Program, argv, nil), p.conf.Program)
 }
@@ -264,6 +265,7 @@ func (p *Pipe) command(ctx context.Context, req *transport.Request, rcpt transpo
 		return status
 	}
 	run := p.newRun(ctx, req, who)
+	run.home = p.home(rcpt)
 	defer run.end()
 	return run.outcome(run.line(line), line.name())
 }
@@ -290,6 +292,23 @@ func (p *Pipe) who(log *slog.Logger, name string) (passwd.Entry, transport.Statu
 		e.UID = -1
 	}
 	return e, transport.Status{}, true
+}
+
+// home is $home: that of the recipient, or of the user whose .forward file named the program. The program of an alias has
+// none, even if it runs as a user who does.
+func (p *Pipe) home(rcpt transport.Recipient) string {
+	name := rcpt.As
+	if name == "" && rcpt.Orig.Command == "" {
+		name = rcpt.User
+	}
+	if name == "" || p.conf.Users == nil {
+		return ""
+	}
+	e, _, err := p.conf.Users.Lookup(name)
+	if err != nil {
+		return ""
+	}
+	return e.Home
 }
 
 func (p *Pipe) form(req *transport.Request) fromline.Form {

@@ -309,6 +309,15 @@ func TestCommands(t *testing.T) {
 	if got := read(t, dir+"/stdin"); got != "From s@x Sun Nov  1 12:04:05 2026\nSubject: hi\n\nbody\n" {
 		t.Errorf("stdin: %q", got)
 	}
+	script(t, programs+"/where", "pwd >"+dir+"/where")
+	for as, want := range map[string]string{"": "/\n", "bob": dir + "\n"} {
+		rcpt := command("where")
+		rcpt.As = as
+		check(t, "where", p.Deliver(context.Background(), request(rcpt))[0], transport.Delivered, "2.0.0")
+		if got := read(t, dir+"/where"); got != want {
+			t.Errorf("a command of %q works in %q, want %q", as, got, want)
+		}
+	}
 	anywhere := open(t, Config{Users: users, User: "prog"})
 	check(t, "any path", anywhere.Deliver(context.Background(), request(command(dir+"/outside")))[0], transport.Delivered, "2.0.0")
 	check(t, "address", anywhere.Deliver(context.Background(), request(user("bob")))[0], transport.Deferred, "4.3.5")

@@ -31,6 +31,7 @@ type run struct {
 	*Pipe
 	req    *transport.Request
 	who    passwd.Entry
+	home   string // $home
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	stdin  *os.File
@@ -235,7 +236,7 @@ func (r *run) exec(program string, argv, env []string) result {
 	cmd := exec.CommandContext(r.ctx, program)
 	cmd.Args = argv
 	cmd.Env = append(append([]string(nil), r.env...), env...)
-	cmd.Dir = r.dir(r.who)
+	cmd.Dir = r.dir(r.who, r.home)
 	cmd.Stdin = r.stdin
 	cmd.Stdout, cmd.Stderr = r.out, r.out
 	cmd.SysProcAttr = attributes(r.who)
@@ -280,10 +281,10 @@ func start(cmd *exec.Cmd, umask int) error {
 }
 
 // dir is the first working directory that the user may enter.
-func (p *Pipe) dir(who passwd.Entry) string {
+func (p *Pipe) dir(who passwd.Entry, home string) string {
 	for _, dir := range p.conf.Dirs {
 		if dir == "$home" || dir == "$z" {
-			dir = who.Home
+			dir = home
 		}
 		if !filepath.IsAbs(dir) {
 			continue
