@@ -77,11 +77,18 @@ func resolves(r *prog.Rule) bool { return len(r.RHS) > 0 && r.RHS[0].Kind == pro
 // that the later one matches leaves nothing for it: when it ends the ruleset, and also when it is repeated, because
 // afterwards the address no longer matches it. A rule that is applied once may make anything of the address.
 func (c *program) shadowed(rs *prog.Ruleset) {
+	fixed := make([]uint64, len(rs.Rules))
+	for i, r := range rs.Rules {
+		fixed[i] = marks(r.LHS)
+	}
 	for j, later := range rs.Rules {
 		for i := j - 1; i >= 0; i-- {
 			earlier := rs.Rules[i]
 			if i < j-1 && goesOn(rs.Rules[i+1]) {
 				break // what that one makes may match the later rule and not have been there for the earlier one
+			}
+			if fixed[i]&^fixed[j] != 0 {
+				continue // it wants a word or a class that the later one does not have
 			}
 			if earlier.Mode == prog.Once && !resolves(earlier) {
 				continue
@@ -105,6 +112,26 @@ func (c *program) shadowed(rs *prog.Ruleset) {
 			}
 		}
 	}
+}
+
+// marks has a bit for each word and each class of a pattern: a pattern covers another one only when its bits are among
+// those of the other.
+func marks(lhs []prog.Tok) uint64 {
+	var m uint64
+	for _, t := range lhs {
+		if t.Kind == prog.Literal || t.Kind == prog.InClass || t.Kind == prog.NotInClass || t.Kind == prog.RunMacro {
+			h := uint32(2166136261) ^ uint32(t.Kind) // FNV-1a
+			for i := 0; i < len(t.Text); i++ {
+				c := t.Text[i]
+				if c >= 'A' && c <= 'Z' {
+					c |= 0x20
+				}
+				h = (h ^ uint32(c)) * 16777619
+			}
+			m |= 1 << (h >> 26)
+		}
+	}
+	return m
 }
 
 // goesOn reports whether the rules behind a rule see what it has made.

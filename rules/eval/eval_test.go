@@ -229,3 +229,47 @@ func TestConditions(t *testing.T) {
 		}
 	}
 }
+
+// One engine serves many goroutines, while classes are replaced.
+func TestConcurrent(t *testing.T) {
+	e := engine(t, "CAa\nSt\nR$=A $*\t$@ in $>u $2\nR$*\t$@ out $1\nSu\nR$*\t$@ $(m $1 $: none $)", map[string]table.Table{"m": table.Static{"b": "c"}})
+	done := make(chan bool)
+	for i := range 8 {
+		go func() {
+			defer func() { done <- true }()
+			for range 200 {
+				if i == 0 {
+					e.SetClass("A", []string{"a", "z"})
+					continue
+				}
+				r, err := e.RunNamed(context.Background(), "t", input(e, "a b"), &State{Macros: NewMacros(e.Program())})
+				if got := trace.Tokens(r.Tokens); got != "in c" || err != nil {
+					t.Errorf("got %q %v", got, err)
+					return
+				}
+			}
+		}()
+	}
+	for range 8 {
+		<-done
+	}
+}
+
+// A rule that does not match costs no memory.
+func TestNoMatchDoesNotAllocate(t *testing.T) {
+	e := engine(t, "CAaa bb.cc\nSt\nR$* $=A $*\tx\nR$* $~B $* zz $*\tx\nR$+ $&d $- q\tx\nR$* a $* b $* c\tx", nil)
+	toks := input(e, "x y . z @ w . v q")
+	m := e.pool.Get().(*machine)
+	m.ctx, m.st = context.Background(), &State{Macros: NewMacros(e.Program())}
+	for _, tok := range toks {
+		m.push(tok)
+	}
+	rs := e.find("t")
+	m.ruleset(rs, 0)
+	if n := testing.AllocsPerRun(100, func() {
+		m.steps = 0
+		m.ruleset(rs, 0)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

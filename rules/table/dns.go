@@ -36,6 +36,8 @@ type host struct {
 	*flags
 	env      Env
 	services []string
+	hosts    *hostsFile // that of the configuration
+	system   *hostsFile // that of the machine, which knows the names of addresses
 }
 
 func newHost(f *flags, env Env) (*host, error) {
@@ -45,7 +47,7 @@ func newHost(f *flags, env Env) (*host, error) {
 	if env.told == nil {
 		env.told = &sync.Map{}
 	}
-	return &host{flags: f, env: env, services: services(env.Services, "hosts", []string{"dns", "files"})}, nil
+	return &host{flags: f, env: env, hosts: &hostsFile{path: env.Hosts}, system: &hostsFile{path: env.SystemHosts()}, services: services(env.Services, "hosts", []string{"dns", "files"})}, nil
 }
 
 // services reads what a service switch file says about one service.
@@ -236,43 +238,21 @@ func (h *host) step(ctx context.Context, name string) (next string, found bool, 
 // inFile looks a name up in the hosts file: a name there, or the beginning of one, will do. The canonical name is the
 // first one of the line that has a dot, else the first with the own domain behind it (SEMANTICS fact 45).
 func (h *host) inFile(name string) (string, bool) {
-	for _, f := range hostLines(h.env.Hosts) {
-		for _, n := range f[1:] {
-			if !strings.EqualFold(n, name) && !(len(n) > len(name) && n[len(name)] == '.' && strings.EqualFold(n[:len(name)], name)) {
-				continue
-			}
-			for _, full := range f[1:] {
-				if strings.IndexByte(full, '.') >= 0 {
-					return full, true
-				}
-			}
-			if h.env.Macro != nil {
-				if d := h.env.Macro("m"); d != "" {
-					return f[1] + "." + d, true
-				}
-			}
-			return f[1], true
+	f := h.hosts.named(name)
+	if f == nil {
+		return "", false
+	}
+	for _, full := range f[1:] {
+		if strings.IndexByte(full, '.') >= 0 {
+			return full, true
 		}
 	}
-	return "", false
-}
-
-// hostLines returns the lines of a hosts file as words; each has an address and a name at least.
-func hostLines(file string) [][]string {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil
-	}
-	var lines [][]string
-	for line := range strings.Lines(string(data)) {
-		if i := strings.IndexByte(line, '#'); i >= 0 {
-			line = line[:i]
-		}
-		if f := strings.Fields(line); len(f) > 1 {
-			lines = append(lines, f)
+	if h.env.Macro != nil {
+		if d := h.env.Macro("m"); d != "" {
+			return f[1] + "." + d, true
 		}
 	}
-	return lines
+	return f[1], true
 }
 
 // ofAddress finds the name of an address literal.
@@ -285,10 +265,8 @@ func (h *host) ofAddress(ctx context.Context, key string) (string, bool, error) 
 	if err != nil {
 		return key, false, nil
 	}
-	for _, f := range hostLines(h.env.SystemHosts()) {
-		if b, err := netip.ParseAddr(f[0]); err == nil && b == a {
-			return f[1], true, nil
-		}
+	if f := h.system.address(a); f != nil {
+		return f[1], true, nil
 	}
 	if h.env.Resolver == nil {
 		return key, false, errNoResolver
