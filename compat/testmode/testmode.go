@@ -29,7 +29,7 @@ type Config struct {
 }
 
 // steps is how much one address may cost here, where a person waits: more than for mail.
-const steps = 6 << 20
+const steps = 2 << 20
 
 // chunk is how much of a line the real one reads at once: the rest of a longer line is a command of its own [12].
 const chunk = 2047

@@ -3,9 +3,9 @@ package testmode
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -128,16 +128,10 @@ func FuzzCommands(f *testing.F) {
 		if len(commands) > 4096 || strings.Count(commands, "L") > 3 {
 			return
 		}
-		var out bytes.Buffer
 		start := time.Now()
-		Main([]string{"-C", conf}, strings.NewReader(commands), &out, Config{Host: host})
+		Main([]string{"-C", conf}, strings.NewReader(commands), io.Discard, Config{Host: host})
 		if d := time.Since(start); d > 20*time.Second {
 			t.Errorf("%v for %q", d, commands)
-		}
-		for _, c := range out.Bytes() {
-			if c == 0x1b {
-				t.Logf("escape in the output for %s", strconv.Quote(commands))
-			}
 		}
 	})
 }
