@@ -170,7 +170,7 @@ func (c *conn) concludeAuth(ctx context.Context, mechanism, user string, err err
 	case err == nil, errors.Is(err, sasl.ErrFailed):
 		c.authFailures++
 		c.exceeds(c.srv.authRates, 1, c.cfg.AuthFailureRate)
-		c.log.Info("authentication failed", "mechanism", mechanism, "user", smtp.Printable(user))
+		c.logAuthFailure(mechanism, user)
 		if ferr := c.w.bw.Flush(); ferr != nil {
 			c.lost(ferr)
 			return
@@ -184,4 +184,19 @@ func (c *conn) concludeAuth(ctx context.Context, mechanism, user string, err err
 		c.log.Error("authentication is not possible", "mechanism", mechanism, "err", err)
 		c.reply(smtp.NewReply(454, "4.7.0", "temporary authentication failure"))
 	}
+}
+
+// logAuthFailure writes sendmail's line, which fail2ban's filter for sendmail knows: nothing may stand behind the address.
+func (c *conn) logAuthFailure(mechanism, user string) {
+	relay := "localhost"
+	if remote := c.client.Remote; remote.IsValid() {
+		relay = "[" + remote.Addr().Unmap().String() + "]"
+		if strings.Contains(relay, ":") {
+			relay = "[IPv6:" + relay[1:]
+		}
+	}
+	if user == "" {
+		user = "?"
+	}
+	c.cfg.Log.Info("AUTH failure ("+mechanism+"): authentication failure: the password is not accepted", "user", smtp.Printable(user), "relay", relay)
 }

@@ -21,6 +21,9 @@ func (c *conn) hello(ctx context.Context, name, verb string) {
 	case c.cfg.LMTP != (verb == "LHLO"):
 		c.reply(smtp.NewReply(500, "5.5.1", "command not recognized"))
 		return
+	case c.cfg.Sendmail && name == "":
+		c.reply(smtp.NewReply(501, "5.0.0", verb+" requires domain address"))
+		return
 	case !smtp.ValidHelo(strings.TrimSuffix(name, "."), false):
 		// RFC 5321 4.1.1.1: a domain or an address literal, in ASCII also with SMTPUTF8 (RFC 6531 3.7.1). The name goes
 		// into Received: anything else stays out.
@@ -28,19 +31,24 @@ func (c *conn) hello(ctx context.Context, name, verb string) {
 		return
 	}
 	c.endTransaction()
+	first := c.cfg.Hostname
 	if g, ok := c.session.(Greeter); ok {
-		if r := g.Helo(ctx, name); r != nil && !r.Positive() {
+		r := g.Helo(ctx, name)
+		if r != nil && !r.Positive() {
 			c.answer(r, nil)
 			return
+		}
+		if r != nil {
+			first += " " + r.Text()
 		}
 	}
 	c.client.Helo, c.client.ESMTP = name, verb != "HELO"
 	c.state = ready
 	if !c.client.ESMTP {
-		c.send(smtp.NewReply(250, "", c.cfg.Hostname))
+		c.send(smtp.NewReply(250, "", first))
 		return
 	}
-	c.send(&smtp.Reply{Code: 250, Lines: append([]string{c.cfg.Hostname}, c.keywords()...)})
+	c.send(&smtp.Reply{Code: 250, Lines: append([]string{first}, c.keywords()...)})
 }
 
 // keywords is what EHLO offers now.
@@ -49,13 +57,19 @@ func (c *conn) keywords() []string {
 	if c.has("EXPN") {
 		list = append(list, "EXPN")
 	}
+	if c.has("VERB") {
+		list = append(list, "VERB")
+	}
 	list = append(list, "8BITMIME")
 	if c.cfg.MaxSize > 0 {
 		list = append(list, "SIZE "+strconv.FormatInt(c.cfg.MaxSize, 10))
 	} else {
 		list = append(list, "SIZE")
 	}
-	list = append(list, "DSN", "CHUNKING", "BINARYMIME")
+	list = append(list, "DSN")
+	if !c.cfg.Sendmail {
+		list = append(list, "CHUNKING", "BINARYMIME")
+	}
 	if c.cfg.UTF8 {
 		list = append(list, "SMTPUTF8")
 	}
@@ -74,7 +88,7 @@ func (c *conn) keywords() []string {
 	if c.requireTLS() {
 		list = append(list, "REQUIRETLS")
 	}
-	if l := c.limits(); l != "" {
+	if l := c.limits(); l != "" && !c.cfg.Sendmail {
 		list = append(list, "LIMITS"+l)
 	}
 	if c.mayXclient() {
@@ -128,12 +142,12 @@ func (c *conn) mail(ctx context.Context, arg string) {
 	}
 	text, ok := cutKeyword(arg, "FROM:")
 	if !ok {
-		c.reply(smtp.NewReply(501, "5.5.4", "say MAIL FROM:<address>"))
+		c.reply(c.in(smtp.NewReply(501, "5.5.4", "say MAIL FROM:<address>"), badParameters(arg)))
 		return
 	}
 	path, rest, err := smtp.ParseReversePath(text)
 	if err != nil {
-		c.reply(smtp.NewReply(501, "5.1.7", err.Error()))
+		c.reply(c.badPath(ctx, "MAIL", text, smtp.NewReply(501, "5.1.7", err.Error()), err))
 		return
 	}
 	params, refusal := smtp.ParseMailParams(rest, c.offered())
@@ -145,7 +159,8 @@ func (c *conn) mail(ctx context.Context, arg string) {
 		c.reply(smtp.NewReply(553, "5.6.7", "SMTPUTF8 is needed for this address")) // RFC 6531 3.5
 		return
 	case c.cfg.MaxSize > 0 && params.Size > c.cfg.MaxSize:
-		c.reply(smtp.NewReply(552, "5.3.4", "message size exceeds the limit")) // RFC 1870 6.1
+		c.reply(c.in(smtp.NewReply(552, "5.3.4", "message size exceeds the limit"), // RFC 1870 6.1
+			smtp.NewReply(552, "5.2.3", "Message size exceeds fixed maximum message size ("+strconv.FormatInt(c.cfg.MaxSize, 10)+")")))
 		return
 	case c.cfg.MaxMessages > 0 && c.messages >= c.cfg.MaxMessages:
 		c.close(smtp.NewReply(421, "4.7.0", c.cfg.Hostname+" takes no more messages in this connection"))
@@ -170,7 +185,7 @@ func (c *conn) mail(ctx context.Context, arg string) {
 func (c *conn) rcpt(ctx context.Context, arg string) {
 	text, ok := cutKeyword(arg, "TO:")
 	if !ok {
-		c.reply(smtp.NewReply(501, "5.5.4", "say RCPT TO:<address>"))
+		c.reply(c.in(smtp.NewReply(501, "5.5.4", "say RCPT TO:<address>"), badParameters(arg)))
 		return
 	}
 	if over(c.rcpts+1, c.cfg.MaxRecipients) {
@@ -202,7 +217,7 @@ func (c *conn) rcpt(ctx context.Context, arg string) {
 func (c *conn) rcptReply(ctx context.Context, text string) *smtp.Reply {
 	path, rest, err := smtp.ParseForwardPath(text)
 	if err != nil {
-		return smtp.NewReply(501, "5.1.3", err.Error())
+		return c.badPath(ctx, "RCPT", text, smtp.NewReply(501, "5.1.3", err.Error()), err)
 	}
 	params, refusal := smtp.ParseRcptParams(rest, c.offered(), c.utf8)
 	switch {
@@ -231,7 +246,7 @@ func (c *conn) throttle(ctx context.Context) {
 // rset: RFC 5321 4.1.1.5.
 func (c *conn) rset(_ context.Context, _ string) {
 	c.endTransaction()
-	c.send(smtp.NewReply(250, "2.0.0", "reset"))
+	c.send(c.in(smtp.NewReply(250, "2.0.0", "reset"), smtp.NewReply(250, "2.0.0", "Reset state")))
 }
 
 // endTransaction forgets the envelope, and keeps what HELO said.
@@ -246,11 +261,13 @@ func (c *conn) endTransaction() {
 }
 
 // noop: RFC 5321 4.1.1.9: the argument is ignored.
-func (c *conn) noop(_ context.Context, _ string) { c.send(smtp.NewReply(250, "2.0.0", "ok")) }
+func (c *conn) noop(_ context.Context, _ string) {
+	c.send(c.in(smtp.NewReply(250, "2.0.0", "ok"), smtp.NewReply(250, "2.0.0", "OK")))
+}
 
 // quit: RFC 5321 4.1.1.10: an open transaction is forgotten.
 func (c *conn) quit(_ context.Context, _ string) {
-	c.close(smtp.NewReply(221, "2.0.0", c.cfg.Hostname+" closes the connection"))
+	c.close(c.in(smtp.NewReply(221, "2.0.0", c.cfg.Hostname+" closes the connection"), smtp.NewReply(221, "2.0.0", c.cfg.Hostname+" closing connection")))
 }
 
 // vrfy: RFC 5321 3.5.3, 7.3.
@@ -272,7 +289,13 @@ func (c *conn) expn(ctx context.Context, arg string) {
 }
 
 // help: RFC 5321 4.1.1.8.
-func (c *conn) help(_ context.Context, _ string) {
+func (c *conn) help(ctx context.Context, topic string) {
+	if h, ok := c.session.(Helper); ok {
+		if r := h.Help(ctx, topic); r != nil {
+			c.reply(r)
+			return
+		}
+	}
 	verbs := make([]string, 0, len(c.srv.commands))
 	for _, cmd := range commands() {
 		if c.has(cmd.verb) {
@@ -299,6 +322,11 @@ func (c *conn) has(verb string) bool {
 	case "EXPN":
 		_, ok := c.session.(Expander)
 		return ok
+	case "VERB":
+		_, ok := c.session.(Verboser)
+		return ok && c.cfg.Sendmail
+	case "BDAT":
+		return !c.cfg.Sendmail
 	case "ETRN":
 		_, ok := c.session.(QueueRunner)
 		return ok
@@ -311,6 +339,10 @@ func (c *conn) etrn(ctx context.Context, arg string) {
 	q, ok := c.session.(QueueRunner)
 	if !ok {
 		c.reply(smtp.NewReply(502, "5.5.1", "command not implemented"))
+		return
+	}
+	if arg == "" {
+		c.reply(smtp.NewReply(500, "5.5.2", "Parameter required")) // sendmail's; argRule asks for one otherwise
 		return
 	}
 	if err := checkNode(arg); err != nil {

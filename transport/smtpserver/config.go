@@ -24,6 +24,10 @@ type Config struct {
 	// come without EHLO. The message itself is read as strictly as ever.
 	Lenient bool
 
+	// Sendmail makes replies, keywords and leniency those of sendmail, for sites and programs that know no other: see
+	// sendmail.go. The Greeting is then that of the site.
+	Sendmail bool
+
 	// TLS makes STARTTLS possible, and is needed for ServeTLS; nil: no TLS. It must bring a certificate. Versions before
 	// 1.2 are never spoken.
 	TLS *tls.Config

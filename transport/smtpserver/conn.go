@@ -56,7 +56,7 @@ type conn struct {
 func newConn(ctx context.Context, s *Server, rw io.ReadWriter, client *Client) *conn {
 	c := &conn{srv: s, cfg: &s.cfg, w: newWire(rw, &s.cfg), client: client, rw: rw, state: fresh}
 	c.ctx, c.cancel = context.WithCancel(ctx)
-	if s.cfg.Lenient && !s.cfg.LMTP {
+	if (s.cfg.Lenient || s.cfg.Sendmail) && !s.cfg.LMTP {
 		c.state = ready
 	}
 	c.peer = client.Remote.Addr()
@@ -204,6 +204,11 @@ func (c *conn) run(ctx context.Context, line string) {
 		return
 	}
 	cmd, known := c.srv.commands[verb]
+	if c.cfg.Sendmail {
+		if done := c.runAsSendmail(ctx, verb, arg, line); done {
+			return
+		}
+	}
 	if !known {
 		c.verb = "?"
 		c.unknown(verb)
@@ -216,9 +221,9 @@ func (c *conn) run(ctx context.Context, line string) {
 	switch {
 	case cmd.legal&c.state == 0:
 		c.reply(c.outOfOrder())
-	case cmd.arg == argNone && arg != "":
+	case cmd.arg == argNone && arg != "" && !c.cfg.Sendmail:
 		c.reply(smtp.NewReply(501, "5.5.4", verb+" takes no argument"))
-	case cmd.arg == argNeed && arg == "":
+	case cmd.arg == argNeed && arg == "" && !(c.cfg.Sendmail && saysItself(verb)):
 		c.reply(smtp.NewReply(501, "5.5.4", verb+" needs an argument"))
 	default:
 		cmd.run(c, ctx, arg)
@@ -227,6 +232,11 @@ func (c *conn) run(ctx context.Context, line string) {
 
 // outOfOrder says which command was expected (RFC 5321 4.3.2).
 func (c *conn) outOfOrder() *smtp.Reply {
+	if c.cfg.Sendmail {
+		if r := c.sendmailOrder(); r != nil {
+			return r
+		}
+	}
 	hello := "EHLO"
 	if c.cfg.LMTP {
 		hello = "LHLO"

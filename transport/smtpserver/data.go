@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strconv"
 
 	"waybill/transport/envelope"
 	"waybill/transport/smtp"
@@ -37,7 +38,7 @@ func (c *conn) data(ctx context.Context, _ string) {
 		c.reply(smtp.NewReply(503, "5.5.1", "BODY=BINARYMIME needs BDAT")) // RFC 3030 3
 		return
 	}
-	c.send(smtp.NewReply(354, "", "go ahead, end with a line that is a single dot"))
+	c.send(c.in(smtp.NewReply(354, "", "go ahead, end with a line that is a single dot"), smtp.NewReply(354, "", "End data with <CR><LF>.<CR><LF>")))
 	if c.state == closing {
 		return
 	}
@@ -62,6 +63,10 @@ func (c *conn) receive(ctx context.Context, m message) {
 		body.Reader = binarymime.NewReader(m, c.cfg.Bare)
 	}
 	replies := c.deliver(ctx, body)
+	if c.cfg.Sendmail && errors.Is(body.err, smtp.ErrBareLF) {
+		c.close(smtp.NewReply(421, "4.5.0", "Bare linefeed (LF) not allowed"))
+		return
+	}
 	if !m.Ended() && (body.err == nil || refusal(body.err) != nil) {
 		if err := c.giveUp(m, body.err == nil && accepted(replies)); refusal(err) != nil {
 			// it never ends: say why we go, and go
@@ -86,6 +91,9 @@ func (c *conn) receive(ctx context.Context, m message) {
 			}
 			c.fail(body.err)
 			return
+		}
+		if c.cfg.Sendmail && errors.Is(body.err, smtp.ErrTooLarge) {
+			r = smtp.NewReply(552, "5.2.3", "Message exceeds maximum fixed size ("+strconv.FormatInt(c.cfg.MaxSize, 10)+")")
 		}
 		c.log.Info("message refused", "reply", r.String())
 		replies = c.same(r)

@@ -45,6 +45,7 @@ type Session interface {
 }
 
 // Greeter is a Session that wants to see, and may refuse, the name in HELO, EHLO or LHLO.
+// A positive reply's text is what the server says behind its own name.
 type Greeter interface {
 	Helo(ctx context.Context, name string) *smtp.Reply
 }
@@ -69,6 +70,22 @@ type Expander interface {
 // Without it ETRN is not offered.
 type QueueRunner interface {
 	Etrn(ctx context.Context, node string) *smtp.Reply
+}
+
+// Verboser is a Session that answers VERB (sendmail.go). Without it VERB is answered 502.
+type Verboser interface {
+	Verb(ctx context.Context) *smtp.Reply
+}
+
+// Helper is a Session with a help text of its own; topic is what stands behind HELP, or empty.
+type Helper interface {
+	Help(ctx context.Context, topic string) *smtp.Reply
+}
+
+// PathJudge is a Session that says what is wrong with a path of MAIL or RCPT that could not be read, with what stood
+// behind the colon. nil leaves the answer to the server.
+type PathJudge interface {
+	BadPath(ctx context.Context, verb, text string, err error) *smtp.Reply
 }
 
 // MailFrom is a MAIL command that was well-formed. BODY=BINARYMIME does not reach the Session: it is told 8BITMIME, and
