@@ -3,6 +3,9 @@ package rules
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,4 +101,57 @@ func BenchmarkLoad(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64((cpuTime()-start).Milliseconds())/float64(b.N), "cpu-ms/op")
+}
+
+// BenchmarkMillion: a class of a million domains, and a text table of a million lines.
+func BenchmarkMillion(b *testing.B) {
+	dir := b.TempDir()
+	var names, hops strings.Builder
+	for i := range 1_000_000 {
+		fmt.Fprintf(&names, "host%d.dept%d.example.net\n", i, i%1000)
+		fmt.Fprintf(&hops, "host%d.dept%d.example.net hub%d.example.com\n", i, i%1000, i%50)
+	}
+	for name, text := range map[string]string{"names": names.String(), "hops": hops.String()} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	names.Reset()
+	hops.Reset()
+	rest := "\ntransport a smtp\nruleset canonify { $u+ @ $d+ -> $u < @ $d > }\nroute {\n $u+ < @ $d=big > => a in $u\n $u+ < @ $d+ > where hops($d) is $h => a $h $u\n $u+ => a out x\n}\n"
+	for _, c := range []struct{ name, text, address string }{
+		{"class", "class big { @" + dir + "/names }\ntable hops text ?" + dir + "/none" + rest, "bob@host777777.dept777.example.net"},
+		{"table", "class big { x }\ntable hops text " + dir + "/hops" + rest, "bob@host777777.dept777.example.net"},
+	} {
+		b.Run(c.name+"/load", func(b *testing.B) {
+			start := cpuTime()
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			var r *Router
+			for b.Loop() {
+				var err error
+				if r, err = Load("x", Options{Text: []byte(c.text), Hostname: "h"}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64((cpuTime()-start).Milliseconds())/float64(b.N), "cpu-ms/op")
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "B/entry")
+			runtime.KeepAlive(r)
+		})
+		b.Run(c.name+"/ask", func(b *testing.B) {
+			r, err := Load("x", Options{Text: []byte(c.text), Hostname: "h"})
+			if err != nil {
+				b.Fatal(err)
+			}
+			q := Query{Recipient: c.address, Time: time.Now()}
+			for b.Loop() {
+				if d, err := r.Route(context.Background(), q, nil); err != nil || d.Host == "out" {
+					b.Fatal(d, err)
+				}
+			}
+		})
+	}
 }

@@ -1,7 +1,7 @@
 package rules
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -135,23 +135,31 @@ func classWords(c *prog.Class) ([]string, error) {
 	return words, nil
 }
 
-// readWords reads a file with one word a line; "#" begins a comment.
+// readWords reads a file with one word a line; "#" begins a comment. The words are parts of one text.
 func readWords(path string) ([]string, error) {
-	f, err := os.Open(path)
+	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	var words []string
-	in := bufio.NewScanner(f)
-	in.Buffer(make([]byte, 64<<10), 1<<20)
-	for in.Scan() {
-		line, _, _ := strings.Cut(in.Text(), "#")
-		if line = strings.TrimSpace(line); line != "" {
-			words = append(words, strings.Fields(line)[0])
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	words := make([]string, 0, bytes.Count(data, []byte{'\n'})+1)
+	for line := range strings.Lines(string(data)) {
+		line, _, _ = strings.Cut(line, "#")
+		line = strings.TrimSpace(line)
+		if i := strings.IndexAny(line, " \t"); i >= 0 {
+			line = line[:i]
+		}
+		if line != "" {
+			words = append(words, line)
 		}
 	}
-	return words, in.Err()
+	return words, nil
 }
 
 // openTables opens all tables of a program.

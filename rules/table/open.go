@@ -94,6 +94,10 @@ func Open(def *prog.Table, env Env) (Table, error) {
 		return &program{f}, nil
 	case "syslog":
 		return syslogTable{}, nil
+	case "socket":
+		return newSocket(f)
+	case "stab": // an alias file that sendmail keeps in memory
+		return openFile(f, loadAliases)
 	case "switch":
 		return newSwitch(f, env)
 	}

@@ -1,0 +1,154 @@
+package table
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// socket is the class socket: a server is asked over a stream socket with the socketmap protocol. A request is the
+// netstring "name key", the answer the netstring "OK value", "NOTFOUND", "TEMP why", "TIMEOUT why" or "PERM why".
+type socket struct {
+	*flags
+	network, address string
+	timeout          time.Duration
+
+	mu   sync.Mutex
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+// Limits of an answer and of the time for it.
+const (
+	maxSocketAnswer = 100_000
+	socketTimeout   = 30 * time.Second
+)
+
+func newSocket(f *flags) (Table, error) {
+	if len(f.rest) == 0 {
+		return nil, fmt.Errorf("%s: table %s: no socket", f.def.Pos, f.def.Name)
+	}
+	s := &socket{flags: f, timeout: socketTimeout}
+	kind, rest, ok := strings.Cut(f.rest[0], ":")
+	switch {
+	case ok && (kind == "unix" || kind == "local"):
+		s.network, s.address = "unix", rest
+	case ok && (kind == "inet" || kind == "inet6"):
+		port, host, at := strings.Cut(rest, "@")
+		if !at {
+			host = "localhost"
+		}
+		s.network, s.address = "tcp", net.JoinHostPort(strings.Trim(host, "[]"), port)
+	default:
+		s.network, s.address = "unix", f.rest[0]
+	}
+	if f.join != "" { // -d is the timeout here
+		d, err := strconv.Atoi(strings.TrimSuffix(f.join, "s"))
+		if err != nil || d < 1 {
+			return nil, fmt.Errorf("%s: table %s: -d wants seconds", f.def.Pos, f.def.Name)
+		}
+		s.timeout = time.Duration(d) * time.Second
+	}
+	return s, nil
+}
+
+// Lookup asks the server. One connection is kept open; when it has gone, it is opened once more.
+func (s *socket) Lookup(ctx context.Context, raw string, args []string) (Result, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := s.clean(raw)
+	had := s.conn != nil
+	answer, err := s.ask(ctx, key)
+	if err != nil && had && ctx.Err() == nil {
+		answer, err = s.ask(ctx, key)
+	}
+	if err != nil {
+		return s.failed(raw, fmt.Errorf("table %s: %s: %w", s.def.Name, s.address, err))
+	}
+	word, value, _ := strings.Cut(answer, " ")
+	switch word {
+	case "OK":
+		r := s.found(raw, value, args, s.def.Pos)
+		r.Pos.File, r.Pos.Line, r.Pos.Col = "", 0, 0
+		return r, true, nil
+	case "NOTFOUND":
+		return Result{}, false, nil
+	case "PERM":
+		return Result{}, false, &Trouble{Status: 69, Err: fmt.Errorf("table %s: %s says %q", s.def.Name, s.address, answer)}
+	case "TEMP", "TIMEOUT":
+		return s.failed(raw, fmt.Errorf("table %s: %s says %q", s.def.Name, s.address, answer))
+	}
+	s.close()
+	return s.failed(raw, fmt.Errorf("table %s: %s says %q, which is no answer", s.def.Name, s.address, answer[:min(len(answer), 40)]))
+}
+
+func (s *socket) close() {
+	if s.conn != nil {
+		s.conn.Close()
+	}
+	s.conn, s.in = nil, nil
+}
+
+// ask sends one request and reads the answer. After an error the connection is closed.
+func (s *socket) ask(ctx context.Context, key string) (answer string, err error) {
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	deadline := time.Now().Add(s.timeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	if s.conn == nil {
+		dialer := net.Dialer{Deadline: deadline}
+		if s.conn, err = dialer.DialContext(ctx, s.network, s.address); err != nil {
+			s.conn = nil
+			return "", err
+		}
+		s.in = bufio.NewReader(s.conn)
+	}
+	if err = s.conn.SetDeadline(deadline); err != nil {
+		return "", err
+	}
+	request := s.def.Name + " " + key
+	if _, err = fmt.Fprintf(s.conn, "%d:%s,", len(request), request); err != nil {
+		return "", err
+	}
+	return readNetstring(s.in)
+}
+
+// readNetstring reads "length:octets,".
+func readNetstring(in *bufio.Reader) (string, error) {
+	n := 0
+	for digits := 0; ; digits++ {
+		c, err := in.ReadByte()
+		if err != nil {
+			return "", err
+		}
+		if c == ':' && digits > 0 {
+			break
+		}
+		if c < '0' || c > '9' || digits > 6 {
+			return "", fmt.Errorf("no netstring")
+		}
+		n = n*10 + int(c-'0')
+	}
+	if n > maxSocketAnswer {
+		return "", fmt.Errorf("an answer of %d octets", n)
+	}
+	b := make([]byte, n+1)
+	if _, err := io.ReadFull(in, b); err != nil {
+		return "", err
+	}
+	if b[n] != ',' {
+		return "", fmt.Errorf("no comma behind the netstring")
+	}
+	return string(b[:n]), nil
+}
