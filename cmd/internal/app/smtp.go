@@ -174,8 +174,8 @@ func (s *smtpSession) Rcpt(ctx context.Context, to smtpserver.RcptTo) *smtp.Repl
 	case transport.Deferred:
 		return smtp.NewReply(451, status.Code(), arg+"... "+status.Text())
 	case transport.Failed:
-		reply := smtp.NewReply(550, status.Code(), arg+"... "+status.Text())
-		s.logRefusal("", arg, "reject", reply.String())
+		reply := smtp.NewReply(550, status.Code(), arg+"... "+wording(status.Text()))
+		s.logRefusal("check_rcpt", arg, "reject", reply.String())
 		return reply
 	}
 	s.env.Recipients = append(s.env.Recipients, rcpt)

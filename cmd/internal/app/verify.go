@@ -64,11 +64,16 @@ func (x *verification) say(line string) {
 	}
 }
 
-func (x *verification) bad(name, text string, exit int) {
+// wording is sendmail's spelling of a reason, where scripts and log readers look for it.
+func wording(text string) string {
 	if text == "user unknown" {
-		text = "User unknown" // sendmail's spelling, which scripts look for
+		return "User unknown"
 	}
-	x.say(name + "... " + text)
+	return text
+}
+
+func (x *verification) bad(name, text string, exit int) {
+	x.say(name + "... " + wording(text))
 	if exit != sysexits.OK {
 		x.exit = exit
 	}
