@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"waybill/queue/dsn"
+	"waybill/queue/spool"
 	"waybill/transport"
 	"waybill/transport/envelope"
 )
@@ -176,4 +178,68 @@ func BenchmarkLife(b *testing.B) {
 		}
 		b.StopTimer()
 	})
+}
+
+// unsynced is the real file system without its syncs, for filling a spool quickly.
+type unsynced struct{ spool.OS }
+
+type unsyncedFile struct{ spool.File }
+
+func (unsyncedFile) Sync() error { return nil }
+
+func (f unsynced) Create(name string, perm os.FileMode) (spool.File, error) {
+	file, err := f.OS.Create(name, perm)
+	return unsyncedFile{file}, err
+}
+
+func (unsynced) SyncDir(string) error { return nil }
+
+// BenchmarkStart is the start of a daemon with 100,000 messages in its spool: the time until all are planned, the
+// memory that each takes, and how soon new mail is accepted.
+func BenchmarkStart(b *testing.B) {
+	const messages = 100_000
+	dir := filepath.Join(b.TempDir(), "spool")
+	s, err := spool.Open(dir, unsynced{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range messages {
+		d, err := s.Create(mail("alice@here.test", envelope.WhenQueue, "bob@there.test"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		io.WriteString(d, message("start", 500))
+		m, err := d.Commit()
+		if err != nil {
+			b.Fatal(err)
+		}
+		m.Note(spool.Try{Number: 1, At: time.Now(), Next: time.Now().Add(time.Hour)})
+		m.Flush(false)
+		m.Close()
+	}
+	for range b.N {
+		before := heap()
+		start := time.Now()
+		q := benchQueue(b, dir, &null{}, false)
+		ctx, cancel := context.WithCancel(context.Background())
+		go q.Run(ctx)
+		if _, err := q.Accept(ctx, mail("alice@here.test", envelope.WhenBackground, "bob@there.test"), strings.NewReader(message("new", 100)), Options{}); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms-to-accept")
+		for q.Waiting() < messages {
+			time.Sleep(10 * time.Millisecond)
+		}
+		b.ReportMetric(time.Since(start).Seconds(), "s-to-plan-all")
+		cancel()
+		b.ReportMetric(float64(heap()-before)/messages, "octets/message")
+		q.Close(context.Background())
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse
 }

@@ -16,7 +16,7 @@ import (
 
 // life is what the crash tests do: messages of all kinds come in by Accept and by the drop directory, are delivered,
 // deferred, refused, expanded, held and tried again. It returns the recipients that were acknowledged and those that
-// were refused to the sender, as keys of world.got.
+// were refused to the sender, as keys of world.got().
 func life(r *rig) (acked, refused []string) {
 	r.users.lists["list"] = Expansion{Members: []Member{{Addr: "one@there.test"}, {Addr: "later2@else.test"}, {Addr: "bad2@there.test"}}}
 	r.world.answer = answers
@@ -85,7 +85,7 @@ func lost(w *world, acked []string) (gone []string) {
 			if strings.Contains(k, " bad") {
 				k = "notice-" + id + " alice"
 			}
-			if w.got[k] == 0 {
+			if w.got()[k] == 0 {
 				gone = append(gone, k)
 			}
 		}
@@ -134,12 +134,12 @@ func crashEverywhere(t *testing.T, newRig func(testing.TB) *rig) {
 			total++
 			if gone := lost(r.world, acked); len(gone) > 0 {
 				t.Fatalf("stopped at step %d, %+v: lost %v; queue %v, drop %v, bad %v, log %v", n, how, gone,
-					r.queued(), r.fs.Names("/spool/drop"), r.fs.Names("/spool/bad"), r.slog.text)
+					r.queued(), r.fs.Names("/spool/drop"), r.fs.Names("/spool/bad"), r.slog.bad())
 			}
 			if names := r.queued(); len(names) > 0 && !onlyTemporary(names) {
 				t.Fatalf("stopped at step %d, %+v: stuck %v", n, how, names)
 			}
-			for _, c := range r.world.got {
+			for _, c := range r.world.got() {
 				duplicates += c - 1
 			}
 			if names := r.fs.Names("/spool/bad"); how.loss == crashfs.Nothing && len(names) > 0 {
@@ -186,11 +186,11 @@ func failEverywhere(t *testing.T, newRig func(testing.TB) *rig) {
 					t.Fatalf("%s: lost %v", name, gone)
 				}
 				for _, key := range refused {
-					if r.world.got[key] > 0 {
+					if r.world.got()[key] > 0 {
 						t.Fatalf("%s: refused and delivered: %s", name, key)
 					}
 				}
-				for key, copies := range r.world.got {
+				for key, copies := range r.world.got() {
 					if !cut && copies > 1 && !strings.HasPrefix(key, "notice-") {
 						t.Fatalf("%s: %s was delivered %d times", name, key, copies)
 					}

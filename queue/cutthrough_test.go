@@ -36,14 +36,14 @@ func TestCutThrough(t *testing.T) {
 			}
 			// What the client was told must be true at that moment, and without the disk.
 			if r.world.copies("a x@there.test") != 1 || r.world.copies("a y@there.test") != 1 || len(r.queued()) != 0 {
-				t.Errorf("got %v, in the spool: %v", r.world.got, r.queued())
+				t.Errorf("got %v, in the spool: %v", r.world.got(), r.queued())
 			}
-			body := r.world.bodies["a x@there.test"]
+			body := r.world.bodies()["a x@there.test"]
 			if !strings.HasPrefix(body, "Received: from client.test") || !strings.Contains(body, receipt.ID) || !strings.HasSuffix(body, message("a", size)) {
 				t.Errorf("arrived: %.300q", body)
 			}
-			if n := r.log.finals(); len(r.log.accepted) != 1 || n[receipt.ID+" x@there.test"] != 1 || n[receipt.ID+" y@there.test"] != 1 {
-				t.Errorf("log: %d accepted, finals %v", len(r.log.accepted), n)
+			if n := r.log.finals(); len(r.log.all().accepted) != 1 || n[receipt.ID+" x@there.test"] != 1 || n[receipt.ID+" y@there.test"] != 1 {
+				t.Errorf("log: %d accepted, finals %v", len(r.log.all().accepted), n)
 			}
 			r.closeQueue()
 			r.quiet()
@@ -71,9 +71,9 @@ func TestCutThroughFallsBackToTheSpool(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		if r.world.copies("b late@there.test") != 1 || r.world.copies("b soon@there.test") != 1 {
-			t.Errorf("copies %v, want one each", r.world.got)
+			t.Errorf("copies %v, want one each", r.world.got())
 		}
-		if !strings.HasSuffix(r.world.bodies["b late@there.test"], message("b", 3*tapeMemory)) {
+		if !strings.HasSuffix(r.world.bodies()["b late@there.test"], message("b", 3*tapeMemory)) {
 			t.Error("what came from the spool differs")
 		}
 		if n := r.log.finals(); n[receipt.ID+" soon@there.test"] != 1 || n[receipt.ID+" late@there.test"] != 1 {
@@ -94,8 +94,8 @@ func TestCutThroughTellsTheClientNo(t *testing.T) {
 		if !errors.As(err, &refused) || refused.Status.Code() != "5.1.1" {
 			t.Errorf("got %v, want the next hop's refusal", err)
 		}
-		if len(r.queued()) != 0 || len(r.log.noticed) != 0 {
-			t.Errorf("spool %v, notices %v: the client was told, nobody else has to be", r.queued(), r.log.noticed)
+		if len(r.queued()) != 0 || len(r.log.all().noticed) != 0 {
+			t.Errorf("spool %v, notices %v: the client was told, nobody else has to be", r.queued(), r.log.all().noticed)
 		}
 		r.closeQueue()
 	})
@@ -154,8 +154,8 @@ func TestCutThroughForgetsWhatWasNotSentWhole(t *testing.T) {
 		if !errors.Is(err, lost) {
 			t.Errorf("got %v", err)
 		}
-		if len(r.world.got) != 0 || len(r.queued()) != 0 {
-			t.Errorf("half a message was delivered to %v, spooled as %v", r.world.got, r.queued())
+		if len(r.world.got()) != 0 || len(r.queued()) != 0 {
+			t.Errorf("half a message was delivered to %v, spooled as %v", r.world.got(), r.queued())
 		}
 		r.closeQueue()
 	})
@@ -169,7 +169,7 @@ func TestCutThroughOnlyForOneNextHop(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		if r.world.copies("f x@there.test") != 1 || r.world.copies("f y@elsewhere.test") != 1 {
-			t.Errorf("copies %v", r.world.got)
+			t.Errorf("copies %v", r.world.got())
 		}
 		r.closeQueue()
 	})
@@ -182,7 +182,7 @@ func TestCutThroughHeldMessagesStayHere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(r.world.got) != 0 {
+		if len(r.world.got()) != 0 {
 			t.Error("a held message was passed on")
 		}
 		if held := r.fs.Names("/spool/hold"); len(held) != 1 || held[0] != receipt.ID {
@@ -190,8 +190,8 @@ func TestCutThroughHeldMessagesStayHere(t *testing.T) {
 		}
 		refusal := &RefusedError{transport.NewStatus(transport.Failed, "5.7.1", "no")}
 		_, err = through(r, "h", 100, Options{Whole: func(int64) error { return refusal }}, "x@there.test")
-		if !errors.Is(err, refusal) || len(r.world.got) != 0 {
-			t.Errorf("a refused message: %v, passed on to %v", err, r.world.got)
+		if !errors.Is(err, refusal) || len(r.world.got()) != 0 {
+			t.Errorf("a refused message: %v, passed on to %v", err, r.world.got())
 		}
 		r.closeQueue()
 	})

@@ -42,11 +42,7 @@ func TestHangingDestinationsDelayNoOthers(t *testing.T) {
 				r.accept(fmt.Sprint(n), mail("alice@here.test", envelope.WhenBackground, "b@"+host))
 			}
 		}
-		delivered := func() int {
-			r.world.mu.Lock()
-			defer r.world.mu.Unlock()
-			return len(r.world.order)
-		}
+		delivered := func() int { return len(r.world.order()) }
 		start := time.Now()
 		for delivered() < 100*each && time.Since(start) < 5*time.Minute {
 			time.Sleep(100 * time.Millisecond)

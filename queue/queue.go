@@ -130,6 +130,13 @@ func (q *Queue) Use(w Wiring) error {
 // Spool is the spool below, for its socket and its daemon lock.
 func (q *Queue) Spool() *spool.Spool { return q.spool }
 
+// Waiting is the number of messages that are planned for another attempt.
+func (q *Queue) Waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.schedule.Len()
+}
+
 // StartLog makes the queue take small messages into the intake log of the spool, which is several times faster than a
 // file for each. The caller holds the daemon's lock until after Close.
 func (q *Queue) StartLog() error { return q.spool.StartLog(logSegment, logSegments) }

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -29,7 +30,7 @@ func TestDelivered(t *testing.T) {
 	}
 	want := regexp.MustCompile(`^Received: from client\.test \(client\.test \[192\.0\.2\.1\]\)\n\tby mx\.here\.test \(Waybill\) with ESMTP id ` + receipt.ID +
 		`\n\tfor <bob@there\.test>; \w+, \d+ \w+ \d+ \d\d:\d\d:\d\d [-+]\d{4}\nFrom: `)
-	body := r.world.bodies["one bob@there.test"]
+	body := r.world.bodies()["one bob@there.test"]
 	if !want.MatchString(body) || !strings.HasSuffix(body, message("one", 100)) {
 		t.Errorf("got %q", body)
 	}
@@ -131,7 +132,7 @@ func TestFiveDays(t *testing.T) {
 		if names := r.queued(); len(names) != 0 {
 			t.Errorf("the spool has %v", names)
 		}
-		if n := r.world.tries["slow bob@there.test"]; n < 33 || n > 42 {
+		if n := r.world.tries()["slow bob@there.test"]; n < 33 || n > 42 {
 			t.Errorf("%d attempts", n)
 		}
 		if n := r.log.finals()[receipt.ID+" bob@there.test"]; n != 1 {
@@ -147,8 +148,8 @@ func TestFiveDays(t *testing.T) {
 func TestRestartKeepsTheSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		shift := time.Duration(0)
-		r.cfg.Now = func() time.Time { return time.Now().Add(shift).Round(0) }
+		var shift atomic.Int64
+		r.cfg.Now = func() time.Time { return time.Now().Add(time.Duration(shift.Load())).Round(0) }
 		r.open()
 		r.world.answer = func(id, user string, try int) transport.Status { return deferred() }
 		run := func() context.CancelFunc {
@@ -159,7 +160,7 @@ func TestRestartKeepsTheSchedule(t *testing.T) {
 		cancel := run()
 		r.accept("x", mail("alice@here.test", envelope.WhenBackground, "bob@there.test"))
 		time.Sleep(10 * time.Minute) // tries at 0, 1, 6 minutes
-		tries := r.world.tries["x bob@there.test"]
+		tries := r.world.tries()["x bob@there.test"]
 		if tries != 3 {
 			t.Errorf("%d tries in ten minutes", tries)
 		}
@@ -168,16 +169,16 @@ func TestRestartKeepsTheSchedule(t *testing.T) {
 		r.open()
 		cancel = run()
 		time.Sleep(time.Minute)
-		if n := r.world.tries["x bob@there.test"]; n != 3 {
+		if n := r.world.tries()["x bob@there.test"]; n != 3 {
 			t.Errorf("%d tries right after the restart", n)
 		}
 		cancel()
 		r.closeQueue()
-		shift = -72 * time.Hour // the clock was three days fast
+		shift.Store(int64(-72 * time.Hour)) // the clock was three days fast
 		r.open()
 		cancel = run()
 		time.Sleep(20 * time.Minute)
-		if n := r.world.tries["x bob@there.test"]; n < 4 {
+		if n := r.world.tries()["x bob@there.test"]; n < 4 {
 			t.Errorf("%d tries after the clock was set back", n)
 		}
 		cancel()
@@ -193,13 +194,13 @@ func TestBouncesEndSomewhere(t *testing.T) {
 		synctest.Wait()
 		// bob fails: notice to alice; that fails: notice to the postmaster; that fails: the end.
 		want := map[string]int{"bad bob@there.test": 1, "notice-bad alice@there.test": 1, "double-bad postmaster": 1}
-		if diff := cmp.Diff(want, r.world.tries); diff != "" {
+		if diff := cmp.Diff(want, r.world.tries()); diff != "" {
 			t.Error(diff)
 		}
 		if names := r.queued(); len(names) != 0 {
 			t.Errorf("the spool has %v", names)
 		}
-		last := r.log.noticed[len(r.log.noticed)-1]
+		last := r.log.all().noticed[len(r.log.all().noticed)-1]
 		if last.New != "" || last.Kind != dsn.Double {
 			t.Errorf("the last notice: %+v", last)
 		}
@@ -226,7 +227,7 @@ func TestNotifyIsObeyed(t *testing.T) {
 		e.Recipients[2].Notify = envelope.NotifySuccess
 		r.accept("n", e)
 		synctest.Wait()
-		notice, receipt := r.world.bodies["notice-n alice"], r.world.bodies["receipt-n alice"]
+		notice, receipt := r.world.bodies()["notice-n alice"], r.world.bodies()["receipt-n alice"]
 		if strings.Contains(notice, "bad1@") || !strings.Contains(notice, "bad2@") {
 			t.Errorf("notice: %s", notice)
 		}
@@ -259,7 +260,7 @@ func TestExpansion(t *testing.T) {
 		r.accept("l", mail("alice@here.test", envelope.WhenBackground, "team", "loop", "nobody"))
 		time.Sleep(10 * time.Minute)
 		var got []string
-		for k, n := range r.world.got {
+		for k, n := range r.world.got() {
 			got = append(got, fmt.Sprint(k, " ", n))
 		}
 		sort.Strings(got)
@@ -267,7 +268,7 @@ func TestExpansion(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
-		if n := r.world.bodies["notice-l alice"]; !strings.Contains(n, "loop") || !strings.Contains(n, "nobody") || strings.Contains(n, "gone@") {
+		if n := r.world.bodies()["notice-l alice"]; !strings.Contains(n, "loop") || !strings.Contains(n, "nobody") || strings.Contains(n, "gone@") {
 			t.Errorf("notice to the sender: %s", n)
 		}
 		if names := r.queued(); len(names) != 0 {
@@ -332,14 +333,14 @@ func TestWhenRulesSayQueue(t *testing.T) {
 		r.accept("q", mail("alice@here.test", envelope.WhenBackground, "a@uucp.test", "b@night.test", "c@there.test"))
 		r.accept("d", mail("alice@here.test", envelope.WhenQueue, "c@there.test"))
 		time.Sleep(time.Minute)
-		if diff := cmp.Diff(map[string]int{"q c@there.test": 1}, r.world.tries); diff != "" {
+		if diff := cmp.Diff(map[string]int{"q c@there.test": 1}, r.world.tries()); diff != "" {
 			t.Error(diff)
 		}
 		if n, err := r.q.Flush(ctx, Selection{{'R', false, "uucp"}}); n != 1 || err != nil {
 			t.Errorf("flush: %d %v", n, err)
 		}
 		time.Sleep(time.Minute)
-		if diff := cmp.Diff(map[string]int{"q c@there.test": 1, "q a@uucp.test": 1}, r.world.tries); diff != "" {
+		if diff := cmp.Diff(map[string]int{"q c@there.test": 1, "q a@uucp.test": 1}, r.world.tries()); diff != "" {
 			t.Error(diff)
 		}
 		time.Sleep(time.Hour)
@@ -379,7 +380,7 @@ func TestHigherPriorityFirst(t *testing.T) {
 		accept("urgent", "Priority: urgent\n")
 		time.Sleep(time.Minute)
 		want := []string{"first b@there.test", "urgent b@there.test", "plain b@there.test", "bulk b@there.test"}
-		if diff := cmp.Diff(want, r.world.order); diff != "" {
+		if diff := cmp.Diff(want, r.world.order()); diff != "" {
 			t.Error(diff)
 		}
 		cancel()
@@ -459,7 +460,7 @@ func TestDropsAreTakenOver(t *testing.T) {
 	r.q.RunOnce(context.Background(), nil)
 	r.closeQueue()
 	want := map[string]int{"kAK31Xxp000001 bob@there.test": 1, "kAK31Xxp000002 bob@there.test": 1, "notice-kAK31Xxp000004 alice": 1}
-	if diff := cmp.Diff(want, r.world.got); diff != "" {
+	if diff := cmp.Diff(want, r.world.got()); diff != "" {
 		t.Error(diff)
 	}
 	if names := r.fs.Names("/spool/drop"); len(names) != 0 {
@@ -468,7 +469,7 @@ func TestDropsAreTakenOver(t *testing.T) {
 	if names := r.fs.Names("/spool/bad"); len(names) != 1 {
 		t.Errorf("set aside: %v", names)
 	}
-	if id := r.log.accepted[0].Envelope.Origin.Auth; id != "" {
+	if id := r.log.all().accepted[0].Envelope.Origin.Auth; id != "" {
 		t.Error("a dropped envelope kept its claim of authentication")
 	}
 }
@@ -494,7 +495,7 @@ func TestDamagedFilesStopNothing(t *testing.T) {
 			if err := r.q.RunOnce(context.Background(), nil); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(map[string]int{"good bob@there.test": 1}, r.world.got); diff != "" {
+			if diff := cmp.Diff(map[string]int{"good bob@there.test": 1}, r.world.got()); diff != "" {
 				t.Error(diff)
 			}
 			if names := r.fs.Names("/spool/bad"); len(names) != 1 || names[0] != bad {
@@ -519,7 +520,7 @@ func TestGarbageInTheJournal(t *testing.T) {
 	id := r.accept("x", mail("alice@here.test", envelope.WhenNow, "bob@there.test", "later@there.test")).ID
 	r.fs.Edit("/spool/queue/"+id, func(b []byte) []byte { return append(b, "\n\xff\x00garbage\n\xff torn"...) })
 	r.q.RunOnce(context.Background(), nil)
-	if diff := cmp.Diff(map[string]int{"x bob@there.test": 1, "x later@there.test": 1}, r.world.got); diff != "" {
+	if diff := cmp.Diff(map[string]int{"x bob@there.test": 1, "x later@there.test": 1}, r.world.got()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -551,13 +552,13 @@ func TestReadOnlyAndFull(t *testing.T) {
 			r.q.RunOnce(context.Background(), nil)
 			r.closeQueue()
 			want := map[string]int{"x a@there.test": 1, "x later@there.test": 1, "notice-x alice": 1}
-			if diff := cmp.Diff(want, r.world.got); diff != "" {
+			if diff := cmp.Diff(want, r.world.got()); diff != "" {
 				t.Error(diff)
 			}
 			if names := r.queued(); len(names) != 0 {
 				t.Errorf("the spool has %v", names)
 			}
-			if n := r.world.tries["x bad@there.test"]; n != 1 {
+			if n := r.world.tries()["x bad@there.test"]; n != 1 {
 				t.Errorf("the recipient that failed was tried %d times", n)
 			}
 		})
@@ -605,14 +606,14 @@ func TestOperators(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.q.RunOnce(context.Background(), nil)
-	if diff := cmp.Diff(map[string]int{"a x y@there.test": 1}, r.world.got); diff != "" {
+	if diff := cmp.Diff(map[string]int{"a x y@there.test": 1}, r.world.got()); diff != "" {
 		t.Error(diff)
 	}
 	if err := control("hold", a); err == nil {
 		t.Error("a message that is gone was held")
 	}
-	if len(r.log.removed) != 1 || r.log.removed[0].ID != b {
-		t.Errorf("removed: %v", r.log.removed)
+	if len(r.log.all().removed) != 1 || r.log.all().removed[0].ID != b {
+		t.Errorf("removed: %v", r.log.all().removed)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,18 +37,43 @@ type rig struct {
 
 // world is what is outside and survives crashes: who got what.
 type world struct {
-	mu     sync.Mutex
-	got    map[string]int // "TEST-ID recipient" -> copies
-	bodies map[string]string
-	order  []string
+	mu       sync.Mutex
+	copiesOf map[string]int // "TEST-ID recipient" -> copies
+	texts    map[string]string
+	sequence []string
 	// answer decides; nil: everything is delivered. try counts attempts for this recipient and message from 1.
-	answer func(id, user string, try int) transport.Status
-	tries  map[string]int
-	enter  func(req *transport.Request)
+	answer   func(id, user string, try int) transport.Status
+	attempts map[string]int
+	enter    func(req *transport.Request)
 }
 
 func newWorld() *world {
-	return &world{got: map[string]int{}, tries: map[string]int{}, bodies: map[string]string{}}
+	return &world{copiesOf: map[string]int{}, attempts: map[string]int{}, texts: map[string]string{}}
+}
+
+// What tests read is copied: deliveries may go on.
+func (w *world) got() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.copiesOf)
+}
+
+func (w *world) tries() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.attempts)
+}
+
+func (w *world) bodies() map[string]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.texts)
+}
+
+func (w *world) order() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.sequence)
 }
 
 func ok() transport.Status { return transport.NewStatus(transport.Relayed, "2.0.0", "Ok") }
@@ -74,15 +101,15 @@ func (w *world) Deliver(ctx context.Context, req *transport.Request) []transport
 	id := subject(string(text))
 	for i, rc := range req.Recipients {
 		key := id + " " + rc.User
-		w.tries[key]++
+		w.attempts[key]++
 		statuses[i] = ok()
 		if w.answer != nil {
-			statuses[i] = w.answer(id, rc.User, w.tries[key])
+			statuses[i] = w.answer(id, rc.User, w.attempts[key])
 		}
 		if o := statuses[i].Outcome(); o == transport.Delivered || o == transport.Relayed {
-			w.got[key]++
-			w.bodies[key] = string(text)
-			w.order = append(w.order, key)
+			w.copiesOf[key]++
+			w.texts[key] = string(text)
+			w.sequence = append(w.sequence, key)
 		}
 	}
 	return statuses
@@ -114,7 +141,7 @@ func subject(text string) string {
 func (w *world) copies(key string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.got[key]
+	return w.copiesOf[key]
 }
 
 // recorder is the mail log.
@@ -134,6 +161,13 @@ func (r *recorder) Accepted(a Accepted) {
 func (r *recorder) Tried(t Tried)     { r.mu.Lock(); r.tried = append(r.tried, t); r.mu.Unlock() }
 func (r *recorder) Noticed(n Noticed) { r.mu.Lock(); r.noticed = append(r.noticed, n); r.mu.Unlock() }
 func (r *recorder) Removed(x Removed) { r.mu.Lock(); r.removed = append(r.removed, x); r.mu.Unlock() }
+
+// all is a copy of what was logged so far.
+func (r *recorder) all() *recorder {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &recorder{accepted: slices.Clone(r.accepted), tried: slices.Clone(r.tried), noticed: slices.Clone(r.noticed), removed: slices.Clone(r.removed)}
+}
 
 // finals counts the final lines of each recipient of a message.
 func (r *recorder) finals() map[string]int {
@@ -238,7 +272,7 @@ func (r *rig) open() {
 	r.q = q
 	if r.useLog {
 		if r.unlock, err = q.spool.LockDaemon(); err == nil {
-			err = q.spool.StartLog(256<<10, 4)
+			err = q.spool.StartLog(64<<10, 4)
 		}
 		if err != nil && !errors.Is(err, crashfs.ErrStopped) {
 			r.slog.Handle(context.Background(), slog.NewRecord(time.Now(), slog.LevelError, err.Error(), 0))

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// The intake log: README.md, "The log". One writer batches what waits into one write and one fdatasync.
+// The intake log: README.md, "The log". Who finds nobody writing writes, for himself and for all who come meanwhile: one
+// write and one fdatasync for a batch. Then the first of those who came during the sync does the same.
 
 const (
 	logDir       = "log"
@@ -22,6 +23,9 @@ const (
 	kindDone     = 2
 	doneEntry    = 12
 	maxBatch     = 4 << 20
+	// markAfter is how long a done-mark waits for a batch to go with. A process that is killed meanwhile has the message
+	// delivered twice.
+	markAfter = 2 * time.Millisecond
 )
 
 var recordMagic = [4]byte{'W', 'B', 'L', '1'}
@@ -104,12 +108,15 @@ type intakeLog struct {
 	most int    // segments
 
 	mu      sync.Mutex
-	wake    *sync.Cond
+	idle    *sync.Cond // nobody writes
+	busy    bool       // somebody does
 	waiting []*appending
 	marks   []slot
+	soon    bool // flushMarks is planned
 	tired   bool // the marks could not be written a moment ago
 	closing bool
-	stopped chan struct{}
+	growing bool
+	buf     []byte     // of whoever writes
 	segs    []*segment // in use, the oldest first; the last is being written
 	free    []*segment
 	epoch   uint64
@@ -121,42 +128,42 @@ type intakeLog struct {
 	pressed  uint64
 }
 
-// appending is a message that waits for the writer.
+// appending is a message that waits to be written.
 type appending struct {
-	id   string
-	data []byte
-	slot slot
-	err  error
-	done chan struct{}
+	id      string
+	data    []byte
+	slot    slot
+	err     error
+	written bool
+	lead    bool          // it is to write the next batch itself
+	done    chan struct{} // closed when it is written, or is to lead
 }
 
 func newIntakeLog(fsys FS, dir string, log *slog.Logger, size uint32, most int, epoch uint64, pressure func(uint64)) (*intakeLog, error) {
-	l := &intakeLog{fs: fsys, dir: dir, log: log, size: size, most: most, epoch: epoch, pressure: pressure, stopped: make(chan struct{})}
-	l.wake = sync.NewCond(&l.mu)
+	l := &intakeLog{fs: fsys, dir: dir, log: log, size: size, most: most, epoch: epoch, pressure: pressure}
+	l.idle = sync.NewCond(&l.mu)
 	for range 2 {
-		if err := l.grow(); err != nil {
+		seg, err := l.grow(l.files)
+		if err != nil {
 			l.closeFiles()
 			return nil, err
 		}
+		l.files++
+		l.free = append(l.free, seg)
 	}
-	if err := fsys.SyncDir(dir); err != nil {
-		l.closeFiles()
-		return nil, err
-	}
-	go l.write()
 	return l, nil
 }
 
-// grow makes or takes over one more segment file. It is written through with zeros first: only then does a later
-// fdatasync have nothing to do but to write the octets.
-func (l *intakeLog) grow() error {
-	name := filepath.Join(l.dir, fmt.Sprintf("%04d", l.files))
+// grow makes segment file n, or takes it over. It is written through with zeros first: only then does a later fdatasync
+// have nothing to do but to write the octets.
+func (l *intakeLog) grow(n int) (*segment, error) {
+	name := filepath.Join(l.dir, fmt.Sprintf("%04d", n))
 	f, err := l.fs.Open(name, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = l.fs.Create(name, 0o600)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	st, err := f.Stat()
 	zero := make([]byte, 1<<20)
@@ -166,13 +173,36 @@ func (l *intakeLog) grow() error {
 	if err == nil {
 		err = f.Sync()
 	}
+	if err == nil {
+		err = l.fs.SyncDir(l.dir)
+	}
 	if err != nil {
 		f.Close()
-		return err
+		return nil, err
 	}
-	l.files++
-	l.free = append(l.free, &segment{file: f, name: name})
-	return nil
+	return &segment{file: f, name: name}, nil
+}
+
+// growAhead makes one more segment while there is still one to write to. l.mu is held.
+func (l *intakeLog) growAhead() {
+	if l.growing || l.closing || len(l.free) > 0 || l.files >= l.most {
+		return
+	}
+	l.growing = true
+	n := l.files
+	go func() {
+		seg, err := l.grow(n)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.growing = false
+		l.idle.Broadcast()
+		if err != nil {
+			l.log.Warn("the intake log cannot grow", "err", err)
+			return
+		}
+		l.files++
+		l.free = append(l.free, seg)
+	}()
 }
 
 // append writes a message and returns when it is durable.
@@ -184,13 +214,21 @@ func (l *intakeLog) append(id string, data []byte) (slot, error) {
 		return slot{}, errLogFull
 	}
 	l.waiting = append(l.waiting, a)
-	l.wake.Signal()
-	l.mu.Unlock()
-	<-a.done
+	if l.busy {
+		l.mu.Unlock()
+		<-a.done
+		if !a.lead {
+			return a.slot, a.err
+		}
+		l.mu.Lock()
+	}
+	l.busy = true
+	l.drive(a)
 	return a.slot, a.err
 }
 
-// done tells that the message at s needs no place any more. It is written at once, and synced with the next batch.
+// done tells that the message at s needs no place any more. The mark is written with the next batch, or by itself if none
+// comes at once; it is synced with the next batch.
 func (l *intakeLog) done(s slot) {
 	l.mu.Lock()
 	l.marks = append(l.marks, s)
@@ -199,8 +237,27 @@ func (l *intakeLog) done(s slot) {
 			seg.live--
 		}
 	}
-	l.wake.Signal()
+	if !l.soon {
+		l.soon = true
+		time.AfterFunc(markAfter, l.flushMarks)
+	}
 	l.mu.Unlock()
+}
+
+// flushMarks writes the marks that no batch has taken along.
+func (l *intakeLog) flushMarks() {
+	l.mu.Lock()
+	l.soon = false
+	if l.busy || l.tired || l.closing || len(l.marks) == 0 {
+		if len(l.marks) > 0 && l.busy && !l.soon {
+			l.soon = true
+			time.AfterFunc(markAfter, l.flushMarks)
+		}
+		l.mu.Unlock()
+		return
+	}
+	l.busy = true
+	l.drive(nil)
 }
 
 // read returns the message at s.
@@ -227,62 +284,74 @@ func (l *intakeLog) read(id string, s slot) ([]byte, error) {
 	return r.data, nil
 }
 
-// write is the one writer.
-func (l *intakeLog) write() {
-	defer close(l.stopped)
-	var buf []byte
+// drive writes batches until a is written, nil for none, and hands over to who waits then. l.mu is held and l.busy set;
+// drive lets go of l.mu.
+func (l *intakeLog) drive(a *appending) {
 	for {
-		l.mu.Lock()
-		for len(l.waiting) == 0 && (len(l.marks) == 0 || l.tired) && !l.closing {
-			l.wake.Wait()
+		if len(l.waiting) > 0 || a == nil && len(l.marks) > 0 && !l.tired {
+			l.batchOut()
 		}
-		if len(l.waiting) == 0 && (len(l.marks) == 0 || l.tired) {
+		switch {
+		case a != nil && !a.written:
+		case len(l.waiting) > 0:
+			next := l.waiting[0]
+			next.lead = true
+			close(next.done)
+			l.mu.Unlock()
+			return
+		case a != nil || len(l.marks) == 0 || l.tired:
+			l.busy = false
+			l.idle.Broadcast()
 			l.mu.Unlock()
 			return
 		}
-		seg, err := l.current()
-		if seg == nil {
-			failed := l.waiting
-			l.waiting = nil
-			l.rest()
-			l.mu.Unlock()
-			finish(failed, err)
-			continue
-		}
-		var batch []*appending
-		marks := l.marks
-		buf, batch = l.fill(buf[:0], seg)
-		marks = marks[:len(marks)-len(l.marks)]
-		off := seg.end
-		l.mu.Unlock()
-
-		_, err = seg.file.WriteAt(buf, int64(off))
-		if err == nil && len(batch) > 0 {
-			err = seg.file.Datasync()
-		}
-		l.mu.Lock()
-		if err != nil {
-			l.broken(seg, off, len(buf), err)
-			l.marks = append(marks[:len(marks):len(marks)], l.marks...)
-			l.rest()
-		} else {
-			seg.end += uint32(len(buf))
-			seg.live += len(batch)
-		}
-		l.mu.Unlock()
-		finish(batch, err)
 	}
+}
+
+// batchOut writes one batch. l.mu is held, and let go meanwhile.
+func (l *intakeLog) batchOut() {
+	seg, err := l.current()
+	if seg == nil {
+		failed := l.waiting
+		l.waiting = nil
+		l.rest()
+		finish(failed, err)
+		return
+	}
+	marks := l.marks
+	buf, batch := l.fill(l.buf[:0], seg)
+	l.buf = buf
+	marks = marks[:len(marks)-len(l.marks)]
+	off := seg.end
+	l.mu.Unlock()
+
+	_, err = seg.file.WriteAt(buf, int64(off))
+	if err == nil && len(batch) > 0 {
+		err = seg.file.Datasync()
+	}
+	l.mu.Lock()
+	if err != nil {
+		l.broken(seg, off, len(buf), err)
+		l.marks = append(marks[:len(marks):len(marks)], l.marks...)
+		l.rest()
+	} else {
+		seg.end += uint32(len(buf))
+		seg.live += len(batch)
+	}
+	finish(batch, err)
 }
 
 func finish(batch []*appending, err error) {
 	for _, a := range batch {
-		a.err = err
-		close(a.done)
+		a.err, a.written = err, true
+		if !a.lead {
+			close(a.done)
+		}
 	}
 }
 
 // current is the segment to write to, with room for the next message, or nil and the reason. l.mu is held, and let go
-// while a file is made.
+// while a new segment is awaited.
 func (l *intakeLog) current() (*segment, error) {
 	need := recordSize(min(len(l.marks), 4096) * doneEntry)
 	if len(l.waiting) > 0 {
@@ -304,16 +373,8 @@ func (l *intakeLog) current() (*segment, error) {
 		l.segs = l.segs[1:]
 		l.free = append(l.free, seg)
 	}
-	if len(l.free) == 0 && l.files < l.most {
-		l.mu.Unlock()
-		err := l.grow()
-		if err == nil {
-			err = l.fs.SyncDir(l.dir)
-		}
-		l.mu.Lock()
-		if err != nil {
-			return nil, err
-		}
+	for l.growing && len(l.free) == 0 {
+		l.idle.Wait()
 	}
 	if oldest := l.segs; len(oldest) > 0 && len(oldest) >= l.most/2 && l.pressed != oldest[0].epoch {
 		l.pressed = oldest[0].epoch
@@ -327,6 +388,7 @@ func (l *intakeLog) current() (*segment, error) {
 	l.epoch++
 	seg.epoch, seg.end, seg.live = l.epoch, 0, 0
 	l.segs = append(l.segs, seg)
+	l.growAhead()
 	return seg, nil
 }
 
@@ -382,8 +444,8 @@ func (l *intakeLog) rest() {
 	time.AfterFunc(time.Second, func() {
 		l.mu.Lock()
 		l.tired = false
-		l.wake.Signal()
 		l.mu.Unlock()
+		l.flushMarks()
 	})
 }
 
@@ -393,12 +455,16 @@ func (l *intakeLog) closeFiles() {
 	}
 }
 
-// close writes what waits and ends the writer.
+// close writes what waits and ends the log.
 func (l *intakeLog) close() {
 	l.mu.Lock()
-	l.closing, l.tired = true, false
-	l.wake.Signal()
-	l.mu.Unlock()
-	<-l.stopped
+	l.closing = true
+	for l.busy || l.growing {
+		l.idle.Wait()
+	}
+	l.busy, l.tired = true, false
+	l.drive(nil)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.closeFiles()
 }
