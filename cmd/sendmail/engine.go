@@ -39,19 +39,35 @@ func engine() (string, error) {
 	return "", errors.New("waybill is in none of " + strings.Join(tried, ", "))
 }
 
-// engineHasRights reports whether waybill is installed set-user-ID root, as sendmail used to be: then it can deliver
-// where we cannot. What it does with that is its own decision (app.SetID).
-func engineHasRights() bool {
+// rootsOwn refuses an engine that somebody else than root could have put where it is: a user who made a hard link to a
+// set-user-ID program chooses what stands beside it.
+func rootsOwn(file string) error {
+	for _, name := range []string{file, filepath.Dir(file)} {
+		info, err := os.Lstat(name)
+		if err != nil {
+			return err
+		}
+		stat, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || stat.Uid != 0 || info.Mode().Perm()&0o022 != 0 || !info.Mode().IsRegular() && !info.IsDir() {
+			return errors.New(name + " is not root's alone")
+		}
+	}
+	return nil
+}
+
+// runEngineAsRoot is runEngine for what a set-user-ID program may do as root; waybill decides by itself whether this is
+// such a thing (app.SetID).
+func runEngineAsRoot(name string, args []string) int {
 	file, err := engine()
-	if err != nil {
-		return false
+	if err == nil {
+		err = rootsOwn(file)
 	}
-	info, err := os.Stat(file)
-	if err != nil || info.Mode()&os.ModeSetuid == 0 {
-		return false
+	if err == nil {
+		err = asRoot(func() error {
+			return syscall.Exec(file, append([]string{"waybill", "--as", name}, args...), os.Environ())
+		})
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && stat.Uid == 0
+	return fail(sysexits.OSFile, "cannot start waybill", err)
 }
 
 // runEngine becomes "waybill --as NAME ARGS...". It returns only when that fails.
@@ -93,8 +109,11 @@ func startEngine(args []string, wait bool) (int, error) {
 
 // connectEngine starts waybill with one end of a socket pair as its standard input and returns the other end. The child
 // has a session of its own and none of our descriptors: when it delivers in the background, nobody waits for it.
-func connectEngine(args []string) (net.Conn, error) {
+func connectEngine(args []string, root bool) (net.Conn, error) {
 	file, err := engine()
+	if err == nil && root {
+		err = rootsOwn(file)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -111,10 +130,20 @@ func connectEngine(args []string) (net.Conn, error) {
 	}
 	defer null.Close()
 	attr := &os.ProcAttr{Dir: "/", Env: os.Environ(), Files: []*os.File{theirs, null, null}, Sys: &syscall.SysProcAttr{Setsid: true}}
-	child, err := os.StartProcess(file, append([]string{"waybill"}, args...), attr)
+	start := func() error {
+		child, err := os.StartProcess(file, append([]string{"waybill"}, args...), attr)
+		if err == nil {
+			child.Release()
+		}
+		return err
+	}
+	if root {
+		err = asRoot(start)
+	} else {
+		err = start()
+	}
 	if err != nil {
 		return nil, err
 	}
-	child.Release()
 	return net.FileConn(ours)
 }

@@ -25,6 +25,7 @@ import (
 // handOver is one message on its way to the daemon or the spool.
 type handOver struct {
 	v       *flags.Invocation
+	rights  rights
 	site    spool.Site
 	caller  caller
 	message *submit.Message
@@ -113,10 +114,10 @@ func (h *handOver) mayDrop() bool {
 func (h *handOver) ownEngine() (net.Conn, error) {
 	const manyHops = 15 // sites allow 25 or more
 	asks := !h.mayDrop() || h.v.Verbose || h.v.When == envelope.WhenNow || h.anyLocal() || h.message.Envelope.Hops > manyHops
-	if !asks || !h.mayDeliver() && !engineHasRights() {
+	if !asks || !h.mayDeliver() && !h.rights.root {
 		return nil, spool.ErrNoDaemon
 	}
-	return connectEngine(append([]string{"handover"}, h.config()...))
+	return connectEngine(append([]string{"handover"}, h.config()...), h.rights.root)
 }
 
 // config is how an engine is told the configuration. It works in the root directory, to hold no other.

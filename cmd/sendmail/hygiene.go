@@ -4,16 +4,23 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// hygiene makes the process independent of what its caller left behind, before anything else happens, and reports
-// whether it runs set-id. Inherited enemies: closed descriptors 0-2, further open descriptors, the environment, resource
+// rights are those that a set-id program has beside its caller's.
+type rights struct {
+	group bool // the group of the drop directory: how the front end is installed
+	// root means set-user-ID root, how sendmail was installed for decades. We run as the caller all the same, and only
+	// keep the possibility to start an engine that is root's own (asRoot).
+	root bool
+}
+
+// hygiene makes the process independent of what its caller left behind, before anything else happens, and tells which
+// rights it has by set-id. Inherited enemies: closed descriptors 0-2, further open descriptors, the environment, resource
 // limits, the umask, ignored and blocked signals, an alarm that is still running, a tracer (the kernel sees to that one).
-func hygiene() (privileged bool) {
-	privileged = os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
+func hygiene() (r rights) {
+	privileged := os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
 	// A file that we open must never become descriptor 0, 1 or 2, where a message or an error text would go.
 	for fd := range 3 {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == unix.EBADF {
@@ -37,15 +44,30 @@ func hygiene() (privileged bool) {
 	signal.Ignore(unix.SIGXFSZ, unix.SIGPIPE)
 	if privileged {
 		cleanEnvironment()
-		if os.Getuid() != os.Geteuid() {
-			// Nothing here needs another user's rights: a group is enough for the drop directory, and the daemon asks the
-			// kernel who calls.
-			if unix.Setresuid(os.Getuid(), os.Getuid(), os.Getuid()) != nil {
+		r.group = os.Getgid() != os.Getegid()
+		if uid := os.Getuid(); uid != os.Geteuid() {
+			saved := uid
+			if os.Geteuid() == 0 {
+				r.root, saved = true, 0
+			}
+			if unix.Setresuid(uid, uid, saved) != nil {
 				os.Exit(71)
 			}
 		}
 	}
-	return os.Getgid() != os.Getegid()
+	return r
+}
+
+// asRoot runs f as root, for a set-user-ID program that has not dropped its rights.
+func asRoot(f func() error) error {
+	if err := unix.Setresuid(-1, 0, -1); err != nil {
+		return err
+	}
+	err := f()
+	if unix.Setresuid(-1, os.Getuid(), -1) != nil {
+		os.Exit(71)
+	}
+	return err
 }
 
 // cleanEnvironment keeps what is data for us. LD_*, GODEBUG, PATH, TZ (a file name) and all else go.
@@ -66,17 +88,10 @@ func cleanEnvironment() {
 // dropPrivilege becomes the caller for good. It does nothing when there is nothing to drop.
 func dropPrivilege() {
 	gid, uid := os.Getgid(), os.Getuid()
-	if os.Getegid() != gid {
-		if err := unix.Setresgid(gid, gid, gid); err != nil {
-			os.Exit(71)
-		}
-	}
-	if os.Geteuid() != uid {
-		if err := unix.Setresuid(uid, uid, uid); err != nil {
-			os.Exit(71)
-		}
-	}
-	if os.Getegid() != gid || os.Geteuid() != uid || syscall.Getegid() != gid {
+	if unix.Setresgid(gid, gid, gid) != nil || unix.Setresuid(uid, uid, uid) != nil || os.Getegid() != gid || os.Geteuid() != uid {
 		os.Exit(71)
+	}
+	if uid != 0 && unix.Setresuid(-1, 0, -1) == nil {
+		os.Exit(71) // the way back is still open
 	}
 }

@@ -29,15 +29,19 @@ type program struct {
 
 // run is the whole program; it returns the exit status.
 func (p program) run() int {
-	privileged := hygiene()
+	r := hygiene()
 	v, wrong := flags.Parse(os.Args)
 	if wrong != nil {
 		return say(wrong)
 	}
-	if privileged && (len(v.Unsafe) > 0 || !v.Mode.Submission()) {
+	if len(v.Unsafe) > 0 {
 		dropPrivilege()
+		r = rights{}
 	}
 	if !v.Mode.Submission() {
+		if r.root && v.Mode == flags.PrintQueue {
+			return runEngineAsRoot(v.Name, os.Args[1:])
+		}
 		dropPrivilege()
 		return runEngine(v.Name, os.Args[1:])
 	}
@@ -46,7 +50,7 @@ func (p program) run() int {
 	}
 	out := bufio.NewWriter(os.Stdout)
 	defer out.Flush()
-	return p.deliver(v, os.Stdin, out)
+	return p.deliver(v, r, os.Stdin, out)
 }
 
 // say prints what was wrong with the command line.
@@ -62,7 +66,7 @@ func say(e *flags.Error) int {
 }
 
 // deliver submits the message on in. What sendmail says goes to out, failures of ours to standard error.
-func (p program) deliver(v *flags.Invocation, in io.Reader, out io.Writer) (exit int) {
+func (p program) deliver(v *flags.Invocation, r rights, in io.Reader, out io.Writer) (exit int) {
 	if v.TrafficLog != "" {
 		var end func()
 		var err error
@@ -112,7 +116,7 @@ func (p program) deliver(v *flags.Invocation, in io.Reader, out io.Writer) (exit
 		v.Exit = m.Exit
 	}
 	memory.begin(m)
-	h := &handOver{v: v, site: site, caller: caller, message: m, memory: memory, out: out}
+	h := &handOver{v: v, rights: r, site: site, caller: caller, message: m, memory: memory, out: out}
 	if exit = h.run(context.Background()); exit == sysexits.OK {
 		exit = v.Exit
 	}

@@ -33,6 +33,11 @@ func setgidWorld(t *testing.T, script string) string {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	build = exec.Command("go", "build", "-o", filepath.Join(dir, "uids"), "testdata/uids/main.go")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	files := map[string]string{
 		"waybill": "#!/bin/sh\ngrep -E '^[UG]id' /proc/self/status | tr '\\t' ' '\nenv\nls /proc/self/fd | tr '\\n' ' '; echo\n",
 		"script":  script,
@@ -48,13 +53,15 @@ mount -t tmpfs -o mode=755,size=8m tmpfs /var/spool
 test ! -d /etc/mail || mount -t tmpfs tmpfs /etc/mail
 test ! -d /etc/waybill || mount -t tmpfs tmpfs /etc/waybill
 mount -t tmpfs -o suid,mode=755,size=64m tmpfs /mnt
-cp $BIN/sendmail $BIN/waybill $BIN/script /mnt; BIN=/mnt
+cp $BIN/sendmail $BIN/waybill $BIN/script $BIN/uids /mnt; BIN=/mnt
 mkdir -p /var/spool/waybill/drop
 chgrp 65533 /var/spool/waybill/drop /mnt/sendmail
 chmod 1770 /var/spool/waybill/drop
 chmod 2755 /mnt/sendmail
 echo 'host secret.example.org' > /mnt/secret.rules; chgrp 65533 /mnt/secret.rules; chmod 640 /mnt/secret.rules
-mkdir /mnt/mine; chmod 777 /mnt/mine; cd /mnt/mine
+mkdir /mnt/mine; chown 65534 /mnt/mine; cd /mnt/mine
+mkdir /mnt/suid; cp /mnt/sendmail /mnt/suid; cp /mnt/uids /mnt/suid/waybill; chown 0:0 /mnt/suid/sendmail; chmod 4755 /mnt/suid/sendmail
+ln /mnt/suid/sendmail /mnt/mine/sendmail
 setpriv --reuid 65534 --regid 65534 --clear-groups sh /mnt/script 2>&1
 find /var/spool/waybill/drop -type f -printf '%f %m %U %G\n' | sed 's/^[0-9A-Za-z]\{14\} /ID /'
 cat /var/spool/waybill/drop/* 2>/dev/null || true
@@ -66,6 +73,24 @@ cat /var/spool/waybill/drop/* 2>/dev/null || true
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	return out.String()
+}
+
+// A set-user-ID front end is nothing that we install, but hosts have had one for decades.
+func TestSetuidKeepsRootFromItsCaller(t *testing.T) {
+	out := setgidWorld(t, `cd /mnt/mine
+cp /mnt/waybill /mnt/mine/waybill # the caller's own, beside a hard link to the set-user-ID program
+echo = queue; /mnt/suid/sendmail -bp | grep Uid:
+echo = queue of mine; /mnt/suid/sendmail -C /mnt/mine/x.cf -bp | grep Uid:
+echo = smtp; /mnt/suid/sendmail -bs | grep Uid:
+echo = message; echo hi | /mnt/suid/sendmail -X /mnt/mine/log bob; echo status $?
+echo = link; /mnt/mine/sendmail -bp; echo status $?
+echo = link with a message; echo hi | /mnt/mine/sendmail -odi bob; echo status $?
+`)
+	wants(t, out, "= queue\nUid: 65534 0 0 0\n", "= queue of mine\nUid: 65534 65534 65534 65534\n", "= smtp\nUid: 65534 65534 65534 65534\n",
+		"= link\nsendmail: cannot start waybill: /mnt/mine/waybill is not root's alone\nstatus 72\n")
+	if _, after, _ := strings.Cut(out, "= link with a message\n"); strings.Contains(after, "Uid:") || !strings.Contains(after, "status 73\n") {
+		t.Errorf("the caller's waybill was started:\n%s", out)
+	}
 }
 
 func wants(t *testing.T, out string, lines ...string) {
