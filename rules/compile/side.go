@@ -64,6 +64,9 @@ func parseVar(text string) variable {
 
 // literals cuts text into tokens.
 func (c *compiler) literals(text string, i lang.Item) []prog.Tok {
+	if c.simple(text) {
+		return []prog.Tok{{Kind: prog.Literal, Text: text}}
+	}
 	tokens, issues := c.syntax.Split(text)
 	for _, is := range issues {
 		c.errorf(i.Pos, i.End, "", "this is no text for addresses: %s", is.Message(text))
@@ -73,6 +76,21 @@ func (c *compiler) literals(text string, i lang.Item) []prog.Tok {
 		out = append(out, prog.Tok{Kind: prog.Literal, Text: string(t)})
 	}
 	return out
+}
+
+// simple reports whether text is certainly one token: one operator, or letters, digits, "-" and "_" that are none.
+func (c *compiler) simple(text string) bool {
+	if len(text) == 1 && c.syntax.IsOperator(addr.Token(text)) {
+		return text != "<" && text != ">" && text != "(" && text != ")"
+	}
+	for n := 0; n < len(text); n++ {
+		b := text[n]
+		letter := b|0x20 >= 'a' && b|0x20 <= 'z' || b >= '0' && b <= '9' || b == '-' || b == '_'
+		if !letter || c.syntax.IsOperator(addr.Token(text[n:n+1])) {
+			return false
+		}
+	}
+	return text != "" && len(text) <= addr.MaxToken
 }
 
 // plain returns the symbols of an item that means the same on both sides; ok is false for captures.

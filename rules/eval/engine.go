@@ -64,9 +64,18 @@ type ruleset struct {
 // filter is what a workspace must have before its rule is tried: all literals (a bit each, shared by several), and a
 // number of tokens that the pattern can match.
 type filter struct {
-	mask     uint64
+	mask     bits
 	min, max int32 // tokens
 }
+
+// bits has a bit for each of 127 groups of literals: bits 1 to 19 belong to the metasymbols, the others are dealt out
+// to the literals of the program in turn. Bit 0 is for tokens that are no literal.
+type bits [2]uint64
+
+func (b *bits) add(id int32) { b[id>>6&1] |= 1 << (id & 63) }
+
+// missing reports whether some bit of b is not in has.
+func (b *bits) missing(has *bits) bool { return b[0]&^has[0]|b[1]&^has[1] != 0 }
 
 type rule struct {
 	src     *prog.Rule
@@ -176,8 +185,8 @@ func (e *Engine) class(name string) *class {
 	return c
 }
 
-// literal returns the number of a literal, which it makes up when it is new. Its lower six bits are its bit in
-// filters; bits 1 to 19 belong to the metasymbols.
+// literal returns the number of a literal, which it makes up when it is new. Its lower seven bits are its bit in
+// filters.
 func (e *Engine) literal(t addr.Token) int32 {
 	if t.IsMeta() {
 		return int32(t[0] - 0x80)
@@ -187,7 +196,7 @@ func (e *Engine) literal(t addr.Token) int32 {
 		return id
 	}
 	n := int32(len(e.ids))
-	id := 64*(1+n/44) + 20 + n%44
+	id := 128*(1+n/108) + 20 + n%108
 	e.ids[folded] = id
 	return id
 }
@@ -285,12 +294,12 @@ func (e *Engine) symbols(toks []prog.Tok, wild *int) []sym {
 }
 
 // needs tells what a workspace must have for a pattern to match.
-func needs(lhs []sym) (mask uint64, least, most int32) {
+func needs(lhs []sym) (mask bits, least, most int32) {
 	const many = 1 << 30
 	for _, s := range lhs {
 		switch s.kind {
 		case prog.Literal:
-			mask |= 1 << (s.id & 63)
+			mask.add(s.id)
 			least, most = least+1, most+1
 		case prog.One, prog.NotInClass:
 			least, most = least+1, most+1

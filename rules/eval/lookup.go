@@ -95,9 +95,9 @@ func (m *machine) lookup(at int, c call) (status int, ok bool) {
 		}
 	}
 	key := m.text(c.key, blank)
-	args := make([]string, len(c.args))
-	for i, a := range c.args {
-		args[i] = m.text(a, m.e.prog.BlankSub)
+	var args []string
+	for _, a := range c.args {
+		args = append(args, m.text(a, m.e.prog.BlankSub))
 	}
 	r, found, err := m.ask(c.name, key, args)
 	if table.Status(err) == TempFail { // other troubles of a table are "not there" for rules

@@ -54,27 +54,29 @@ var errBudget = errors.New("the rules ran too long")
 
 // machine is one run. Workspaces lie in one arena, each behind that of its caller.
 type machine struct {
-	e      *Engine
-	ctx    context.Context
-	st     *State
-	wants  trace.Kind
-	mem    []word
-	caps   []span
-	stack  []openItem
-	memo   []uint64
-	buf    []byte
-	toks   []addr.Token
-	text2  []byte
-	event  trace.Event // the last one; tracers may not keep it
-	steps  int
-	depth  int
-	rule   *prog.Rule // that resolved
-	err    *Error     // first trouble
-	abort  bool       // budget, context or a condition's trouble: everything ends at once
-	final  int        // the status with which it ends then
-	next   int        // behind the last lookup
-	cur    *ruleset   // being evaluated, for messages
-	curIdx int
+	e         *Engine
+	ctx       context.Context
+	st        *State
+	wants     trace.Kind
+	mem       []word
+	caps      []span
+	stack     []openItem
+	memo      []uint64
+	buf       []byte
+	toks      []addr.Token
+	text2     []byte
+	own       State // when the caller gave none, or one without macros
+	ownMacros Macros
+	event     trace.Event // the last one; tracers may not keep it
+	steps     int
+	depth     int
+	rule      *prog.Rule // that resolved
+	err       *Error     // first trouble
+	abort     bool       // budget, context or a condition's trouble: everything ends at once
+	final     int        // the status with which it ends then
+	next      int        // behind the last lookup
+	cur       *ruleset   // being evaluated, for messages
+	curIdx    int
 }
 
 // Run evaluates ruleset number index of the program over tokens. The error is an *Error or the context's; with one,
@@ -121,11 +123,14 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 	m := e.pool.Get().(*machine)
 	defer m.release()
 	m.ctx, m.st = ctx, st
-	if m.st == nil {
-		m.st = &State{}
-	}
-	if m.st.Macros == nil {
-		m.st = &State{Macros: NewMacros(e.prog), Facts: m.st.Facts, Tracer: m.st.Tracer, Defer: m.st.Defer}
+	if st == nil || st.Macros == nil {
+		m.own = State{}
+		if st != nil {
+			m.own = *st
+		}
+		m.ownMacros = Macros{base: e.prog.Macros}
+		m.own.Macros = &m.ownMacros
+		m.st = &m.own
 	}
 	if st != nil && st.Tracer != nil {
 		m.wants = trace.All
@@ -249,7 +254,7 @@ func (m *machine) ruleset(rs *ruleset, base int) (status int, complete bool) {
 	for i := 0; i < rules; {
 		f := &rs.filters[i]
 		n := int32(len(m.mem) - base)
-		if f.mask&^mask != 0 || n < f.min || n > f.max {
+		if f.mask.missing(&mask) || n < f.min || n > f.max {
 			i, repeats = i+1, 0
 			continue
 		}
@@ -304,10 +309,9 @@ func worse(old, stat int) int {
 const idMailer = int32(0x01) // of addr.Mailer, see word
 
 // maskOf has a bit for every literal in the workspace.
-func maskOf(ws []word) uint64 {
-	var mask uint64
-	for _, w := range ws {
-		mask |= 1 << (w.id & 63)
+func maskOf(ws []word) (mask bits) {
+	for i := range ws {
+		mask.add(ws[i].id)
 	}
 	return mask
 }
