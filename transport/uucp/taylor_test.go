@@ -87,6 +87,23 @@ func companion() int {
 	return ExitStatus(err)
 }
 
+// plainSelf is this test program without the race detector, with which every process would sleep for a second at its
+// end: uuxqt starts four hundred of them.
+var plainSelf = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "uucp-test")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	program := filepath.Join(dir, "test")
+	build := exec.Command("go", "test", "-c", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("building the companion: %w\n%s", err, out)
+	}
+	return os.ReadFile(program)
+})
+
 // lab is two sites, alpha and beta.
 type lab struct {
 	t    *testing.T
@@ -154,7 +171,7 @@ func newLab(t *testing.T) *lab {
 		}
 		put(name, 0o755, text)
 	}
-	self, err := os.ReadFile(os.Args[0])
+	self, err := plainSelf()
 	if err != nil {
 		t.Fatal(err)
 	}
