@@ -44,10 +44,14 @@ type cfSite struct {
 
 // openCF makes a site of a sendmail.cf: the rules decide through package rewrite, the mailers become our transports.
 // What is not honoured yet is listed in the manual page sendmail.cf(5) of Waybill.
-func openCF(file string, level slog.Level) (*site, error) {
+func openCF(file string, level slog.Level, given []flags.Option) (*site, error) {
 	conf, err := cf.ReadFile(file, cf.Options{Host: cf.LocalHost("/etc/hosts"), CheckTable: eval.CheckTable})
 	if err != nil {
 		return nil, err
+	}
+	for _, o := range given {
+		name, sub, _ := strings.Cut(o.Name, ".")
+		conf.Options = append(conf.Options, cf.Option{Name: name, Sub: sub, Value: o.Value})
 	}
 	s := &site{file: file, settings: cfSettings(conf)}
 	if s.mail, err = maillog.Open("syslog", maillog.Options{Host: s.settings.Host}); err != nil {
@@ -118,10 +122,40 @@ func cfSettings(c *cf.Config) rules.Settings {
 		IdleTimeout: timeout("command", time.Hour), Trust: c.Trusted,
 		Retry: []time.Duration{10 * time.Minute, 10 * time.Minute, 20 * time.Minute, 30 * time.Minute, time.Hour},
 	}
+	for _, o := range c.Options {
+		if o.Name == "DaemonPortOptions" {
+			s.Listen = append(s.Listen, daemonPort(o.Value))
+		}
+	}
+	if len(s.Listen) == 0 {
+		s.Listen = []string{"*:25"}
+	}
 	if s.MaxRecipients < 100 {
 		s.MaxRecipients = 1000
 	}
 	return s
+}
+
+// daemonPort is where a DaemonPortOptions listens: "Port=587, Addr=127.0.0.1, Family=inet, Name=MSA", by first letters.
+func daemonPort(v string) string {
+	addr, port := "", "25"
+	for field := range strings.SplitSeq(v, ",") {
+		key, value, _ := strings.Cut(strings.TrimSpace(field), "=")
+		key, value = strings.ToLower(strings.TrimSpace(key)), strings.TrimSpace(value)
+		switch {
+		case strings.HasPrefix(key, "p") && value != "":
+			port = value
+		case strings.HasPrefix(key, "a"):
+			addr = strings.Trim(value, "[]")
+		}
+	}
+	if n, err := net.LookupPort("tcp", port); err == nil {
+		port = strconv.Itoa(n)
+	}
+	if addr == "" {
+		return "*:" + port
+	}
+	return net.JoinHostPort(strings.TrimPrefix(strings.ToLower(addr), "ipv6:"), port)
 }
 
 // macros are what the rules may ask about a message.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,7 @@ func sendmailMode(std stdio, name string, args []string) int {
 		if v.Queue.Interval > 0 || v.Queue.Persistent {
 			return daemon(std, v)
 		}
-		return controlQueue(std, v.ConfigFile, append([]string{"run"}, selection(v.Queue.Select).Words()...))
+		return controlQueue(std, v.ConfigFile, append([]string{"run"}, selection(v.Queue.Select).Words()...), v.Options...)
 	case flags.Daemon, flags.DaemonLocal:
 		return daemon(std, v)
 	case flags.DaemonForeground:
@@ -180,10 +181,12 @@ func daemon(std stdio, v *flags.Invocation) int {
 
 // smtpOnPipe is -bs: SMTP on standard input and output.
 func smtpOnPipe(std stdio, v *flags.Invocation) int {
-	s, err := openSite(v.ConfigFile, slog.LevelInfo)
+	s, err := openSite(v.ConfigFile, slog.LevelInfo, v.Options...)
 	if err != nil {
 		return cannotOpen(std, err)
 	}
+	exit := 0
+	s.pipeExit = &exit
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	defer s.close(context.Background())
@@ -195,7 +198,7 @@ func smtpOnPipe(std stdio, v *flags.Invocation) int {
 		io.Reader
 		io.Writer
 	}{std.in, std.out}
-	return failed(std, server.ServeConn(ctx, pipe, smtpserver.Client{Name: "localhost"}))
+	return cmp.Or(failed(std, server.ServeConn(ctx, pipe, smtpserver.Client{Name: "localhost"})), exit)
 }
 
 // newaliases is -bi. Waybill reads the alias file as it is, and notices by itself when it changes: what is left to do

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"waybill/compat/flags"
 	"waybill/compat/mailq"
 	"waybill/queue"
 	"waybill/queue/spool"
@@ -54,7 +55,7 @@ func queueCommand(std stdio, args []string) int {
 }
 
 // controlQueue asks the daemon; without one it does the same here.
-func controlQueue(std stdio, config string, words []string) int {
+func controlQueue(std stdio, config string, words []string, given ...flags.Option) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	located, err := spool.Locate(config)
@@ -64,7 +65,7 @@ func controlQueue(std stdio, config string, words []string) int {
 	err = spool.Control(ctx, located.Socket, words, func(line string) error { return writeLine(std.out, line) })
 	if errors.Is(err, spool.ErrNoDaemon) {
 		var s *site
-		if s, err = openSite(config, slog.LevelWarn); err != nil {
+		if s, err = openSite(config, slog.LevelWarn, given...); err != nil {
 			return cannotOpen(std, err)
 		}
 		defer s.close(ctx)

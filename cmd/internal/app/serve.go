@@ -188,6 +188,9 @@ func (s *site) server(onPipe bool) (*smtpserver.Server, error) {
 		Trusted:        s.trusted,
 		Lenient:        onPipe,
 	}
+	if s.cf != nil {
+		conf.Sendmail, conf.Greeting = true, s.cf.greeting()
+	}
 	if s.settings.TLSCert != "" && !onPipe {
 		cert, err := tls.LoadX509KeyPair(s.settings.TLSCert, cmp.Or(s.settings.TLSKey, s.settings.TLSCert))
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"waybill/compat/flags"
 	"waybill/etc"
 	"waybill/queue"
 	"waybill/queue/dsn"
@@ -34,6 +35,7 @@ type site struct {
 	users    *passwd.File
 	queue    *queue.Queue
 	load     loadMeter
+	pipeExit *int          // where an SMTP session on a pipe leaves sendmail's exit status; nil: nobody asks
 	cf       *cfSite       // nil unless the configuration is a sendmail.cf
 	sts      *mtasts.Store // nil until a transport asks for it
 
@@ -67,10 +69,10 @@ func loadRules(file string, opt rules.Options) (*rules.Router, string, error) {
 }
 
 // openSite makes everything that a configuration asks for and opens its queue. level is that of the program's own
-// messages in the log.
-func openSite(file string, level slog.Level) (*site, error) {
+// messages in the log. given are options of the command line; they count for a sendmail.cf, of which they are a part.
+func openSite(file string, level slog.Level, given ...flags.Option) (*site, error) {
 	if isCF(file) {
-		return openCF(file, level)
+		return openCF(file, level, given)
 	}
 	s := &site{}
 	// The resolver is named in the rules, and the rules may need a resolver for their tables: the first look at them

@@ -36,6 +36,9 @@ func (b smtpBackend) NewSession(ctx context.Context, client *smtpserver.Client) 
 	if reply := s.refuse("check_relay", s.clientName(), verdict, err); reply != nil {
 		return nil, reply
 	}
+	if b.s.cf != nil {
+		return b.s.cfSession(s), nil
+	}
 	return s, nil
 }
 

@@ -1,0 +1,292 @@
+package app
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"waybill/compat/cf"
+	"waybill/compat/submit"
+	"waybill/queue"
+	"waybill/transport"
+	"waybill/transport/envelope"
+	"waybill/transport/smtp"
+	"waybill/transport/smtpserver"
+	"waybill/transport/sysexits"
+)
+
+// privacy reports whether PrivacyOptions has one of the words, or goaway, which stands for most of them (Operations
+// Guide, PrivacyOptions).
+func (c *cfSite) privacy(words ...string) bool {
+	v, _ := c.conf.Option("PrivacyOptions", "")
+	set := strings.FieldsFunc(strings.ToLower(v), func(r rune) bool { return r == ',' || r == ' ' })
+	for _, w := range words {
+		if slices.Contains(set, w) || slices.Contains(set, "goaway") && !slices.Contains([]string{"noetrn", "restrictmailq", "restrictqrun", "nobodyreturn"}, w) {
+			return true
+		}
+	}
+	return false
+}
+
+// expand puts macros into a template of the configuration.
+func (c *cfSite) expand(template string) string {
+	return cf.Expand(template, func(name string) (string, bool) {
+		switch name {
+		case "b", "a":
+			return time.Now().Format("Mon, 2 Jan 2006 15:04:05 -0700"), true
+		}
+		v, ok := c.conf.Prog.Macros[name]
+		return v, ok
+	})
+}
+
+// greeting is what SmtpGreetingMessage says behind the host's name, with the ESMTP that sendmail puts there.
+func (c *cfSite) greeting() string {
+	v, ok := c.conf.Option("SmtpGreetingMessage", "")
+	if !ok || v == "" {
+		v = "$j Sendmail $v ready at $b"
+	}
+	text := c.expand(strings.TrimSpace(v))
+	_, text, _ = strings.Cut(text, " ")
+	return strings.TrimSpace("ESMTP " + smtp.Printable(text))
+}
+
+// cfSession is an SMTP session as a sendmail with this configuration has it.
+type cfSession struct {
+	*smtpSession
+	exit *int // what sendmail -bs ends with; not nil
+}
+
+// A session where PrivacyOptions does not forbid EXPN, ETRN or VERB offers them: one type for each set.
+type (
+	cfExpn     struct{ cfSession }
+	cfVerb     struct{ cfSession }
+	cfExpnVerb struct{ cfExpn }
+)
+
+func (cfVerb) Verb(context.Context) *smtp.Reply     { return nil }
+func (cfExpnVerb) Verb(context.Context) *smtp.Reply { return nil }
+
+// cfSession makes a session of s.
+func (s *site) cfSession(inner *smtpSession) smtpserver.Session {
+	c := cfSession{inner, cmp.Or(s.pipeExit, new(int))}
+	expn, verb := !s.cf.privacy("noexpn"), !s.cf.privacy("noverb")
+	switch {
+	case expn && verb:
+		return cfExpnVerb{cfExpn{c}}
+	case expn:
+		return cfExpn{c}
+	case verb:
+		return cfVerb{c}
+	}
+	return c
+}
+
+func (s cfSession) Helo(ctx context.Context, name string) *smtp.Reply {
+	if r := s.smtpSession.Helo(ctx, name); r != nil && !r.Positive() {
+		return r
+	}
+	who := s.clientName()
+	switch {
+	case !s.client.Remote.IsValid():
+		who = frontEnds{s: s.site}.userName(os.Getuid()) + "@localhost"
+	case s.client.Name != "":
+		who += " [" + s.client.Remote.Addr().String() + "]"
+	}
+	return smtp.NewReply(250, "", "Hello "+who+", pleased to meet you")
+}
+
+// BadPath is what sendmail says about an address that it cannot read.
+func (s cfSession) BadPath(_ context.Context, _, text string, _ error) *smtp.Reply {
+	shown := strings.TrimSpace(text)
+	if path, _, ok := strings.Cut(shown, ">"); ok {
+		shown = path + ">"
+	}
+	bare := strings.Trim(shown, "<> ")
+	if bare == "" {
+		s.failed(sysexits.NoUser)
+		return smtp.NewReply(553, "5.0.0", shown+"... User address required")
+	}
+	s.failed(sysexits.Usage)
+	problem := "Invalid route address"
+	for _, m := range submit.ParseList(bare) {
+		if m.Problem != "" && m.Exit == sysexits.Usage {
+			problem = m.Problem
+		}
+	}
+	return smtp.NewReply(553, "5.1.3", shown+"... "+problem)
+}
+
+// failed notes the first failure since the last thing that went well.
+func (s cfSession) failed(exit int) {
+	if *s.exit == sysexits.OK {
+		*s.exit = exit
+	}
+}
+
+func (s cfSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.Reply {
+	*s.exit = sysexits.OK
+	return s.smtpSession.Mail(ctx, from)
+}
+
+func (s cfSession) Rcpt(ctx context.Context, to smtpserver.RcptTo) *smtp.Reply {
+	r := s.smtpSession.Rcpt(ctx, to)
+	if r.Permanent() {
+		s.failed(sysexits.NoUser)
+	}
+	return r
+}
+
+func (s cfSession) Reset() {
+	if s.env != nil && len(s.env.Recipients) > 0 {
+		*s.exit = sysexits.OK
+	}
+	s.smtpSession.Reset()
+}
+
+// Help reads HelpFile: lines of a topic, white space and text.
+func (s cfSession) Help(_ context.Context, topic string) *smtp.Reply {
+	file, _ := s.site.cf.conf.Option("HelpFile", "")
+	file = strings.TrimSpace(file)
+	f, err := os.Open(file)
+	if file == "" || err != nil {
+		return smtp.NewReply(502, "5.3.0", "Sendmail "+cf.Version+" -- HELP not implemented")
+	}
+	defer f.Close()
+	want := strings.ToLower(topic)
+	if want == "" {
+		want = "smtp"
+	}
+	var lines []string
+	if want == "smtp" {
+		lines = append(lines, "This is Sendmail version "+cf.Version)
+	}
+	found := false
+	const most = 200 // lines: enough for any help, and a bound
+	for in := bufio.NewScanner(f); in.Scan() && len(lines) < most; {
+		name, text, _ := strings.Cut(in.Text(), "\t")
+		if strings.HasPrefix(name, "#") || !strings.EqualFold(strings.TrimSpace(name), want) {
+			continue
+		}
+		found = true
+		lines = append(lines, strings.ReplaceAll(s.site.cf.expand(text), "\t", "        "))
+	}
+	if !found {
+		return smtp.NewReply(504, "5.3.0", `HELP topic "`+want+`" unknown`)
+	}
+	return &smtp.Reply{Code: 214, Enhanced: "2.0.0", Lines: append(lines, "End of HELP info")}
+}
+
+// Vrfy says who a name is, unless PrivacyOptions forbids it.
+func (s cfSession) Vrfy(ctx context.Context, name string) *smtp.Reply {
+	if s.site.cf.privacy("novrfy") {
+		return s.smtpSession.Vrfy(ctx, name)
+	}
+	return s.look(ctx, "check_vrfy", name, false)
+}
+
+// Expn says who is on a list.
+func (s cfExpn) Expn(ctx context.Context, name string) *smtp.Reply {
+	return s.look(ctx, "check_expn", name, true)
+}
+
+// look answers VRFY and EXPN.
+func (s cfSession) look(ctx context.Context, ruleset, name string, expand bool) *smtp.Reply {
+	*s.exit = sysexits.OK
+	refused, _, err := s.site.cf.rw.Check(ctx, ruleset, []string{name}, macros("", s.origin()))
+	if err != nil {
+		return smtp.NewReply(451, "4.3.0", "Temporary failure")
+	}
+	if refused != nil && !refused.Discard {
+		return smtp.NewReply(refused.Code, refused.Enhanced, refused.Text)
+	}
+	list := submit.ParseList(strings.Trim(name, "<> "))
+	if len(list) != 1 || list[0].Problem != "" || list[0].Addr == "" {
+		s.failed(sysexits.Usage)
+		return smtp.NewReply(553, "5.1.3", name+"... Invalid route address")
+	}
+	names, err := s.site.names()
+	if err != nil {
+		return smtp.NewReply(451, "4.3.0", "Temporary failure")
+	}
+	l := lister{ctx: ctx, s: s.site, names: names, expand: expand}
+	code := l.add(list[0].Addr, queue.LocalUser{})
+	if l.wrong != nil {
+		if l.wrong.Outcome() == transport.Deferred {
+			return smtp.NewReply(451, l.wrong.Code(), name+"... "+wording(l.wrong.Text()))
+		}
+		return smtp.NewReply(550, l.wrong.Code(), name+"... "+wording(l.wrong.Text()))
+	}
+	if expand {
+		code = 250
+	}
+	return &smtp.Reply{Code: code, Enhanced: "2.1.5", Lines: l.lines}
+}
+
+// lister collects what VRFY and EXPN show.
+type lister struct {
+	ctx    context.Context
+	s      *site
+	names  localNames
+	expand bool
+	lines  []string
+	wrong  *transport.Status
+}
+
+// maxListed bounds what an EXPN shows and how far it follows lists in lists.
+const maxListed = 1000
+
+// add shows one address, or with expand all those that it stands for. It returns 252 for one of another host.
+func (l *lister) add(addr envelope.Address, from queue.LocalUser) int {
+	if len(l.lines) >= maxListed || from.Depth > maxVerify {
+		return 250
+	}
+	d, status := l.s.queue.Verify(l.ctx, &envelope.Envelope{}, envelope.Recipient{Addr: addr})
+	switch status.Outcome() {
+	case transport.Relayed:
+		l.lines = append(l.lines, "<"+string(addr)+">")
+		return 252
+	case transport.Delivered:
+	default:
+		if from.Depth == 0 {
+			l.wrong = &status
+		}
+		return 550
+	}
+	from.Name = d.User
+	e, err := l.names.Expand(l.ctx, from)
+	if err != nil {
+		return 451
+	}
+	if len(e.Members) == 0 || !l.expand {
+		l.lines = append(l.lines, l.line(d.User, len(e.Members) == 0))
+		return 250
+	}
+	next := queue.LocalUser{Depth: from.Depth + 1, Trail: append(slices.Clone(from.Trail), from.Name)}
+	for _, m := range e.Members {
+		next.Stage = m.Stage
+		switch {
+		case m.Command != "":
+			l.lines = append(l.lines, "<\"|"+string(m.Command)+"\">")
+		case m.File != "":
+			l.lines = append(l.lines, "<"+string(m.File)+">")
+		case m.Refused == nil:
+			l.add(m.Addr, next)
+		}
+	}
+	return 250
+}
+
+// line shows a local name, with what the passwd file says of a user.
+func (l *lister) line(user string, full bool) string {
+	at := "<" + user + "@" + l.s.settings.Host + ">"
+	if !full {
+		return at
+	}
+	p, _ := submit.FindUser(l.s.settings.Users, func(login string, _ int) bool { return login == user })
+	return strings.TrimSpace(p.Name + " " + at)
+}
