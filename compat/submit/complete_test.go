@@ -1,0 +1,47 @@
+package submit
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+func TestComplete(t *testing.T) {
+	const from = "From: a@example.org\n"
+	for name, c := range map[string]struct{ in, want string }{
+		"nothing is there":         {"Subject: s\n\nb\n", date + from + id + "Subject: s\n\nb\n"},
+		"all is there":             {"Date: d\nFrom: f\nMessage-Id: <m>\n\nb\n", "Date: d\nFrom: f\nMessage-Id: <m>\n\nb\n"},
+		"one is missing":           {"Date: d\nFrom: f\n\nb\n", id + "Date: d\nFrom: f\n\nb\n"},
+		"Bcc and others stay":      {"Bcc: x\nReturn-Path: <y>\n\nb\n", date + from + id + "Bcc: x\nReturn-Path: <y>\n\nb\n"},
+		"no header":                {"text: is\nnot this\n", date + from + id + "text: is\nnot this\n"},
+		"no header but text":       {"only text\n", date + from + id + "\nonly text\n"},
+		"an empty line first":      {"\nb\n", date + from + id + "\nb\n"},
+		"nothing at all":           {"", date + from + id},
+		"CR and dots are not ours": {"Subject: s\n\n.\na\rb\n", date + from + id + "Subject: s\n\n.\na\rb\n"},
+	} {
+		r, err := Complete(strings.NewReader(c.in), "a@example.org", site())
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		got, err := io.ReadAll(r)
+		if err != nil || string(got) != c.want {
+			t.Errorf("%s: %v\n%q\n%q", name, err, got, c.want)
+		}
+	}
+	long := "X: " + strings.Repeat("y", 2000) + "\n\nb\n"
+	s := site()
+	s.HeaderLimit = 1000
+	r, err := Complete(strings.NewReader(long), "a@example.org", s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(r); err != nil || string(got) != long {
+		t.Errorf("too long: %v, %d octets", err, len(got))
+	}
+	boom := errors.New("boom")
+	if _, err := Complete(iotest.ErrReader(boom), "a", site()); !errors.Is(err, boom) {
+		t.Error(err)
+	}
+}
