@@ -165,17 +165,25 @@ scan:
 		case how&typed != 0 && how&strip == 0 && b == 0xff && !quoted:
 			// The real engine takes 0xFF for "no character": it breaks a word, and makes a token with what follows.
 			c.end(i)
-			c.start = i
-			for i+1 < len(text) && text[i+1] == 0xff {
-				i++
+			for i+1 < len(text) && (text[i+1] == 0xff || text[i+1] == '>' && angle == 0) {
+				if i++; text[i] == '>' {
+					issues = append(issues, Issue{UnbalancedGreater, i})
+				}
 			}
+			c.glued = "\xff"
 			if i+1 < len(text) && !(delim != 0 && text[i+1] == delim) {
-				switch i++; {
+				i++
+				c.start = i
+				switch {
 				case text[i] == '\\' && i+1 < len(text):
 					i++
 				case text[i] == '<':
 					angle++
 				}
+			} else if i+1 == len(text) && angle > 0 { // it takes the bracket that is added
+				issues = append(issues, Issue{UnbalancedLess, i + 1})
+				c.glued += ">"
+				angle--
 			}
 			c.end(i + 1)
 		case b == '\\':

@@ -42,6 +42,7 @@ type Engine struct {
 	syntax   *addr.Syntax
 	sets     []*ruleset
 	byName   map[string]*ruleset
+	blank    string // the blank substitute in lower case
 	classes  map[string]*class
 	ids      map[string]int32 // folded literal -> number
 	tables   map[string]table.Table
@@ -125,7 +126,7 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 		syntax = append(syntax, addr.EightBit())
 	}
 	e := &Engine{
-		prog: p, syntax: addr.New(p.Operators, syntax...), byName: map[string]*ruleset{}, classes: map[string]*class{},
+		prog: p, blank: fold(p.BlankSub), syntax: addr.New(p.Operators, syntax...), byName: map[string]*ruleset{}, classes: map[string]*class{},
 		ids: map[string]int32{}, tables: o.Tables, setters: map[string]bool{}, folded: map[string]table.Table{}, patterns: map[*prog.Cond]*pattern{}, limit: o.Steps, called: o.Called,
 	}
 	if e.limit == 0 {

@@ -154,8 +154,14 @@ func (m *machine) extend(s *sym, top *openItem, lhs []sym, rest []int32, in []wo
 // extendClass finds the smallest end at or behind hi for which in[lo:end] is a member of the class.
 func (m *machine) extendClass(set *classSet, lo, hi, last int32, in []word) int32 {
 	m.buf = m.buf[:0]
+	word := false
 	for k := lo; k < last; k++ {
 		m.steps++
+		is := m.e.syntax.IsWord(in[k].text)
+		if is && word { // the blank substitute counts here too
+			m.buf = append(m.buf, m.e.blank...)
+		}
+		word = is
 		m.buf = appendFold(m.buf, string(in[k].text))
 		if k == lo && (len(m.buf) == 0 || !set.first[m.buf[0]]) || len(m.buf) > set.max {
 			return -1

@@ -89,8 +89,8 @@ func (p *program) Lookup(ctx context.Context, key string, _ []string) (Result, b
 		if !errors.As(err, &exit) && ctx.Err() == nil {
 			return Result{}, false, &Trouble{Status: 78, Err: fmt.Errorf("table %s: %w", p.def.Name, err)}
 		}
-		if errors.As(err, &exit) && exit.ExitCode() != 75 {
-			return Result{}, false, nil
+		if errors.As(err, &exit) && exit.ExitCode() != 75 { // the status is no more than shown
+			return Result{}, false, &Trouble{Status: max(exit.ExitCode(), 1), Err: fmt.Errorf("table %s: %s: %w", p.def.Name, argv[0], err)}
 		}
 		if errors.As(err, &exit) || ctx.Err() != nil {
 			return p.failed(key, fmt.Errorf("table %s: %s: %w", p.def.Name, argv[0], err))
