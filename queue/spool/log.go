@@ -113,6 +113,7 @@ type intakeLog struct {
 	waiting []*appending
 	marks   []slot
 	soon    bool // flushMarks is planned
+	settle  bool // syncMarks is
 	tired   bool // the marks could not be written a moment ago
 	closing bool
 	growing bool
@@ -260,6 +261,25 @@ func (l *intakeLog) flushMarks() {
 	l.drive(nil)
 }
 
+// syncMarks makes marks durable that were written by themselves.
+func (l *intakeLog) syncMarks() {
+	l.mu.Lock()
+	l.settle = false
+	if l.busy || l.closing || len(l.segs) == 0 {
+		l.mu.Unlock() // the batch that is being written syncs them
+		return
+	}
+	l.busy = true
+	seg := l.segs[len(l.segs)-1]
+	l.mu.Unlock()
+	err := seg.file.Datasync()
+	l.mu.Lock()
+	if err != nil {
+		l.log.Warn("done-marks are not synced: after a crash some messages may be delivered twice", "file", seg.name, "err", err)
+	}
+	l.drive(nil)
+}
+
 // read returns the message at s.
 func (l *intakeLog) read(id string, s slot) ([]byte, error) {
 	l.mu.Lock()
@@ -337,6 +357,10 @@ func (l *intakeLog) batchOut() {
 	} else {
 		seg.end += uint32(len(buf))
 		seg.live += len(batch)
+		if len(batch) == 0 && !l.settle {
+			l.settle = true
+			time.AfterFunc(settleAfter, l.syncMarks)
+		}
 	}
 	finish(batch, err)
 }

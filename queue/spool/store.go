@@ -336,7 +336,7 @@ func (s *Spool) move(from, to string) error {
 }
 
 // settleAfter is how long removals may stay unsynced. Each that a power cut takes back is a message delivered twice.
-const settleAfter = 200 * time.Millisecond
+const settleAfter = 50 * time.Millisecond
 
 // removed plans a sync of the queue directory.
 func (s *Spool) removed() {
