@@ -474,6 +474,34 @@ func TestDropsAreTakenOver(t *testing.T) {
 	}
 }
 
+// A front end still has its lock when the drop directory is read: the message is taken over a moment later, not with
+// the next regular look.
+func TestDropThatIsStillLocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		e := mail("alice@here.test", envelope.WhenBackground, "bob@there.test")
+		id, err := spool.DropIn(r.fs, "/spool", e, strings.NewReader(message("x", 10)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := r.fs.Open("/spool/drop/"+id, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.TryLock()
+		ctx, cancel := context.WithCancel(context.Background())
+		go r.q.Run(ctx)
+		time.Sleep(20 * time.Millisecond)
+		f.Close()
+		time.Sleep(200 * time.Millisecond)
+		if r.world.copies("x bob@there.test") != 1 {
+			t.Error("the message was not taken over")
+		}
+		cancel()
+		r.closeQueue()
+	})
+}
+
 func TestDamagedFilesStopNothing(t *testing.T) {
 	for name, hurt := range map[string]func([]byte) []byte{
 		"empty":       func(b []byte) []byte { return nil },

@@ -262,12 +262,13 @@ func (q *Queue) adopt(id string) {
 	q.poke()
 }
 
-// takeDrops accepts what front ends left in the drop directory. With wait it does the first attempts itself.
+// takeDrops accepts what front ends left in the drop directory. With quiet no attempt begins.
 func (q *Queue) takeDrops(ctx context.Context, quiet bool) {
 	var found []string
 	if err := q.spool.Dropped(func(id string) bool { found = append(found, id); return ctx.Err() == nil }); err != nil {
 		q.cfg.Log.Error("the drop directory cannot be read", "err", err)
 	}
+	busy := false
 	for _, id := range found {
 		if ctx.Err() != nil {
 			return

@@ -82,8 +82,8 @@ func (q *Queue) Flush(ctx context.Context, s Selection) (int, error) {
 	ids, err := q.selected(ctx, s)
 	for _, c := range ids {
 		q.mu.Lock()
-		q.forced[schedID(c.id)] = true
 		if !q.running[schedID(c.id)] {
+			q.forced[schedID(c.id)] = true
 			q.schedule.Set(schedID(c.id), time.Now(), c.priority)
 		}
 		q.mu.Unlock()
