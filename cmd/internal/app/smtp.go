@@ -212,6 +212,9 @@ func (s *smtpSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 		},
 		Hold: func() bool { return s.quarantine != "" },
 	}
+	if body, err = s.site.completed(!s.client.Remote.IsValid(), s.env.Sender, body); err != nil {
+		return smtp.NewReply(451, "4.3.0", "The message did not arrive")
+	}
 	receipt, err := s.site.queue.Accept(ctx, s.env, body, opt)
 	if errors.Is(err, errDiscarded) {
 		return smtp.NewReply(250, "2.0.0", "Message accepted for delivery")
