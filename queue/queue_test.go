@@ -493,7 +493,7 @@ func TestDropThatIsStillLocked(t *testing.T) {
 		go r.q.Run(ctx)
 		time.Sleep(20 * time.Millisecond)
 		f.Close()
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(time.Second)
 		if r.world.copies("x bob@there.test") != 1 {
 			t.Error("the message was not taken over")
 		}

@@ -268,7 +268,6 @@ func (q *Queue) takeDrops(ctx context.Context, quiet bool) {
 	if err := q.spool.Dropped(func(id string) bool { found = append(found, id); return ctx.Err() == nil }); err != nil {
 		q.cfg.Log.Error("the drop directory cannot be read", "err", err)
 	}
-	busy := false
 	for _, id := range found {
 		if ctx.Err() != nil {
 			return
