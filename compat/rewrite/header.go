@@ -3,6 +3,7 @@ package rewrite
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
 
 	"waybill/compat/cf"
@@ -20,14 +21,25 @@ var addressFields = map[string]bool{
 // fieldWidth is where a list of addresses goes on in another line.
 const fieldWidth = 78
 
-// Header writes a header section as a mailer wants it: the addresses rewritten, everything else as it was. The result
-// ends with the empty line.
+// Header writes a header section as a mailer wants it: the addresses rewritten, what H lines ask for and is missing put
+// in, everything else as it was. What is new stands behind the first Received line, as with sendmail. m sets the macros
+// of the templates. The result ends with the empty line.
 func (r *Rewriter) Header(ctx context.Context, h *envelope.Header, mailer *cf.Mailer, m Message) ([]byte, error) {
 	var out bytes.Buffer
+	missing, err := r.missing(ctx, h, mailer, m)
+	if err != nil {
+		return nil, err
+	}
+	if len(h.Fields) == 0 || !strings.EqualFold(h.Fields[0].Name, "Received") {
+		out.WriteString(missing)
+		missing = ""
+	}
 	for _, f := range h.Fields {
 		sender, has := addressFields[strings.ToLower(f.Name)]
 		if !has {
 			out.WriteString(f.Raw)
+			out.WriteString(missing) // not empty behind the first Received line only
+			missing = ""
 			continue
 		}
 		kind := HeaderRecipient
@@ -42,6 +54,66 @@ func (r *Rewriter) Header(ctx context.Context, h *envelope.Header, mailer *cf.Ma
 	}
 	out.WriteByte('\n')
 	return out.Bytes(), nil
+}
+
+// never are the fields that others write: the queue, the transports.
+var never = []string{"received", "return-path", "bcc"}
+
+// missing makes the fields of H lines that the message has not got and the mailer wants (Operations Guide, "H - Define
+// Header"): "?flags?" by a flag of the mailer, "?${macro}?" by a macro.
+func (r *Rewriter) missing(ctx context.Context, h *envelope.Header, mailer *cf.Mailer, m Message) (string, error) {
+	has, resent := map[string]bool{}, false
+	for _, f := range h.Fields {
+		name := strings.ToLower(f.Name)
+		has[name] = true
+		resent = resent || strings.HasPrefix(name, "resent-")
+	}
+	get := func(name string) (string, bool) {
+		if v, ok := m[name]; ok {
+			return v, ok
+		}
+		v, ok := r.conf.Prog.Macros[name]
+		return v, ok
+	}
+	var out strings.Builder
+	for _, line := range r.conf.Headers {
+		name := strings.ToLower(line.Name)
+		macro, _ := get(line.Macro)
+		switch {
+		case line.Value == "" || line.Ruleset != "" || has[name] || slices.Contains(never, name),
+			strings.HasPrefix(name, "resent-") && !resent,
+			line.Flags != "" && !strings.ContainsAny(mailer.Flags, line.Flags),
+			line.Macro != "" && macro == "":
+			continue
+		}
+		value := strings.TrimSpace(strings.Map(printable, cf.Expand(line.Value, get)))
+		if value == "" {
+			continue
+		}
+		has[name] = true
+		field := envelope.Field{Name: line.Name, Raw: line.Name + ": " + value + "\n"}
+		if sender, is := addressFields[name]; is {
+			kind := HeaderRecipient
+			if sender {
+				kind = HeaderSender
+			}
+			raw, err := r.field(ctx, field, mailer, kind, m)
+			if err != nil {
+				return "", err
+			}
+			field.Raw = raw
+		}
+		out.WriteString(field.Raw)
+	}
+	return out.String(), nil
+}
+
+// printable keeps values of macros from breaking a header: line ends become blanks.
+func printable(c rune) rune {
+	if c < ' ' && c != '\t' {
+		return ' '
+	}
+	return c
 }
 
 // field rewrites one field; one in which nothing changes stays as it was folded.

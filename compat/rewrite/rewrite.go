@@ -258,14 +258,18 @@ const (
 	HeaderRecipient
 )
 
-// Remote rewrites an address as a mailer wants to see it. The null address stays what it is.
+// Remote rewrites an address as a mailer wants to see it. The rules decide what becomes
+// of the null sender: sendmail's own give local mailers MAILER-DAEMON.
 func (r *Rewriter) Remote(ctx context.Context, address string, mailer *cf.Mailer, kind Kind, m Message) (string, error) {
-	if address == "" {
+	var toks []addr.Token // none stand for the null address
+	if address != "" {
+		var issues []addr.Issue
+		toks, issues = r.engine.Syntax().SplitStripped(address)
+		if len(issues) > 0 || len(toks) == 0 {
+			return address, nil // whatever it is, it is not ours to repair
+		}
+	} else if kind != EnvelopeSender {
 		return "", nil
-	}
-	toks, issues := r.engine.Syntax().SplitStripped(address)
-	if len(issues) > 0 || len(toks) == 0 {
-		return address, nil // whatever it is, it is not ours to repair
 	}
 	st := r.state(m)
 	common, own, word := "1", mailer.EnvSender, "e s"

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"waybill/compat/cf"
@@ -40,6 +41,27 @@ func isCF(file string) bool { return strings.HasSuffix(file, ".cf") }
 type cfSite struct {
 	conf *cf.Config
 	rw   *rewrite.Rewriter
+
+	queueRun bool        // this process runs the queue
+	oneShot  bool        // this process serves one submission
+	named    atomic.Bool // with oneShot: its sender was named
+}
+
+// namesSender tells whether F=f and F=r mailers get the sender as an argument: where sendmail was told it by -f or by
+// SMTP, or works through the queue, but not where it is just the user who called.
+func (c *cfSite) namesSender(e *envelope.Envelope) bool {
+	switch {
+	case c.queueRun:
+		return true
+	case isNotice(e.Sender, e.Origin):
+		return !c.oneShot || c.named.Load()
+	}
+	return e.Origin.Protocol != "local" || string(e.Sender) != e.Origin.User
+}
+
+// isNotice tells our own notices.
+func isNotice(sender envelope.Address, o envelope.Origin) bool {
+	return sender.Null() && o.Protocol == "local" && o.User == ""
 }
 
 // openCF makes a site of a sendmail.cf: the rules decide through package rewrite, the mailers become our transports.
@@ -72,7 +94,7 @@ func openCF(file string, level slog.Level, given []flags.Option) (*site, error) 
 	if err != nil {
 		return nil, err
 	}
-	s.cf = &cfSite{conf, rw}
+	s.cf = &cfSite{conf: conf, rw: rw}
 	wiring, err := s.cfWiring()
 	if err != nil {
 		return nil, err
@@ -169,6 +191,9 @@ func macros(sender envelope.Address, o envelope.Origin) rewrite.Message {
 type cfRouter struct{ *cfSite }
 
 func (r cfRouter) Route(ctx context.Context, q queue.Question) (queue.Decision, error) {
+	if !isNotice(q.Sender, q.Origin) {
+		r.named.Store(q.Origin.Protocol != "local" || string(q.Sender) != q.Origin.User)
+	}
 	t, err := r.rw.Parse(ctx, string(q.Recipient), macros(q.Sender, q.Origin))
 	if err != nil {
 		return queue.Decision{}, err
@@ -423,7 +448,7 @@ func (a aliasFiles) Lookup(ctx context.Context, key string) (string, bool, error
 // cfTransport writes envelope and header as the mailer wants them, and hands on.
 type cfTransport struct {
 	inner  transport.Transport
-	from   transport.Transport // not nil: used where the sender is somebody else than who called sendmail
+	from   transport.Transport // not nil: used where somebody named the sender (F=f, F=r)
 	mailer *cf.Mailer
 	site   *cfSite
 }
@@ -443,6 +468,7 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 		return later(err)
 	}
 	m["g"] = sender
+	t.site.stamp(m, req.Envelope, header)
 	text, err := t.site.rw.Header(ctx, header, t.mailer, m)
 	if err != nil {
 		return later(err)
@@ -455,8 +481,19 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	out := *req
 	out.Envelope = &env
 	out.Body = envelope.ReplaceHead(text, header.Octets, req.Body)
-	if t.from != nil && sender != req.Envelope.Origin.User {
+	if t.from != nil && t.site.namesSender(req.Envelope) {
 		return t.from.Deliver(ctx, &out)
 	}
 	return t.inner.Deliver(ctx, &out)
 }
+
+// stamp sets what the templates of H lines say about a message: its id, dates, and who sent it.
+func (c *cfSite) stamp(m rewrite.Message, e *envelope.Envelope, h *envelope.Header) {
+	date := e.Arrival.Format(mailDate)
+	m["i"], m["t"], m["b"] = e.ID, e.Arrival.UTC().Format("200601021504"), date
+	m["a"] = cmp.Or(h.Value("Date"), date)
+	m["u"] = ""
+}
+
+// mailDate is a date in a header (RFC 5322 3.3).
+const mailDate = "Mon, 2 Jan 2006 15:04:05 -0700"

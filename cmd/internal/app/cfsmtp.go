@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -37,7 +38,7 @@ func (c *cfSite) expand(template string) string {
 	return cf.Expand(template, func(name string) (string, bool) {
 		switch name {
 		case "b", "a":
-			return time.Now().Format("Mon, 2 Jan 2006 15:04:05 -0700"), true
+			return time.Now().Format(mailDate), true
 		}
 		v, ok := c.conf.Prog.Macros[name]
 		return v, ok
@@ -141,11 +142,12 @@ func (s cfSession) Rcpt(ctx context.Context, to smtpserver.RcptTo) *smtp.Reply {
 	return r
 }
 
-func (s cfSession) Reset() {
-	if s.env != nil && len(s.env.Recipients) > 0 {
+func (s cfSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
+	r := s.smtpSession.Data(ctx, body)
+	if r.Positive() {
 		*s.exit = sysexits.OK
 	}
-	s.smtpSession.Reset()
+	return r
 }
 
 // Help reads HelpFile: lines of a topic, white space and text.

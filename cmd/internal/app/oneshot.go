@@ -37,6 +37,9 @@ func handOver(std stdio, args []string) int {
 		conn.Close()
 		return cannotOpen(std, err)
 	}
+	if s.cf != nil {
+		s.cf.oneShot = true
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	err = spool.ServeConn(ctx, conn, frontEnds{s: s}, s.log)

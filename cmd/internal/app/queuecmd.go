@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -69,6 +70,9 @@ func controlQueue(std stdio, config string, words []string, given ...flags.Optio
 			return cannotOpen(std, err)
 		}
 		defer s.close(ctx)
+		if s.cf != nil {
+			s.cf.queueRun = true
+		}
 		if words[0] == "run" {
 			var selection queue.Selection
 			if selection, err = queue.ParseSelection(words[1:]); err == nil {
@@ -185,8 +189,9 @@ func listEntry(l queue.Listed) mailq.Entry {
 
 // explain answers "why?" for an address.
 func explain(std stdio, args []string) int {
-	fs, config := options(std, "explain", "[-C FILE] [--from SENDER] ADDRESS")
+	fs, config := options(std, "explain", "[-C FILE] [--from SENDER] [--client IP] ADDRESS")
 	from := fs.String("from", "", "the envelope `sender`")
+	client := fs.String("client", "", "tell also whether this `address` may send to it")
 	if exit, ok := parse(std, fs, args); !ok {
 		return exit
 	}
@@ -200,7 +205,15 @@ func explain(std stdio, args []string) int {
 	}
 	exit := sysexits.OK
 	for _, address := range fs.Args() {
-		e := router.Explain(context.Background(), rules.Query{Recipient: address, Sender: *from})
+		q := rules.Query{Recipient: address, Sender: *from}
+		if *client != "" {
+			if q.Client.Addr, err = netip.ParseAddr(*client); err != nil {
+				fmt.Fprintf(std.err, "waybill: %v\n", err)
+				return sysexits.Usage
+			}
+			fmt.Fprint(std.out, router.ExplainAccept(context.Background(), rules.StageRcpt, q))
+		}
+		e := router.Explain(context.Background(), q)
 		fmt.Fprint(std.out, e)
 		if e.Err != nil {
 			exit = sysexits.TempFail

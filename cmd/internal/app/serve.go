@@ -325,6 +325,9 @@ func deliver(std stdio, args []string) int {
 	if err != nil {
 		return cannotOpen(std, err)
 	}
+	if s.cf != nil {
+		s.cf.oneShot = true
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
 	defer s.close(ctx)
