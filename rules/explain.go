@@ -170,18 +170,75 @@ func (e Explanation) Outcome() string {
 // String is the explanation as text: the outcome, then each rule as it is written with its place and what it did, and
 // each table entry that was used.
 func (e Explanation) String() string {
-	var b strings.Builder
 	name := e.Query.Recipient
 	if name == "" {
 		name = "<>"
 	}
-	fmt.Fprintf(&b, "%s %s\n", name, e.Outcome())
+	return name + " " + e.Outcome() + "\n" + steps(e.Decision.Why)
+}
+
+// Policy is the answer to "why?" about what is received.
+type Policy struct {
+	Stage   Stage
+	Query   Query
+	Verdict Verdict
+	Err     error // it could not be decided now
+}
+
+// ExplainAccept asks the policy of a stage and tells how it came to its verdict.
+func (r *Router) ExplainAccept(ctx context.Context, stage Stage, q Query) Policy {
+	if q.Time.IsZero() {
+		q.Time = time.Now()
+	}
+	v, err := r.Accept(ctx, stage, q, Explained())
+	return Policy{stage, q, v, err}
+}
+
+// Outcome is the verdict in one line.
+func (p Policy) Outcome() string {
+	v := p.Verdict
+	switch {
+	case p.Err != nil:
+		return "not now: " + p.Err.Error()
+	case v.Refusal != nil && v.Refusal.Discard:
+		return "is accepted and thrown away"
+	case v.Refusal != nil:
+		return fmt.Sprintf("is refused: %d %s %s", v.Refusal.Code, v.Refusal.Enhanced, v.Refusal.Text)
+	case v.Quarantine != "":
+		return "is accepted and held: " + v.Quarantine
+	case !v.Decided:
+		return "is accepted: no rule says otherwise"
+	}
+	return "is accepted"
+}
+
+// String is the policy's verdict and how it came about, as text.
+func (p Policy) String() string {
+	who := "a program on this host"
+	if p.Query.Client.Addr.IsValid() {
+		who = p.Query.Client.Addr.String()
+	}
+	what := string(p.Stage)
+	switch p.Stage {
+	case StageRcpt:
+		what += " " + p.Query.Recipient
+	case StageMail:
+		what += " " + p.Query.Sender
+	case StageHelo:
+		what += " " + p.Query.Client.Helo
+	}
+	return fmt.Sprintf("%s from %s %s\n", what, who, p.Outcome()) + steps(p.Verdict.Why)
+}
+
+// steps is a list of steps as text.
+func steps(why []Step) string {
+	var b strings.Builder
 	ruleset := ""
-	for _, s := range e.Decision.Why {
+	for _, s := range why {
 		indent := strings.Repeat("  ", max(s.Depth, 1))
 		if s.Ruleset != ruleset && s.Ruleset != "" {
 			ruleset = s.Ruleset
-			fmt.Fprintf(&b, "%s%s: %s\n", indent[2:], ruleset, s.Before)
+			fmt.Fprintf(&b, "%s%s\n", indent[2:], strings.TrimRight(ruleset+": "+s.Before, " "))
 		}
 		switch s.Kind {
 		case StepRule:

@@ -130,15 +130,19 @@ func (r *Router) canonical(ctx context.Context, address string, st *run) ([]addr
 }
 
 func (r *Router) decide(ctx context.Context, q *Query, st *run) (Decision, error) {
-	d := Decision{Priority: q.Priority}
 	toks, refusal, err := r.canonical(ctx, q.Recipient, st)
 	if err != nil {
 		return Decision{}, fmt.Errorf("routing %q: %w", q.Recipient, err)
 	}
 	if refusal != nil {
-		d.Refusal = refusal
-		return d, nil
+		return Decision{Priority: q.Priority, Refusal: refusal}, nil
 	}
+	return r.decideFrom(ctx, q, toks, st)
+}
+
+// decideFrom is decide for an address in canonical form.
+func (r *Router) decideFrom(ctx context.Context, q *Query, toks []addr.Token, st *run) (Decision, error) {
+	d := Decision{Priority: q.Priority}
 	var rule *prog.Rule
 	triple, resolved := eval.Resolved(toks)
 	if !resolved {
@@ -156,6 +160,7 @@ func (r *Router) decide(ctx context.Context, q *Query, st *run) (Decision, error
 			return d, nil
 		}
 	}
+	var err error
 	if d.Refusal, err = r.refusal(triple); err != nil {
 		return Decision{}, fmt.Errorf("routing %q: %w", q.Recipient, err)
 	} else if d.Refusal != nil {
