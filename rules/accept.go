@@ -55,7 +55,7 @@ func (r *Router) judge(ctx context.Context, stage Stage, field, name string, q *
 	}
 	if stage == StageRcpt && !r.sendmail() {
 		toks = slices.Clone(toks) // the memory is used again
-		d, err := r.decideFrom(ctx, q, toks, st)
+		d, _, err := r.resolve(ctx, q, toks, st)
 		if err != nil {
 			return Verdict{}, err
 		}

@@ -137,34 +137,38 @@ func (r *Router) decide(ctx context.Context, q *Query, st *run) (Decision, error
 	if refusal != nil {
 		return Decision{Priority: q.Priority, Refusal: refusal}, nil
 	}
-	return r.decideFrom(ctx, q, toks, st)
+	d, rule, err := r.resolve(ctx, q, toks, st)
+	if err != nil || d.Refusal != nil {
+		return d, err
+	}
+	return d, r.when(ctx, q, &d, rule, st)
 }
 
-// decideFrom is decide for an address in canonical form.
-func (r *Router) decideFrom(ctx context.Context, q *Query, toks []addr.Token, st *run) (Decision, error) {
+// resolve decides where the mail for an address in canonical form goes, and tells which rule said so.
+func (r *Router) resolve(ctx context.Context, q *Query, toks []addr.Token, st *run) (Decision, *prog.Rule, error) {
 	d := Decision{Priority: q.Priority}
 	var rule *prog.Rule
 	triple, resolved := eval.Resolved(toks)
 	if !resolved {
 		if r.route == "" {
 			d.Refusal = unrouted()
-			return d, nil
+			return d, nil, nil
 		}
 		res, err := r.engine.RunNamed(ctx, r.route, toks, &st.State)
 		if err != nil {
-			return Decision{}, fmt.Errorf("routing %q: %w", q.Recipient, err)
+			return Decision{}, nil, fmt.Errorf("routing %q: %w", q.Recipient, err)
 		}
 		rule = res.Rule
 		if triple, resolved = eval.Resolved(res.Tokens); !resolved {
 			d.Refusal = unrouted()
-			return d, nil
+			return d, nil, nil
 		}
 	}
 	var err error
 	if d.Refusal, err = r.refusal(triple); err != nil {
-		return Decision{}, fmt.Errorf("routing %q: %w", q.Recipient, err)
+		return Decision{}, nil, fmt.Errorf("routing %q: %w", q.Recipient, err)
 	} else if d.Refusal != nil {
-		return d, nil
+		return d, nil, nil
 	}
 	syntax := r.engine.Syntax()
 	d.Mailer = syntax.Join(triple.Mailer)
@@ -174,16 +178,16 @@ func (r *Router) decideFrom(ctx context.Context, q *Query, toks []addr.Token, st
 	} else {
 		triple.Host, triple.User = slices.Clone(triple.Host), slices.Clone(triple.User) // the memory is used again
 		if err := r.finish(ctx, &d, triple, st); err != nil {
-			return Decision{}, fmt.Errorf("routing %q: %w", q.Recipient, err)
+			return Decision{}, nil, fmt.Errorf("routing %q: %w", q.Recipient, err)
 		}
 	}
 	if r.mailers != nil && !r.mailers[strings.ToLower(d.Mailer)] {
-		return Decision{}, fmt.Errorf("routing %q: the rules name transport %q, which does not exist", q.Recipient, d.Mailer)
+		return Decision{}, nil, fmt.Errorf("routing %q: the rules name transport %q, which does not exist", q.Recipient, d.Mailer)
 	}
 	if d.User == "" {
-		return Decision{}, fmt.Errorf("routing %q: the rules give transport %q no user", q.Recipient, d.Mailer)
+		return Decision{}, nil, fmt.Errorf("routing %q: the rules give transport %q no user", q.Recipient, d.Mailer)
 	}
-	return d, r.when(ctx, q, &d, rule, st)
+	return d, rule, nil
 }
 
 func unrouted() *Refusal {
