@@ -103,6 +103,11 @@ scan:
 				}
 				return cracked{before: before, after: tail, address: true}
 			}
+		case angle && c == ';' && !k.colonOK: // the address ends here
+			if seen {
+				return cracked{before: before, after: ";>", address: true}
+			}
+			return cracked{before: before + ";", after: ">", address: true}
 		case angle:
 			seen = true
 		case c == '[':

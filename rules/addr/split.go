@@ -197,8 +197,10 @@ scan:
 					issues = append(issues, Issue{UnbalancedQuote, i})
 					c.glued += text[c.start:] + `"`
 					c.start = len(text)
-				} else {
-					c.drop(i)
+				} else if c.drop(i); angle > 0 { // it protects the bracket that is added
+					issues = append(issues, Issue{UnbalancedLess, i})
+					c.glued += `\>`
+					angle--
 				}
 			case delim != 0 && next == delim && !quoted: // it does not protect the delimiter
 				c.drop(i)

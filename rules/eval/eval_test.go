@@ -24,7 +24,7 @@ func TestMatching(t *testing.T) {
 		{"21 class grows when it must", "R$* $=A\t$@ <$1> {$2}", "a.b.c", "< > { a . b . c }"},
 		{"21 class behind an open one", "R$* $=B\t$@ <$1> {$2}", "q.b.c", "< q . > { b . c }"},
 		{"21 class with operators", "R$* $=C $*\t$@ <$1> {$2} <$3>", "a [1.2] b", "< a > { [ 1 . 2 ] } < b >"},
-		{"21 the blank substitute counts", "R$* $=A $*\t$@ <$1> {$2} <$3>", "x a b y", "< x > { a b } < y >"},
+		{"21 the blank substitute counts", "R$+ $=B\t$@ <$1> {$2}", "x b c", "< x > { b c }"},
 		{"21 words side by side are not one", "R$=B\t$@ yes", "b b.c", "b b . c"},
 		{"21 case", "R$=A\t$@ yes", "A.b.C", "yes"},
 		{"22 not in class, operators", "R$* $~A $*\t$@ <$1> {$2} <$3>", "a.q", "< a > { . } < q >"},

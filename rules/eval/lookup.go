@@ -208,7 +208,7 @@ func (m *machine) text(s span, blank string) string {
 // ask looks up a key in a table, or sets a macro when the table is of that class.
 func (m *machine) ask(name, key string, args []string) (r table.Result, found bool, err error) {
 	t := m.e.table(name)
-	if k, ok := t.(interface{ KeepsQuotes() bool }); !ok || !k.KeepsQuotes() {
+	if k, ok := t.(interface{ KeepsQuotes() bool }); (!ok || !k.KeepsQuotes()) && !m.e.setters[name] {
 		key = table.Unquote(key)
 	}
 	switch {

@@ -182,7 +182,7 @@ func possible(name string) bool {
 			return false
 		}
 	}
-	return !strings.ContainsAny(name, " \t\"\\()<>")
+	return !strings.ContainsAny(name, " \t\"\\")
 }
 
 // chase follows CNAMEs from a name to one that has an address or an MX.
