@@ -486,9 +486,11 @@ func (l *intakeLog) close() {
 	for l.busy || l.growing {
 		l.idle.Wait()
 	}
-	l.busy, l.tired = true, false
-	l.drive(nil)
-	l.mu.Lock()
+	for try := 0; try < 3 && (try == 0 || len(l.marks) > 0); try++ { // a segment that failed is followed by another
+		l.busy, l.tired = true, false
+		l.drive(nil)
+		l.mu.Lock()
+	}
 	defer l.mu.Unlock()
 	l.closeFiles()
 }
