@@ -1,0 +1,47 @@
+#!/bin/sh
+# test-peers.sh DIRECTORY PACKAGE...
+# Installs the Debian packages that the tests talk to, and unpacks other mail servers, without installing them, into
+# DIRECTORY/postfix, DIRECTORY/exim and DIRECTORY/sendmail, with the libraries that they need installed. Run by "make peers", as root.
+# What is there already is left alone.
+set -eu
+dir=$1
+shift
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 # RUNLEVEL keeps services from being started
+updated=
+update() {
+	[ -n "$updated" ] || apt-get update -qq
+	updated=yes
+}
+install() {
+	missing=
+	for p; do
+		dpkg -s "$p" >/dev/null 2>&1 || missing="$missing $p"
+	done
+	[ -n "$missing" ] || return 0
+	update
+	echo "installing for the tests:$missing"
+	# shellcheck disable=SC2086
+	apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
+libraries() { # of a package, by name
+	apt-cache depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$1" | awk '$1 == "Depends:" && $2 ~ /^lib/ { print $2 }'
+}
+unpack() { # NAME PACKAGE...
+	name=$1
+	shift
+	[ ! -d "$dir/$name" ] || return 0
+	update
+	echo "unpacking for the tests: $*"
+	rm -rf "$dir/.$name"
+	mkdir -p "$dir/.$name"
+	for p; do
+		# shellcheck disable=SC2046
+		install $(libraries "$p")
+		(cd "$dir/.$name" && apt-get download -qq "$p" >/dev/null 2>&1 && dpkg-deb -x "${p}"_*.deb . && rm "${p}"_*.deb)
+	done
+	mv "$dir/.$name" "$dir/$name"
+}
+install "$@"
+unpack postfix postfix
+unpack exim exim4-daemon-heavy exim4-base
+unpack sendmail sendmail-bin sendmail-base sendmail-cf
