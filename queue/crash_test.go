@@ -121,7 +121,7 @@ func crashEverywhere(t *testing.T, newRig func(testing.TB) *rig) {
 		t.Fatalf("only %d steps: the test is void", steps-before)
 	}
 	total, duplicates := 0, 0
-	for n := before + 1; n <= steps+1; n++ {
+	for n := before + 1; n <= steps+1; n += stride {
 		for _, how := range []struct {
 			torn bool
 			loss crashfs.Loss
@@ -172,7 +172,7 @@ func failEverywhere(t *testing.T, newRig func(testing.TB) *rig) {
 	life(r)
 	steps := r.fs.Steps()
 	for _, trouble := range []error{syscall.EIO, syscall.ENOSPC, syscall.EROFS} {
-		for n := before + 1; n <= steps+1; n++ {
+		for n := before + 1; n <= steps+1; n += stride {
 			for _, cut := range []bool{false, true} {
 				r := newRig(t)
 				r.fs.FailAt(n, trouble)
