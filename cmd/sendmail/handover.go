@@ -113,7 +113,7 @@ func (h *handOver) mayDrop() bool {
 // interactive delivery came to. Other mail is dropped, and delivered in the background.
 func (h *handOver) ownEngine() (net.Conn, error) {
 	const manyHops = 15 // sites allow 25 or more
-	asks := !h.mayDrop() || h.v.Verbose || h.v.When == envelope.WhenNow || h.anyLocal() || h.message.Envelope.Hops > manyHops
+	asks := isCF(h.v.ConfigFile) || !h.mayDrop() || h.v.Verbose || h.v.When == envelope.WhenNow || h.anyLocal() || h.message.Envelope.Hops > manyHops
 	if !asks || !h.mayDeliver() && !h.rights.root {
 		return nil, spool.ErrNoDaemon
 	}
@@ -129,7 +129,16 @@ func (h *handOver) config() []string {
 	if full, err := filepath.Abs(file); err == nil {
 		file = full
 	}
-	return []string{"-C", file}
+	args := []string{"-C", file}
+	if isCF(file) { // which options and macros of the command line complete
+		for _, o := range h.v.Options {
+			args = append(args, "-O", o.Name+"="+o.Value)
+		}
+		for _, m := range h.v.Macros {
+			args = append(args, "-M", m.Name+"="+m.Value)
+		}
+	}
+	return args
 }
 
 // anyLocal reports whether a recipient may be a user of this host, as far as that is known without the rules.
@@ -188,6 +197,9 @@ func (h *handOver) failed(err error) int {
 		return bad.Exit
 	case h.memory.err != nil:
 		return fail(sysexits.IOErr, "standard input", h.memory.err)
+	case errors.Is(err, fs.ErrPermission) && h.rights.given:
+		// As sendmail has it: who names files and directories must be able to use them.
+		return fail(sysexits.Config, "the message is not accepted: "+strings.Join(h.v.Unsafe, " ")+" gave our rights up", err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR):
 		return fail(sysexits.CantCreat, "the message is not accepted", err)
 	}

@@ -14,6 +14,8 @@ type rights struct {
 	// root means set-user-ID root, how sendmail was installed for decades. We run as the caller all the same, and only
 	// keep the possibility to start an engine that is root's own (asRoot).
 	root bool
+	// given means that there were such rights and that an unsafe option took them away.
+	given bool
 }
 
 // hygiene makes the process independent of what its caller left behind, before anything else happens, and tells which

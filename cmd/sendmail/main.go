@@ -36,7 +36,7 @@ func (p program) run() int {
 	}
 	if len(v.Unsafe) > 0 {
 		dropPrivilege()
-		r = rights{}
+		r = rights{given: r.group || r.root}
 	}
 	if !v.Mode.Submission() {
 		if r.root && v.Mode == flags.PrintQueue {
@@ -86,9 +86,10 @@ func (p program) deliver(v *flags.Invocation, r rights, in io.Reader, out io.Wri
 	if err != nil {
 		return fail(sysexits.Config, "configuration", err)
 	}
+	bare := isCF(v.ConfigFile) // the rules of a sendmail.cf say what is added to names
 	for _, m := range v.Macros {
-		if m.Name == "j" { // the name of this host, as sendmail.cf has it
-			site.Host = m.Value
+		if m.Name == "j" { // the name of this host, as sendmail.cf has it, which the engine does not hear of
+			site.Host, bare = m.Value, false
 		}
 	}
 	caller := p.whoCalls()
@@ -101,7 +102,7 @@ func (p program) deliver(v *flags.Invocation, r rights, in io.Reader, out io.Wri
 		Local:        site.Local,
 		FullName:     p.fullName,
 		ReceiptIsDSN: !isCF(v.ConfigFile),
-		Bare:         isCF(v.ConfigFile), // the rules of a sendmail.cf say what is added to names
+		Bare:         bare,
 	})
 	var known *submit.Error
 	switch {
