@@ -76,7 +76,7 @@ scan:
 		case c == ' ' || c == '\t':
 		case c == '"':
 			j := quoted(t, i)
-			seen = seen || t[i:j] != `""`
+			seen = seen || t[i:j] != `""` && t[i:j] != `"`
 			i = j - 1
 		case c == '\\':
 			i++
@@ -93,7 +93,9 @@ scan:
 			comments.Reset()
 			lead.Reset()
 		case c == '>':
-			if angle && !closed && !hasOpen(t[i:]) {
+			if angle && !closed && (hasOpen(t[i:]) || !colon && !k.colonOK && hasColon(t[i:])) {
+				angle, seen = false, true // all of that was a phrase
+			} else if angle && !closed {
 				closed = true
 				tail = ">" + k.rest(t[i+1:])
 				tail = comments.String() + tail
@@ -173,6 +175,8 @@ func (k *cracker) quote(p string) string {
 		switch {
 		case p[i] == '(' && !inside:
 			i = comment(p, i) - 1
+		case inside && p[i] == '\\':
+			i++
 		case p[i] == '"':
 			inside = !inside
 		case !inside && strings.IndexByte(k.must, p[i]) >= 0:
@@ -184,8 +188,26 @@ func (k *cracker) quote(p string) string {
 
 // hasColon reports whether a colon follows that could end a phrase.
 func hasColon(t string) bool {
-	i := strings.IndexByte(t, ':')
-	return i >= 0 && !strings.HasPrefix(t[i:], "::")
+	bracket := 0
+	for i := 0; i < len(t); i++ {
+		switch t[i] {
+		case '\\':
+			i++
+		case '"':
+			i = quoted(t, i) - 1
+		case '(':
+			i = comment(t, i) - 1
+		case '[':
+			bracket++
+		case ']':
+			bracket = max(0, bracket-1)
+		case ':':
+			if bracket == 0 {
+				return !strings.HasPrefix(t[i:], "::") && !strings.HasPrefix(t[i:], ":.")
+			}
+		}
+	}
+	return false
 }
 
 // hasOpen reports whether another bracket is opened: then what came before was a phrase.

@@ -135,10 +135,10 @@ func TestSplitTyped(t *testing.T) {
 
 func TestSplitRule(t *testing.T) {
 	s := New(StockOperators)
-	in := strings.ReplaceAll(`a#<#"b #" \#>`, "#", "\x94")
+	in := strings.ReplaceAll(`a#<#"b #" \#>`, "#", "\x00")
 	var got []string
 	for _, tok := range s.SplitRule(in, false) {
-		got = append(got, strings.ReplaceAll(string(tok), "\x94", "#"))
+		got = append(got, strings.ReplaceAll(string(tok), "\x00", "#"))
 	}
 	if want := `a|#|<|#|"b #"|\#|>`; strings.Join(got, "|") != want {
 		t.Errorf("got %q, want %q", strings.Join(got, "|"), want)

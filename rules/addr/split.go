@@ -40,14 +40,14 @@ func (s *Syntax) Append(dst []Token, text string, stripped bool) ([]Token, []Iss
 	return t, issues
 }
 
-// Symbol stands for a metasymbol in the text given to SplitRule.
-const Symbol = 0x94
+// Symbol stands for a metasymbol in the text given to SplitRule. No line of a file has this octet.
+const Symbol = 0x00
 
 // SplitRule cuts one side of a rule: text in which every metasymbol was replaced by the octet Symbol. Each is a token of
 // its own, but inside of quotes or behind a backslash, where it stays in the token around it. Nothing is balanced and
 // nothing is wrong: rules may say "$* < $*".
 func (s *Syntax) SplitRule(text string, stripped bool) []Token {
-	t, _, _ := s.split(nil, text, 0, modeOf(stripped)|rule)
+	t, _, _ := s.split(nil, text, 0, modeOf(stripped)|rule|trusted)
 	return t
 }
 
@@ -143,7 +143,7 @@ func (c *cutter) drop(i int) {
 // word and is one; everything else belongs to the word. Balance is repaired as SEMANTICS facts 15 to 18 say.
 func (s *Syntax) split(dst []Token, text string, delim byte, how mode) (_ []Token, at int, issues []Issue) {
 	for i := 0; i < len(text) && how&trusted == 0; i++ { // no text that holds an octet of a metasymbol is cut at all
-		if c := text[i]; c >= 0x80 && c <= 0x9f && !(how&rule != 0 && c == Symbol) && !(how&metas != 0 && isMeta(c)) && !(s.eightBit && insideRune(text, i)) {
+		if c := text[i]; c >= 0x80 && c <= 0x9f && !(how&metas != 0 && isMeta(c)) && !(s.eightBit && insideRune(text, i)) {
 			return nil, i, []Issue{{EightBitChar, i}}
 		}
 	}
@@ -200,7 +200,6 @@ scan:
 				} else if c.drop(i); angle > 0 { // it protects the bracket that is added
 					issues = append(issues, Issue{UnbalancedLess, i})
 					c.glued += `\>`
-					angle--
 				}
 			case delim != 0 && next == delim && !quoted: // it does not protect the delimiter
 				c.drop(i)

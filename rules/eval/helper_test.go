@@ -96,7 +96,7 @@ func symbols(s *addr.Syntax, text string, left bool) []prog.Tok {
 	}
 	var toks []prog.Tok
 	for _, w := range s.SplitRule(plain.String(), false) {
-		if w == "\x94" {
+		if w == "\x00" {
 			toks, metas = append(toks, metas[0]), metas[1:]
 		} else {
 			toks = append(toks, prog.Tok{Kind: prog.Literal, Text: string(w)})
