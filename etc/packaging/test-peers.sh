@@ -14,8 +14,8 @@ update() {
 }
 install() {
 	missing=
-	for p; do
-		dpkg -s "$p" >/dev/null 2>&1 || missing="$missing $p"
+	for want; do
+		dpkg -s "$want" >/dev/null 2>&1 || missing="$missing $want"
 	done
 	[ -n "$missing" ] || return 0
 	update
