@@ -43,8 +43,13 @@ func ParseList(list string) []Mailbox {
 			continue
 		}
 		if !commas && !e.angle {
-			for _, word := range e.words() {
-				out = append(out, check(Mailbox{Addr: envelope.Address(word), Name: e.name, Text: word}))
+			words := e.words()
+			for _, word := range words {
+				text := word
+				if len(words) == 1 {
+					text = e.text // with its comment
+				}
+				out = append(out, check(Mailbox{Addr: envelope.Address(word), Name: e.name, Text: text}))
 			}
 			continue
 		}

@@ -68,6 +68,20 @@ func TestParseList(t *testing.T) {
 	}
 }
 
+func TestTextKeepsTheComment(t *testing.T) {
+	for in, want := range map[string]string{
+		"bob (the man)": "bob (the man)|", "(x) bob": "(x) bob|", "B <bob>, c (d)": "B <bob>|c (d)|", "alice bob": "alice|bob|",
+	} {
+		got := ""
+		for _, m := range ParseList(in) {
+			got += m.Text + "|"
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", in, got, want)
+		}
+	}
+}
+
 // FuzzParseList: it ends, and no address holds what an envelope cannot.
 func FuzzParseList(f *testing.F) {
 	for _, s := range []string{`"a" <b@c>, d: e, f;, (g) h`, `\`, `"`, `<`, `(`, "a::b", `[`, "x:y:z;", "a@@b <>"} {
