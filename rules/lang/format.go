@@ -122,7 +122,7 @@ func joinBraces(tokens []lexer.Token) string {
 // the word before it; braces stand alone.
 func words(tokens []lexer.Token) []string {
 	var out []string
-	glued := false
+	glued, ended := false, false // ended: the last word has its ";"
 	for _, t := range tokens {
 		switch {
 		case t.Type == tokSpace:
@@ -132,12 +132,16 @@ func words(tokens []lexer.Token) []string {
 			glued = false
 		case t.Type == tokComment: // only before a line end: cannot be here
 		case t.Type == tokEOL: // a ";", or nothing at the end of the file
-			if t.Value != "" && len(out) == 0 {
-				out = append(out, ";")
-			} else if t.Value != "" && out[len(out)-1] != "{" && !strings.HasSuffix(out[len(out)-1], ";") {
+			switch {
+			case t.Value == "" || ended:
+			case len(out) == 0:
+				out, ended = append(out, ";"), true
+			case out[len(out)-1] != "{":
 				out[len(out)-1] += ";"
+				ended = true
 			}
 			glued = false
+			continue
 		case t.Type == tokArrow || t.Type == tokLBrace || t.Type == tokRBrace:
 			out = append(out, t.Value)
 			glued = false
@@ -146,6 +150,9 @@ func words(tokens []lexer.Token) []string {
 		default:
 			out = append(out, t.Value)
 			glued = true
+		}
+		if t.Type != tokSpace && t.Type != tokComment {
+			ended = false
 		}
 	}
 	return out
