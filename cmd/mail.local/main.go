@@ -26,6 +26,12 @@ import (
 
 const usage = "usage: mail.local [-7] [-b] [-d] [-D mbdb] [-l] [-f from|-r from] [-h filename] [-n] [-p path] user ..."
 
+// The words of sendmail's mail.local, which programs may look for.
+const (
+	multipleFrom = "Multiple -f options"
+	noDatabase   = "Can not open mailbox database %s: Service unavailable"
+)
+
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
@@ -85,7 +91,7 @@ func parse(args []string) (options, error) {
 				o.database = value
 			case 'f', 'r':
 				if o.hasFrom {
-					return o, errors.New("Multiple -f options")
+					return o, errors.New(multipleFrom)
 				}
 				o.from, o.hasFrom = value, true
 			case 'h':
@@ -159,7 +165,7 @@ func (o options) source() (passwd.Source, error) {
 	case filepath.IsAbs(o.database):
 		return passwd.Open(o.database, ""), nil
 	}
-	return nil, fmt.Errorf("Can not open mailbox database %s: Service unavailable", o.database)
+	return nil, fmt.Errorf(noDatabase, o.database)
 }
 
 // box is the mailbox transport that the options ask for.
