@@ -135,7 +135,9 @@ func (q *Queue) store(e *envelope.Envelope, body io.Reader, opt Options) (*spool
 	if opt.notice {
 		in.limit = 0
 	}
-	if _, err := io.Copy(in, struct{ io.Reader }{body}); err != nil {
+	buf := q.buffers.Get().(*[32 << 10]byte)
+	defer q.buffers.Put(buf)
+	if _, err := io.CopyBuffer(in, struct{ io.Reader }{body}, buf[:]); err != nil {
 		d.Abort()
 		return nil, err
 	}
@@ -246,7 +248,7 @@ func (q *Queue) inspect(e *envelope.Envelope, h *envelope.Header) error {
 		e.Priority = headerPriority(h)
 	}
 	e.Priority = max(-1000, min(1000, e.Priority))
-	if dsn.ReceiptAsked(h) && !e.Sender.Null() {
+	if !q.cfg.NoReceipts && dsn.ReceiptAsked(h) && !e.Sender.Null() {
 		e.Recipients = append([]envelope.Recipient(nil), e.Recipients...)
 		for i := range e.Recipients {
 			e.Recipients[i].Notify = dsn.WithReceipt(e.Recipients[i].Notify)

@@ -34,6 +34,7 @@ type Config struct {
 	Interval   time.Duration    // how long mail waits that is to wait for a queue run; default 30 minutes
 	Postmaster envelope.Address // who hears of notices that cannot be delivered; default "postmaster"
 	MaxHops    int              // Received lines; default 25
+	NoReceipts bool             // a Return-Receipt-To field asks for nothing (sendmail's RrtImpliesDsn off)
 	MaxSize    int64            // octets of a message; default no limit
 	Deliveries int              // attempts at a time; default 100
 	Now        func() time.Time // the calendar, for stamps and ages; default time.Now. Delays do not depend on it
@@ -55,6 +56,8 @@ type Queue struct {
 	spool  *spool.Spool
 	wiring atomic.Pointer[Wiring]
 	limits *limits
+	// buffers are for copying messages: a garbage collection for every thousand messages would cost more than the rest.
+	buffers sync.Pool
 
 	mu       sync.Mutex
 	schedule *sched.Schedule
@@ -103,6 +106,7 @@ func Open(cfg Config, w Wiring) (*Queue, error) {
 		drops:    make(chan struct{}, 1),
 		stopped:  make(chan struct{}),
 	}
+	q.buffers.New = func() any { return new([32 << 10]byte) }
 	q.limits = newLimits(cfg.Deliveries, min(time.Minute, cfg.Retry.After(1)/2), q.hasten)
 	q.ctx, q.stop = context.WithCancel(context.Background())
 	if err := q.Use(w); err != nil {
