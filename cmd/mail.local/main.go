@@ -32,6 +32,11 @@ const (
 	noDatabase   = "Can not open mailbox database %s: Service unavailable"
 )
 
+// sentence is an error in those words.
+type sentence string
+
+func (s sentence) Error() string { return string(s) }
+
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
@@ -91,7 +96,7 @@ func parse(args []string) (options, error) {
 				o.database = value
 			case 'f', 'r':
 				if o.hasFrom {
-					return o, errors.New(multipleFrom)
+					return o, sentence(multipleFrom)
 				}
 				o.from, o.hasFrom = value, true
 			case 'h':
@@ -165,7 +170,7 @@ func (o options) source() (passwd.Source, error) {
 	case filepath.IsAbs(o.database):
 		return passwd.Open(o.database, ""), nil
 	}
-	return nil, fmt.Errorf(noDatabase, o.database)
+	return nil, sentence(fmt.Sprintf(noDatabase, o.database))
 }
 
 // box is the mailbox transport that the options ask for.
