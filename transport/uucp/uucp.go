@@ -48,7 +48,8 @@ type Config struct {
 	Batch bool
 	// Login is who the job belongs to in the files; empty: "daemon".
 	Login string
-	// Owner is the login name whose files uucico can use; as root the job is written with its rights. Empty: as ourselves.
+	// Owner is the login name whose files uucico can use; as root the job is written with its rights. Empty: whoever owns
+	// the spool directory.
 	Owner string
 	Users passwd.Source // to find Owner
 	// Sender says how the sender's address looks: Bang (dom!user, what every rmail understands) or Domain (user@dom).
@@ -239,8 +240,15 @@ func (t *UUCP) status(log *slog.Logger, site string, err error) transport.Status
 
 // as works with the rights of the owner of the spool.
 func (t *UUCP) as(work func() error) error {
-	if t.conf.Owner == "" || !identity.CanChange() {
+	if !identity.CanChange() {
 		return work()
+	}
+	if t.conf.Owner == "" {
+		var st unix.Stat_t
+		if err := unix.Stat(t.conf.Spool, &st); err != nil {
+			return fmt.Errorf("%s: %w", t.conf.Spool, err)
+		}
+		return identity.As(identity.ID{UID: int(st.Uid), GID: int(st.Gid)}, work)
 	}
 	e, found, err := t.conf.Users.Lookup(t.conf.Owner)
 	if err != nil {

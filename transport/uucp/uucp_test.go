@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -248,6 +249,39 @@ func TestConcurrentJobs(t *testing.T) {
 		if n := strings.Count(tree(t, spool), "C rmail user"); n != 40 {
 			t.Errorf("layout %d: %d jobs, want 40", layout, n)
 		}
+	}
+}
+
+// As root a job belongs to whoever owns the spool: uucico does not run as root and could not read it otherwise.
+func TestTheJobBelongsToTheOwnerOfTheSpool(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir, err := os.MkdirTemp("/tmp", "uucp-owner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chown(dir, 20001, 20002); err != nil {
+		t.Fatal(err)
+	}
+	u, _ := open(t, Config{Spool: dir})
+	check(t, u.Deliver(context.Background(), request("bob"))[0], transport.Relayed, "2.0.0")
+	err = filepath.WalkDir(dir, func(name string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if st := info.Sys().(*syscall.Stat_t); st.Uid != 20001 || st.Gid != 20002 {
+			t.Errorf("%s belongs to %d:%d", name, st.Uid, st.Gid)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
