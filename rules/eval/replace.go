@@ -6,6 +6,7 @@ import (
 
 	"waybill/rules/addr"
 	"waybill/rules/prog"
+	"waybill/rules/table"
 	"waybill/rules/trace"
 )
 
@@ -129,6 +130,9 @@ func (m *machine) calls(r *rule, at int) (status int, goOn bool) {
 		callee := m.e.find(name)
 		if callee == nil {
 			m.unknown(name)
+			if name != m.mem[at+1].text.String() {
+				m.mem[at+1] = m.word(addr.Token(name)) // the real one has taken the quotes off
+			}
 			return Config, true
 		}
 		if m.e.called != nil {
@@ -155,23 +159,19 @@ func (m *machine) calls(r *rule, at int) (status int, goOn bool) {
 
 // unknown complains about a ruleset that does not exist.
 func (m *machine) unknown(name string) {
+	first := name[:min(1, len(name))]
+	name = addr.SevenBit(name)
 	if n, err := strconv.Atoi(name); err == nil && n >= len(m.e.numbers) {
 		m.message(OK, fmt.Sprintf("bad ruleset %d (%d max)", n, len(m.e.numbers)))
 	}
-	if c := name[:min(1, len(name))]; c != "" && !(c >= "0" && c <= "9" || c >= "A" && c <= "Z" || c >= "a" && c <= "z") {
+	if c := first; c != "" && !(c >= "0" && c <= "9" || c >= "A" && c <= "Z" || c >= "a" && c <= "z") {
 		m.message(OK, "invalid ruleset name: \""+name+"\"")
 	}
 	m.message(Config, "Unknown ruleset "+name)
 }
 
-// calleeName is the name of a ruleset as a call writes it: quotation marks around it do not count.
-func calleeName(w word) string {
-	name := w.text.String()
-	if len(name) >= 2 && name[0] == '"' && name[len(name)-1] == '"' {
-		return name[1 : len(name)-1]
-	}
-	return name
-}
+// calleeName is the name of a ruleset as a call writes it: quotation marks and backslashes do not count.
+func calleeName(w word) string { return table.Unquote(w.text.String()) }
 
 // message tells the tracer about something wrong, and records it when it has a status.
 func (m *machine) message(status int, text string) {
