@@ -21,6 +21,7 @@ import (
 var (
 	errFull      = errors.New("mailbox is full")
 	errIrregular = errors.New("not a plain file of its owner")
+	errNoUser    = errors.New("the users file has no such user")
 	errReplaced  = errors.New("the file was replaced while we waited for its lock")
 )
 

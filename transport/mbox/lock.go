@@ -42,14 +42,15 @@ type locks struct {
 	stop chan struct{}
 }
 
-// dotlocks takes the lock file, if one is configured.
+// dotlocks takes the lock file, if one is configured. The file of an alias often stands where its owner may not create
+// others, as logs and archives do: there the locks on the file itself must do, as with sendmail.
 func (l *locks) dotlocks(ctx context.Context) error {
 	for _, kind := range l.Mbox.locks {
 		if kind != dotlock && kind != dotlockTry {
 			continue
 		}
 		err := l.takeFile(ctx)
-		if err != nil && kind == dotlockTry && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EROFS) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENAMETOOLONG)) {
+		if err != nil && (kind == dotlockTry || l.alias) && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EROFS) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENAMETOOLONG)) {
 			l.log.Debug("no lock file possible", "mailbox", l.name, "err", err)
 			continue
 		}

@@ -11,6 +11,7 @@
 package mbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -235,7 +236,7 @@ func (m *Mbox) file(ctx context.Context, req *transport.Request, rcpt transport.
 	} else {
 		user, found, lookupErr := m.conf.Users.Lookup(as)
 		if lookupErr != nil || !found {
-			log.Warn("the user who owns a file delivery is not known", "file", name, "user", as, "err", lookupErr)
+			log.Warn("the user who owns a file delivery is not known", "file", name, "user", as, "err", cmp.Or(lookupErr, errNoUser))
 			return transport.NewStatus(transport.Deferred, "4.3.0", "the owner of this delivery is not known now")
 		}
 		err = identity.As(identity.ID{UID: user.UID, GID: user.GID, Groups: user.Groups}, work)

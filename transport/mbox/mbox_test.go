@@ -308,6 +308,28 @@ func TestAsRootTheMailboxBelongsToTheUser(t *testing.T) {
 	owner(t, dir+"/home/mine", 20001, 20001)
 }
 
+// The file of an alias may stand in a directory where its owner can make no lock file: then the lock on the file itself
+// has to do. A mailbox in such a directory still waits.
+func TestFileOfAnAliasWhereNoLockFileCanBe(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir, err := os.MkdirTemp("/tmp", "mbox")
+	must(t, err)
+	defer os.RemoveAll(dir)
+	must(t, os.Chmod(dir, 0o755))
+	must(t, os.WriteFile(dir+"/archive", nil, 0o600))
+	must(t, os.Chown(dir+"/archive", 20001, 20001))
+	m := open(t, mbox.Config{Path: dir + "/$user", Users: passwd.Static{"archive": {UID: 20001, GID: 20001}}, DefaultUser: "archive"})
+	req := request("list")
+	req.Recipients[0].Orig = envelope.Recipient{File: envelope.FileName(dir + "/archive")}
+	check(t, m.Deliver(context.Background(), req)[0], transport.Delivered, "2.0.0")
+	if got := read(t, dir+"/archive"); got != delivered {
+		t.Errorf("file:\n%s", got)
+	}
+	check(t, m.Deliver(context.Background(), request("archive"))[0], transport.Deferred, "4.2.0")
+}
+
 func owner(t *testing.T, name string, uid, gid uint32) {
 	t.Helper()
 	info, err := os.Stat(name)

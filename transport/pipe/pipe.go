@@ -12,6 +12,7 @@
 package pipe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -284,7 +285,7 @@ func (p *Pipe) who(log *slog.Logger, name string) (passwd.Entry, transport.Statu
 	}
 	e, found, err := p.conf.Users.Lookup(name)
 	if err != nil || !found {
-		log.Warn("the user to run a program as is not known", "user", name, "err", err)
+		log.Warn("the user to run a program as is not known", "user", name, "err", cmp.Or(err, errNoUser))
 		return passwd.Entry{}, transport.NewStatus(transport.Deferred, "4.3.0", "the user to run the program as is not known now"), false
 	}
 	e.Name = name

@@ -52,6 +52,7 @@ func (r result) good() bool { return r.err == nil && r.signal == 0 && r.exit == 
 var (
 	errTime    = errors.New("time limit")
 	errMessage = errors.New("message not readable")
+	errNoUser  = errors.New("the users file has no such user")
 )
 
 const grace = 2 * time.Second // for output after the end, and between SIGTERM and SIGKILL
