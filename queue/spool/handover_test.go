@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -150,6 +151,16 @@ func TestHandOverRefused(t *testing.T) {
 	k = &taker{fail: errors.New("open /secret: disk full")}
 	_, err = HandOver(context.Background(), daemon(t, k), sample(), strings.NewReader("x\n"), nil)
 	if !errors.As(err, &refused) || refused.Exit != 75 || strings.Contains(refused.Text, "secret") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A full disk of the spool is told to who sends, in words that do not tell where our files are.
+func TestHandOverSaysThatTheDiskIsFull(t *testing.T) {
+	k := &taker{fail: &os.PathError{Op: "write", Path: "/secret", Err: syscall.ENOSPC}}
+	_, err := HandOver(context.Background(), daemon(t, k), sample(), strings.NewReader("x\n"), nil)
+	var refused *RefusedError
+	if !errors.As(err, &refused) || refused.Exit != 75 || refused.Text != "not accepted: no space left on device; try again later" {
 		t.Errorf("got %v", err)
 	}
 }

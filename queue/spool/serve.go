@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -220,7 +221,12 @@ func (s *server) refuse(out *answers, peer Peer, err error) {
 		return
 	}
 	s.log.Warn("front end's request failed", "uid", peer.UID, "err", err)
-	out.line("error", fmt.Sprintf("%d try again later", sysexits.TempFail))
+	// Of the reason the front end hears what says nothing about our files: "no space left on device".
+	why := "the daemon's log says why"
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		why = errno.Error()
+	}
+	out.line("error", fmt.Sprintf("%d not accepted: %s; try again later", sysexits.TempFail, why))
 }
 
 // answers writes lines to the front end; it may be called concurrently.
