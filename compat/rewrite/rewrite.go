@@ -99,6 +99,23 @@ func (r *Rewriter) Parse(ctx context.Context, address string, m Message) (Target
 	return r.resolve(ctx, toks, st)
 }
 
+// Unaliased takes a target that no alias changes through ruleset 5, where the mailer asks for it (F=5). When the ruleset
+// resolves to something else, that counts (Operations Guide, "Ruleset 5").
+func (r *Rewriter) Unaliased(ctx context.Context, t Target, m Message) (Target, error) {
+	rs := r.named("5")
+	toks, issues := r.engine.Syntax().SplitStripped(t.User)
+	if rs == nil || t.Mailer == nil || !t.Mailer.Has('5') || len(issues) > 0 || len(toks) == 0 {
+		return t, nil
+	}
+	st := r.state(m)
+	st.Macros.Set("addr_type", "e r")
+	toks, err := r.run(ctx, rs, toks, st)
+	if err != nil || len(toks) == 0 || toks[0] != addr.Mailer {
+		return t, err
+	}
+	return r.resolve(ctx, toks, st)
+}
+
 // resolve looks at what ruleset 0 returned: "$# mailer $@ host $: user".
 func (r *Rewriter) resolve(ctx context.Context, toks []addr.Token, st *eval.State) (Target, error) {
 	config := Target{Refusal: &Refusal{Code: 553, Enhanced: "5.3.5", Text: "configuration error: the rules resolve to no mailer", Exit: sysexits.Config}}
@@ -176,7 +193,7 @@ var exits = map[string]int{
 // refusal reads the host and user parts of $#error: a D.S.N code, a number or a word; "550 5.1.1 text", with or without
 // quotes.
 func refusal(code, text string) *Refusal {
-	r := &Refusal{Code: 553, Enhanced: "5.3.0", Exit: sysexits.Unavailable}
+	r := &Refusal{Code: 553, Enhanced: "5.0.0", Exit: sysexits.Unavailable}
 	text = strings.TrimSpace(strings.ReplaceAll(text, `"`, ""))
 	if word, rest, ok := strings.Cut(text, " "); ok && len(word) == 3 {
 		if n, err := strconv.Atoi(word); err == nil && n >= 400 && n < 600 {
@@ -240,9 +257,9 @@ func exitFor(code string) int {
 		return sysexits.Usage
 	case "1.8":
 		return sysexits.NoHost
-	case "7.1":
-		return sysexits.NoPerm
-	case "6.0", "6.1":
+	}
+	switch code[2:4] {
+	case "6.", "7.":
 		return sysexits.DataErr
 	}
 	return sysexits.Unavailable

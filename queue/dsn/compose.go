@@ -42,8 +42,10 @@ type Message struct {
 
 // Composer writes notices. The zero value of every field but Host is usable.
 type Composer struct {
-	Host        string           // the name of this host, which goes into From and Reporting-MTA; required
-	Bare        bool             // To keeps a login without "@Host": the mailers' rules write headers
+	Host string // the name of this host, which goes into From and Reporting-MTA; required
+	// Bare is for a site whose mailers' rules write headers (sendmail.cf): To keeps a login without "@Host". Codes and
+	// what a warning returns, which is the whole message, are sendmail's, too.
+	Bare        bool
 	Postmaster  envelope.Address // who gets double bounces; default "postmaster"
 	ReturnLimit int64            // octets of the largest message that is returned whole; default 1 MB
 

@@ -36,7 +36,11 @@ func (c Composer) returned(n Notice) (returned, error) {
 		return back, err
 	}
 	back.subject = subjectOf(header.Value("Subject"))
-	whole := returnsBody(n.Kind, n.Envelope.Ret, header.Value("Precedence"), n.Body.Size(), c.ReturnLimit) &&
+	kind := n.Kind
+	if c.Bare && kind == Delay {
+		kind = Failure
+	}
+	whole := returnsBody(kind, n.Envelope.Ret, header.Value("Precedence"), n.Body.Size(), c.ReturnLimit) &&
 		n.Envelope.BodyType != envelope.BodyBinaryMIME // 8BITMIME could not carry it
 	if whole {
 		back.part, back.mediaType = n.Body, "message/rfc822"

@@ -32,7 +32,7 @@ func (c Composer) status(n Notice) string {
 			field("X-Actual-Recipient", actual(became))
 		}
 		field("Action", action(n.Kind, r.Status)) // 2.3.3
-		field("Status", code(n.Kind, r))          // 2.3.4
+		field("Status", c.code(n.Kind, r))        // 2.3.4
 		if remote, _, _ := strings.Cut(r.Status.Remote, " "); remote != "" {
 			field("Remote-MTA", "dns; "+remote) // 2.3.5
 		}
@@ -83,6 +83,14 @@ func action(k Kind, s transport.Status) string {
 		return "delivered"
 	}
 	return "failed"
+}
+
+// code is the status code; sendmail's for "delivered" says that the address was good (RFC 3463 3.2).
+func (c Composer) code(k Kind, r Recipient) string {
+	if s := code(k, r); !c.Bare || k != Success || s != "2.0.0" {
+		return s
+	}
+	return "2.1.5"
 }
 
 // code is the status code. A recipient whose time ran out has 4.4.7 (RFC 3463 3.5), as with sendmail: it is the one

@@ -17,7 +17,6 @@ import (
 	"waybill/compat/flags"
 	"waybill/compat/rewrite"
 	"waybill/queue"
-	"waybill/queue/dsn"
 	"waybill/queue/expand"
 	"waybill/queue/maillog"
 	"waybill/queue/sched"
@@ -28,10 +27,7 @@ import (
 	"waybill/transport"
 	"waybill/transport/dns"
 	"waybill/transport/envelope"
-	"waybill/transport/mbox"
 	"waybill/transport/passwd"
-	"waybill/transport/pipe"
-	"waybill/transport/smtpclient"
 )
 
 // isCF reports whether a configuration is a sendmail.cf, which is told by its name.
@@ -41,6 +37,8 @@ func isCF(file string) bool { return strings.HasSuffix(file, ".cf") }
 type cfSite struct {
 	conf *cf.Config
 	rw   *rewrite.Rewriter
+
+	aliases aliasFiles
 
 	queueRun bool        // this process runs the queue
 	oneShot  bool        // this process serves one submission
@@ -66,14 +64,21 @@ func isNotice(sender envelope.Address, o envelope.Origin) bool {
 
 // openCF makes a site of a sendmail.cf: the rules decide through package rewrite, the mailers become our transports.
 // What is not honoured yet is listed in the manual page sendmail.cf(5) of Waybill.
-func openCF(file string, level slog.Level, given []flags.Option) (*site, error) {
-	conf, err := cf.ReadFile(file, cf.Options{Host: cf.LocalHost("/etc/hosts"), CheckTable: eval.CheckTable})
+func openCF(file string, level slog.Level, given []overrides) (*site, error) {
+	how := cf.Options{Host: cf.LocalHost("/etc/hosts"), CheckTable: eval.CheckTable, Mode: "m"}
+	for _, g := range given {
+		how.Define = append(how.Define, g.lines()...)
+	}
+	conf, err := cf.ReadFile(file, how)
 	if err != nil {
 		return nil, err
 	}
-	for _, o := range given {
-		name, sub, _ := strings.Cut(o.Name, ".")
-		conf.Options = append(conf.Options, cf.Option{Name: name, Sub: sub, Value: o.Value})
+	for _, g := range given {
+		more := g.extra()
+		if slices.ContainsFunc(more, isDaemonPort) { // the ports of the command line, and no others
+			conf.Options = slices.DeleteFunc(conf.Options, isDaemonPort)
+		}
+		conf.Options = append(conf.Options, more...)
 	}
 	s := &site{file: file, settings: cfSettings(conf)}
 	if s.mail, err = maillog.Open("syslog", maillog.Options{Host: s.settings.Host}); err != nil {
@@ -102,6 +107,7 @@ func openCF(file string, level slog.Level, given []flags.Option) (*site, error) 
 	s.queue, err = queue.Open(queue.Config{
 		Host: s.settings.Host, Dir: s.settings.Spool, Log: s.log, Mail: s.mail, Retry: sched.Delays(s.settings.Retry),
 		GiveUp: s.settings.GiveUp, WarnAfter: warnAfter(s.settings), Postmaster: "postmaster", MaxHops: s.settings.MaxHops, MaxSize: s.settings.MaxSize,
+		NoReceipts: !conf.Bool("RrtImpliesDsn", false),
 	}, wiring)
 	if err != nil {
 		return nil, fmt.Errorf("the queue directory cannot be used: %w", err)
@@ -145,7 +151,7 @@ func cfSettings(c *cf.Config) rules.Settings {
 		Retry: []time.Duration{10 * time.Minute, 10 * time.Minute, 20 * time.Minute, 30 * time.Minute, time.Hour},
 	}
 	for _, o := range c.Options {
-		if o.Name == "DaemonPortOptions" {
+		if isDaemonPort(o) {
 			s.Listen = append(s.Listen, daemonPort(o.Value))
 		}
 	}
@@ -194,7 +200,11 @@ func (r cfRouter) Route(ctx context.Context, q queue.Question) (queue.Decision, 
 	if !isNotice(q.Sender, q.Origin) {
 		r.named.Store(q.Origin.Protocol != "local" || string(q.Sender) != q.Origin.User)
 	}
-	t, err := r.rw.Parse(ctx, string(q.Recipient), macros(q.Sender, q.Origin))
+	m := macros(q.Sender, q.Origin)
+	t, err := r.rw.Parse(ctx, string(q.Recipient), m)
+	if err == nil && t.Mailer != nil && t.Mailer.Has('5') && !strings.HasPrefix(string(q.Recipient), `\\`) {
+		t, err = r.unaliased(ctx, t, m)
+	}
 	if err != nil {
 		return queue.Decision{}, err
 	}
@@ -202,7 +212,20 @@ func (r cfRouter) Route(ctx context.Context, q queue.Question) (queue.Decision, 
 		status := cfRefusal(t.Refusal)
 		return queue.Decision{Refused: &status}, nil
 	}
-	return queue.Decision{Mailer: strings.ToLower(t.Mailer.Name), Host: strings.TrimSuffix(t.Host, "."), User: t.User, Priority: q.Priority}, nil
+	return queue.Decision{Mailer: strings.ToLower(t.Mailer.Name), Host: t.Host, User: t.User, Priority: q.Priority}, nil
+}
+
+// unaliased takes a local user without an alias through ruleset 5, which may send it elsewhere: to the host for unknown
+// users, to the hub.
+func (c *cfSite) unaliased(ctx context.Context, t rewrite.Target, m rewrite.Message) (rewrite.Target, error) {
+	name := strings.ToLower(t.User)
+	plain, _, _ := strings.Cut(name, "+")
+	for _, key := range []string{name, plain} {
+		if _, found, err := c.aliases.Lookup(ctx, key); found || err != nil {
+			return t, err
+		}
+	}
+	return c.rw.Unaliased(ctx, t, m)
 }
 
 func cfRefusal(r *rewrite.Refusal) transport.Status {
@@ -255,137 +278,6 @@ func (p cfPolicy) AcceptHeader(context.Context, string, string, rules.Query, rul
 	return rules.Verdict{}, nil
 }
 
-// cfWiring makes transports of the mailers.
-func (s *site) cfWiring() (queue.Wiring, error) {
-	w := queue.Wiring{Mailers: map[string]queue.Mailer{}, Router: cfRouter{s.cf}, Notifier: dsn.Composer{Host: s.settings.Host, Bare: true}}
-	user := s.defaultUser()
-	file, err := mbox.New(mbox.Config{Users: s.users, DefaultUser: user, NoReturnPath: false})
-	if err != nil {
-		return w, err
-	}
-	for _, m := range s.cf.conf.Mailers {
-		var t, from transport.Transport
-		switch {
-		case strings.EqualFold(m.Path, "[IPC]") || strings.EqualFold(m.Path, "[TCP]"):
-			t, err = s.cfSMTP(m)
-		case strings.EqualFold(m.Path, "[FILE]"), m.Name == "*include*":
-			t = file
-		default:
-			t, err = s.cfProgram(m, user, "")
-			if flag := senderFlag(m); err == nil && flag != "" {
-				from, err = s.cfProgram(m, user, flag)
-			}
-		}
-		if err != nil {
-			return w, fmt.Errorf("%s: mailer %s: %w", m.Pos, m.Name, err)
-		}
-		wrapped := queue.Mailer{Transport: cfTransport{t, from, m, s.cf}, Local: m.Has('A') || m.Has('w'), MaxRecipients: 1}
-		if m.Has('m') {
-			wrapped.MaxRecipients = cmp.Or(m.MaxRcpts, 100)
-		}
-		switch m.Name {
-		case "prog":
-			w.Program = wrapped
-		case "*file*":
-			w.File = wrapped
-		}
-		w.Mailers[strings.ToLower(m.Name)] = wrapped
-	}
-	names, err := s.cfNames()
-	w.Expander = names
-	return w, err
-}
-
-// defaultUser is the user of DefaultUser that has a name here.
-func (s *site) defaultUser() string {
-	v, _ := s.cf.conf.Option("DefaultUser", "")
-	name, _, _ := strings.Cut(v, ":")
-	name, _, _ = strings.Cut(name, ".")
-	if uid, err := strconv.Atoi(name); err == nil {
-		if e, found, err := s.users.ByUID(uid); err == nil && found {
-			return e.Name
-		}
-		return "daemon"
-	}
-	return cmp.Or(name, "daemon")
-}
-
-func (s *site) cfSMTP(m *cf.Mailer) (transport.Transport, error) {
-	args := strings.Fields(m.Args)
-	conf := smtpclient.Config{
-		Name: m.Name, Hello: s.settings.Host, Resolver: s.resolver, LMTP: m.Has('z'), NoMX: m.Has('0'), LoopCheck: !m.Has('k'),
-		LineLimit: cmp.Or(m.LineLimit, 990), MaxRecipients: m.MaxRcpts, MaxMessages: m.MaxMsgs, NoChunking: true,
-		OwnName: func(host string) bool { return s.cf.rw.InClass("w", strings.TrimSuffix(host, ".")) },
-	}
-	if v, ok := s.cf.conf.Option("FallbackMXhost", ""); ok {
-		conf.Fallback = v
-	}
-	if v, ok := s.cf.conf.Option("Timeout", "connect"); ok {
-		conf.Timeouts.Connect, _ = flags.Duration(v, time.Minute)
-	}
-	switch {
-	case len(args) >= 2 && strings.EqualFold(args[0], "FILE"):
-		conf.Socket = args[1]
-	case len(args) >= 3:
-		port, err := net.LookupPort("tcp", args[2])
-		if err != nil {
-			return nil, err
-		}
-		conf.Port = uint16(port)
-	}
-	return smtpclient.New(conf)
-}
-
-// senderFlag is the argument before the sender that a mailer wants (F=f, F=r); empty: none.
-func senderFlag(m *cf.Mailer) string {
-	switch {
-	case m.Has('f'):
-		return "-f"
-	case m.Has('r'):
-		return "-r"
-	}
-	return ""
-}
-
-func (s *site) cfProgram(m *cf.Mailer, user, senderFlag string) (transport.Transport, error) {
-	conf := pipe.Config{
-		Program: m.Path, Args: strings.Fields(m.Args), Users: s.users, User: user, AsRecipient: m.Has('o'), MaxUsers: 1,
-		NoFromLine: m.Has('n'), ReturnPath: m.Has('P'), EscapeFrom: m.Has('E'), BlankEnd: m.Has('b'), Env: s.cf.conf.Env,
-		BareEnv: true, Name: m.Name,
-	}
-	if senderFlag != "" && len(conf.Args) > 0 {
-		conf.Args = slices.Insert(conf.Args, 1, senderFlag, "$g")
-	}
-	if m.Has('S') && m.UID < 0 {
-		conf.User = "root"
-	} else if m.UID >= 0 {
-		if e, found, err := s.users.ByUID(m.UID); err == nil && found {
-			conf.User = e.Name
-		}
-	}
-	if m.Has('m') {
-		conf.MaxUsers = cmp.Or(m.MaxRcpts, 100)
-	}
-	if m.Dir == "" { // sendmail works in its queue directory
-		conf.Dirs = []string{s.settings.Spool, "/"}
-	} else {
-		for dir := range strings.SplitSeq(m.Dir, ":") {
-			conf.Dirs = append(conf.Dirs, strings.ReplaceAll(dir, "$z", "$home"))
-		}
-	}
-	if m.Has('z') && !strings.Contains(m.Args, "$u") { // with $u sendmail turns LMTP off
-		dialer, err := pipe.NewDialer(conf, s.log)
-		if err != nil {
-			return nil, err
-		}
-		return smtpclient.New(smtpclient.Config{
-			Name: m.Name, Hello: s.settings.Host, LMTP: true, Socket: m.Path, Dial: dialer.Dial, TLS: smtpclient.TLSNever, MaxIdle: -1,
-			LineLimit: cmp.Or(m.LineLimit, -1), MaxRecipients: m.MaxRcpts, NoChunking: true,
-		})
-	}
-	return pipe.New(conf)
-}
-
 // cfNames makes what knows aliases, .forward files and users.
 func (s *site) cfNames() (localNames, error) {
 	conf := expand.Config{Users: s.users, Host: s.settings.Host, Log: s.log, MaxDepth: 10}
@@ -394,7 +286,7 @@ func (s *site) cfNames() (localNames, error) {
 		if err != nil {
 			return localNames{}, err
 		}
-		conf.Aliases = t
+		conf.Aliases, s.cf.aliases = t, t
 	}
 	forward, ok := s.cf.conf.Option("ForwardPath", "")
 	if !ok {
@@ -444,56 +336,3 @@ func (a aliasFiles) Lookup(ctx context.Context, key string) (string, bool, error
 	}
 	return "", false, nil
 }
-
-// cfTransport writes envelope and header as the mailer wants them, and hands on.
-type cfTransport struct {
-	inner  transport.Transport
-	from   transport.Transport // not nil: used where somebody named the sender (F=f, F=r)
-	mailer *cf.Mailer
-	site   *cfSite
-}
-
-func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []transport.Status {
-	later := func(err error) []transport.Status {
-		req.Log.Warn("an address cannot be rewritten now", "mailer", t.mailer.Name, "err", err)
-		return transport.All(len(req.Recipients), transport.NewStatus(transport.Deferred, "4.3.0", "Temporary lookup failure"))
-	}
-	m := macros(req.Envelope.Sender, req.Envelope.Origin)
-	sender, err := t.site.rw.Remote(ctx, string(req.Envelope.Sender), t.mailer, rewrite.EnvelopeSender, m)
-	if err != nil {
-		return later(err)
-	}
-	header, err := envelope.HeaderOf(req.Body)
-	if err != nil {
-		return later(err)
-	}
-	m["g"] = sender
-	t.site.stamp(m, req.Envelope, header)
-	text, err := t.site.rw.Header(ctx, header, t.mailer, m)
-	if err != nil {
-		return later(err)
-	}
-	if _, dialogue := t.inner.(*smtpclient.Client); dialogue && t.mailer.Has('P') { // programs and files write it themselves
-		text = append([]byte("Return-Path: <"+sender+">\n"), text...)
-	}
-	env := *req.Envelope
-	env.Sender = envelope.Address(sender)
-	out := *req
-	out.Envelope = &env
-	out.Body = envelope.ReplaceHead(text, header.Octets, req.Body)
-	if t.from != nil && t.site.namesSender(req.Envelope) {
-		return t.from.Deliver(ctx, &out)
-	}
-	return t.inner.Deliver(ctx, &out)
-}
-
-// stamp sets what the templates of H lines say about a message: its id, dates, and who sent it.
-func (c *cfSite) stamp(m rewrite.Message, e *envelope.Envelope, h *envelope.Header) {
-	date := e.Arrival.Format(mailDate)
-	m["i"], m["t"], m["b"] = e.ID, e.Arrival.UTC().Format("200601021504"), date
-	m["a"] = cmp.Or(h.Value("Date"), date)
-	m["u"] = ""
-}
-
-// mailDate is a date in a header (RFC 5322 3.3).
-const mailDate = "Mon, 2 Jan 2006 15:04:05 -0700"

@@ -63,11 +63,11 @@ func sendmailMode(std stdio, name string, args []string) int {
 		if v.Queue.Interval > 0 || v.Queue.Persistent {
 			return daemon(std, v)
 		}
-		return controlQueue(std, v.ConfigFile, append([]string{"run"}, selection(v.Queue.Select).Words()...), v.Options...)
+		return controlQueue(std, v.ConfigFile, append([]string{"run"}, selection(v.Queue.Select).Words()...), overridesOf(v))
 	case flags.Daemon, flags.DaemonLocal:
 		return daemon(std, v)
 	case flags.DaemonForeground:
-		return serve(std, configArgs(v))
+		return serve(std, append(configArgs(v), overridesOf(v).args()...))
 	case flags.SMTP:
 		return smtpOnPipe(std, v)
 	case flags.Verify:
@@ -151,7 +151,7 @@ func daemon(std stdio, v *flags.Invocation) int {
 	if err != nil {
 		return failed(std, err)
 	}
-	child := exec.Command(self, append([]string{"serve"}, configArgs(v)...)...)
+	child := exec.Command(self, append(append([]string{"serve"}, configArgs(v)...), overridesOf(v).args()...)...)
 	child.Dir = "/"
 	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	child.Stderr = std.err
@@ -181,7 +181,7 @@ func daemon(std stdio, v *flags.Invocation) int {
 
 // smtpOnPipe is -bs: SMTP on standard input and output.
 func smtpOnPipe(std stdio, v *flags.Invocation) int {
-	s, err := openSite(v.ConfigFile, slog.LevelInfo, v.Options...)
+	s, err := openSite(v.ConfigFile, slog.LevelInfo, overridesOf(v))
 	if err != nil {
 		return cannotOpen(std, err)
 	}

@@ -17,6 +17,8 @@ import (
 // a socket pair. The answer is the daemon's, and what was asked to happen in the background happens before it returns.
 func handOver(std stdio, args []string) int {
 	fs, config := options(std, "handover", "[-C FILE] <SOCKET")
+	var given overrides
+	given.flags(fs)
 	if exit, ok := parse(std, fs, args); !ok {
 		return exit
 	}
@@ -32,7 +34,7 @@ func handOver(std stdio, args []string) int {
 	}
 	// Whoever holds the other end must see it close when this process ends, and not before the answer.
 	syscall.Close(0)
-	s, err := openSite(*config, slog.LevelInfo)
+	s, err := openSite(*config, slog.LevelInfo, given)
 	if err != nil {
 		conn.Close()
 		return cannotOpen(std, err)

@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"syscall"
 
-	"waybill/compat/flags"
 	"waybill/compat/mailq"
 	"waybill/queue"
 	"waybill/queue/spool"
@@ -56,7 +55,7 @@ func queueCommand(std stdio, args []string) int {
 }
 
 // controlQueue asks the daemon; without one it does the same here.
-func controlQueue(std stdio, config string, words []string, given ...flags.Option) int {
+func controlQueue(std stdio, config string, words []string, given ...overrides) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	located, err := spool.Locate(config)

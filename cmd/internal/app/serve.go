@@ -81,6 +81,8 @@ func cannotOpen(std stdio, err error) int {
 func serve(std stdio, args []string) int {
 	fs, config := options(std, "serve", "[-C FILE]")
 	debug := fs.Bool("debug", false, "log more")
+	var given overrides
+	given.flags(fs)
 	profile := fs.String("profile", "", "write a CPU profile to `file` until the daemon stops")
 	if exit, ok := parse(std, fs, args); !ok {
 		return exit
@@ -89,7 +91,7 @@ func serve(std stdio, args []string) int {
 	if *debug {
 		level = slog.LevelDebug
 	}
-	s, err := openSite(*config, level)
+	s, err := openSite(*config, level, given)
 	if err != nil {
 		return cannotOpen(std, err)
 	}
@@ -314,6 +316,8 @@ func (s *site) tell(err error) bool {
 func deliver(std stdio, args []string) int {
 	fs, config := options(std, "deliver", "[-C FILE] [-v] ID")
 	verbose := fs.Bool("v", false, "show the dialogue")
+	var given overrides
+	given.flags(fs)
 	if exit, ok := parse(std, fs, args); !ok {
 		return exit
 	}
@@ -321,7 +325,7 @@ func deliver(std stdio, args []string) int {
 		fs.Usage()
 		return sysexits.Usage
 	}
-	s, err := openSite(*config, slog.LevelInfo)
+	s, err := openSite(*config, slog.LevelInfo, given)
 	if err != nil {
 		return cannotOpen(std, err)
 	}

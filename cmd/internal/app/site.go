@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"waybill/compat/flags"
 	"waybill/etc"
 	"waybill/queue"
 	"waybill/queue/dsn"
@@ -69,8 +68,8 @@ func loadRules(file string, opt rules.Options) (*rules.Router, string, error) {
 }
 
 // openSite makes everything that a configuration asks for and opens its queue. level is that of the program's own
-// messages in the log. given are options of the command line; they count for a sendmail.cf, of which they are a part.
-func openSite(file string, level slog.Level, given ...flags.Option) (*site, error) {
+// messages in the log. overrides are of the command line; they count for a sendmail.cf only.
+func openSite(file string, level slog.Level, given ...overrides) (*site, error) {
 	if isCF(file) {
 		return openCF(file, level, given)
 	}

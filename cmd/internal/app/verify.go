@@ -21,7 +21,7 @@ func verify(std stdio, v *flags.Invocation) int {
 		fmt.Fprintln(std.out, submit.NoRecipients)
 		return sysexits.Usage
 	}
-	s, err := openSite(v.ConfigFile, slog.LevelError, v.Options...)
+	s, err := openSite(v.ConfigFile, slog.LevelError, overridesOf(v))
 	if err != nil {
 		return cannotOpen(std, err)
 	}

@@ -1,0 +1,78 @@
+package app
+
+import (
+	"flag"
+	"fmt"
+	"strings"
+
+	"waybill/compat/cf"
+	"waybill/compat/flags"
+)
+
+// overrides are what a command line says beside a sendmail.cf: -O and -o, -M.
+type overrides struct {
+	options []flags.Option
+	macros  []flags.Macro
+}
+
+func overridesOf(v *flags.Invocation) overrides { return overrides{v.Options, v.Macros} }
+
+// lines are the macros as lines of a sendmail.cf that is read before the file.
+func (o overrides) lines() []string {
+	var lines []string
+	for _, m := range o.macros {
+		lines = append(lines, "D{"+m.Name+"}"+strings.Map(oneLine, m.Value))
+	}
+	return lines
+}
+
+func oneLine(c rune) rune {
+	if c == '\n' || c == '\r' {
+		return ' '
+	}
+	return c
+}
+
+// extra are the options; they stand behind those of the file, and so count.
+func (o overrides) extra() []cf.Option {
+	var list []cf.Option
+	for _, given := range o.options {
+		name, sub, _ := strings.Cut(given.Name, ".")
+		list = append(list, cf.Option{Name: name, Sub: sub, Value: given.Value})
+	}
+	return list
+}
+
+// args are the overrides as arguments of our own commands (overrides.flags).
+func (o overrides) args() []string {
+	var list []string
+	for _, given := range o.options {
+		list = append(list, "-O", given.Name+"="+given.Value)
+	}
+	for _, m := range o.macros {
+		list = append(list, "-M", m.Name+"="+m.Value)
+	}
+	return list
+}
+
+// flags makes a command take -O NAME=VALUE and -M NAME=VALUE, any number of times.
+func (o *overrides) flags(fs *flag.FlagSet) {
+	fs.Func("O", "set `NAME=VALUE`, an option of a sendmail.cf", func(s string) error {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return fmt.Errorf("%q is not NAME=VALUE", s)
+		}
+		o.options = append(o.options, flags.Option{Name: name, Value: value})
+		return nil
+	})
+	fs.Func("M", "set `NAME=VALUE`, a macro of a sendmail.cf", func(s string) error {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return fmt.Errorf("%q is not NAME=VALUE", s)
+		}
+		o.macros = append(o.macros, flags.Macro{Name: name, Value: value})
+		return nil
+	})
+}
+
+func isDaemonPort(o cf.Option) bool { return o.Name == "DaemonPortOptions" }
