@@ -70,8 +70,9 @@ func (j *job) write(ctx context.Context) (err error) {
 	}
 	j.at("numbers reserved")
 	if exists(filepath.Join(n.cmdDir, n.command)) {
-		// The same message for the same users is there already: we died between writing it and saying so.
-		return nil
+		// The same message for the same users is there already: we died between writing it and saying so, and perhaps
+		// before its name was on the disk.
+		return syncDir(n.cmdDir)
 	}
 	data, err := j.create(n.dataDir, n.data)
 	if err != nil {
@@ -118,7 +119,7 @@ func (j *job) drop(ctx context.Context) error {
 	}
 	name := j.unique() + ".bsmtp"
 	if exists(filepath.Join(dir, name)) {
-		return nil // see write
+		return syncDir(dir) // see write
 	}
 	temp := "." + name + "." + strconv.FormatUint(rand.Uint64(), 36)
 	f, err := j.create(dir, temp)
