@@ -187,7 +187,7 @@ func (j *job) write(ctx context.Context, f *os.File, r io.Reader, size int64, cr
 	if err := f.Sync(); err != nil {
 		return &os.PathError{Op: "fsync", Path: j.name, Err: err}
 	}
-	if created {
+	if created || j.start == 0 { // an earlier delivery may have created it and failed
 		return syncDir(filepath.Dir(j.name))
 	}
 	return nil
