@@ -101,7 +101,7 @@ func (d *Draft) Write(p []byte) (int, error) {
 	d.crc = crc32.Update(d.crc, castagnoli, p)
 	d.size += int64(len(p))
 	if d.buf == nil {
-		d.buf = make([]byte, headLength+len(d.env), headLength+len(d.env)+max(len(p)+1, 4096))
+		d.buf = make([]byte, headLength+len(d.env), headLength+len(d.env)+max(len(p)+1, 12<<10))
 		copy(d.buf[headLength:], d.env)
 	}
 	n := len(p)

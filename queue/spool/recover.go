@@ -36,7 +36,7 @@ func (s *Spool) recover() error {
 	for _, seg := range segments {
 		for _, g := range seg.garbled {
 			if g.batch < top {
-				s.keepGarbled(seg, g)
+				seg.keep = !s.keepGarbled(seg, g) || seg.keep
 			}
 		}
 		for _, r := range seg.records {
@@ -74,6 +74,12 @@ func (s *Spool) recoverOne(r record) error {
 // retire makes sure that what was recovered is not recovered again: the segments are removed.
 func (s *Spool) retire(segments []*readSegment) error {
 	for _, seg := range segments {
+		if seg.keep { // the disk had no room for the damaged part alone
+			if err := s.move(seg.name, s.at(badDir, fmt.Sprintf("log.%d", seg.epoch))); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := s.fs.Remove(seg.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -85,20 +91,22 @@ func (s *Spool) retire(segments []*readSegment) error {
 }
 
 // keepGarbled saves a part of the log that was acknowledged and cannot be read any more.
-func (s *Spool) keepGarbled(seg *readSegment, g garbled) {
+func (s *Spool) keepGarbled(seg *readSegment, g garbled) bool {
 	name := fmt.Sprintf("log.%d.%d", seg.epoch, g.off)
 	s.log.Error("a part of the intake log is damaged and was set aside", "file", s.at(badDir, name), "segment", seg.name, "offset", g.off, "octets", len(g.data))
 	f, err := s.fs.Create(s.at(badDir, name), 0o600)
 	if err != nil {
 		s.log.Error("it cannot be set aside", "file", name, "err", err)
-		return
+		return false
 	}
 	if _, err = f.WriteAt(g.data, 0); err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close(), s.fs.SyncDir(filepath.Join(s.dir, badDir))); err != nil {
 		s.log.Error("it cannot be set aside", "file", name, "err", err)
+		return false
 	}
+	return true
 }
 
 // readSegment is one segment as recovery finds it.
@@ -107,6 +115,7 @@ type readSegment struct {
 	epoch   uint64
 	records []record
 	garbled []garbled
+	keep    bool // it has damaged parts that could not be saved
 }
 
 // garbled is what stands between two records and is none, or a record whose checksum is wrong.
