@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"waybill/transport/envelope"
 )
 
@@ -306,6 +308,11 @@ func (s *Spool) setAside(path string, reason error) error {
 	to := s.at(badDir, name)
 	for n := 1; ; n++ {
 		err := s.move(path, to)
+		if errors.Is(err, unix.EPERM) { // proc_sys_fs(5), protected_hardlinks: no second name for a file of another user
+			if err = s.fs.Rename(path, to); err == nil {
+				err = errors.Join(s.fs.SyncDir(filepath.Dir(to)), s.fs.SyncDir(filepath.Dir(path)))
+			}
+		}
 		if errors.Is(err, fs.ErrExist) && n < 1000 {
 			to = s.at(badDir, fmt.Sprintf("%s.%d", name, n))
 			continue
@@ -397,6 +404,9 @@ func (s *Spool) OpenDrop(id string) (*Dropped, error) {
 	f, err := s.fs.Open(path, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("dropped %s: %w", id, ErrGone)
+	}
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // O_NOFOLLOW met a link; a socket
+		return nil, fmt.Errorf("dropped %s: not a regular file: %w", id, ErrDamaged)
 	}
 	if err != nil {
 		return nil, err
