@@ -39,7 +39,7 @@ func commands() []command {
 		{"handover", "[-C FILE] <SOCKET", "serve one message of a front end that found no daemon", handOver},
 		{"queue", "[-C FILE] VERB ...", "look at what waits, and decide what happens to it", queueCommand},
 		{"rules", "VERB ...", "check, test, format and explain rules", rulesCommand},
-		{"explain", "[-C FILE] ADDRESS|ID", "tell why mail goes where it goes", explain},
+		{"explain", "[-C FILE] ADDRESS ...", "tell why mail goes where it goes", explain},
 		{"version", "", "print the version", version},
 	}
 }
