@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -69,7 +70,7 @@ func (h *handOver) run(ctx context.Context) int {
 		if h.v.NoAliases {
 			name = strings.TrimPrefix(name, `\`)
 		}
-		refused = append(refused, submit.Refusal{Name: name, Text: wording(r.Text), Exit: exitOf(r.Code)})
+		refused = append(refused, submit.Refusal{Name: name, Text: wording(r.Text), Exit: refusedExit(reply, r.Code)})
 	}
 	if len(refused) > 0 {
 		if e := h.report(refused, reply.ID == ""); e != sysexits.OK || h.v.Errors == flags.Exit0 {
@@ -145,7 +146,8 @@ func (h *handOver) config() []string {
 func (h *handOver) anyLocal() bool {
 	for _, r := range h.message.Envelope.Recipients {
 		_, domain := r.Addr.Split()
-		if domain == "" || strings.EqualFold(domain, h.site.Host) || strings.EqualFold(domain, "localhost") {
+		if domain == "" || strings.EqualFold(domain, h.site.Host) || strings.EqualFold(domain, "localhost") ||
+			slices.ContainsFunc(h.site.Local, func(name string) bool { return strings.EqualFold(domain, name) }) {
 			return true
 		}
 	}
@@ -212,6 +214,14 @@ func wording(text string) string {
 		return "User unknown"
 	}
 	return text
+}
+
+// refusedExit is the exit status for a refused recipient: the engine's where it is about nothing else.
+func refusedExit(reply spool.Reply, code string) int {
+	if reply.ID == "" && reply.Exit != sysexits.OK {
+		return reply.Exit
+	}
+	return exitOf(code)
 }
 
 // exitOf is the exit status that fits an enhanced status code.

@@ -33,7 +33,7 @@ func (f frontEnds) Submit(ctx context.Context, peer spool.Peer, e *envelope.Enve
 	if f.work != nil {
 		ctx = f.work
 	}
-	return f.s.queue.Submit(ctx, e, body, verbose)
+	return f.s.submitLooking(ctx, e, body, verbose)
 }
 
 // origin keeps of what a front end says about itself only what the kernel cannot know, and only what does no harm.

@@ -1,0 +1,114 @@
+package app
+
+import (
+	"context"
+	"io"
+	"slices"
+
+	"waybill/queue"
+	"waybill/queue/spool"
+	"waybill/transport"
+	"waybill/transport/envelope"
+)
+
+// submitLooking is queue.Submit for a program that hears of unknown users now, as sendmail's callers do: it follows
+// aliases and .forward files before anything is accepted. A recipient of whom nothing is left is refused; one of whom
+// somebody is left is accepted, and the exit status tells that the sender gets a bounce for the others.
+func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.Reader, verbose func(string)) (spool.Reply, error) {
+	local, err := s.names()
+	if err != nil {
+		return spool.Reply{}, err
+	}
+	var dead []spool.Refusal
+	var kept []int // of e.Recipients
+	exit := 0
+	some := *e
+	some.Recipients = nil
+	for i, r := range e.Recipients {
+		w := &outlook{s: s, local: local, sender: e.Sender}
+		w.follow(ctx, r.Addr, queue.LocalUser{})
+		if w.deep && w.good == 0 && len(w.failed) > 0 {
+			dead = append(dead, spool.Refusal{Index: i, Code: w.failed[0].Code(), Text: w.failed[0].Text()})
+		} else {
+			kept = append(kept, i)
+			some.Recipients = append(some.Recipients, r)
+		}
+		if w.deep && len(w.failed) > 0 {
+			exit = queue.ExitOf(w.failed[0])
+		}
+	}
+	var reply spool.Reply
+	if len(some.Recipients) == 0 && len(dead) > 0 {
+		_, err = io.Copy(io.Discard, body)
+	} else if reply, err = s.queue.Submit(ctx, &some, body, verbose); err == nil {
+		for n := range reply.Refused {
+			reply.Refused[n].Index = kept[reply.Refused[n].Index]
+		}
+	}
+	if err != nil {
+		return reply, err
+	}
+	reply.Refused = append(reply.Refused, dead...)
+	slices.SortFunc(reply.Refused, func(a, b spool.Refusal) int { return a.Index - b.Index })
+	if reply.Exit == 0 {
+		reply.Exit = exit
+	}
+	return reply, nil
+}
+
+// outlook is what is known of one recipient before delivery.
+type outlook struct {
+	s      *site
+	local  localNames
+	sender envelope.Address
+	deep   bool // the recipient stands for others; the queue looks at the first step by itself
+	good   int
+	failed []transport.Status
+	steps  int
+}
+
+// maxOutlook bounds what is looked at for one recipient: a list of thousands is not worth the caller's time.
+const maxOutlook = 200
+
+func (o *outlook) follow(ctx context.Context, addr envelope.Address, from queue.LocalUser) {
+	if o.steps++; o.steps > maxOutlook {
+		o.good++
+		return
+	}
+	d, status := o.s.queue.Verify(ctx, &envelope.Envelope{Sender: o.sender}, envelope.Recipient{Addr: addr})
+	switch status.Outcome() {
+	case transport.Failed:
+		o.failed = append(o.failed, status)
+		return
+	case transport.Delivered:
+	default:
+		o.good++
+		return
+	}
+	from.Name, from.Sender = d.User, o.sender
+	e, err := o.local.Expand(ctx, from)
+	switch {
+	case err != nil: // not now
+		o.good++
+		return
+	case e.Status != nil && e.Status.Outcome() == transport.Failed:
+		o.failed = append(o.failed, *e.Status)
+		return
+	case len(e.Members) == 0:
+		o.good++
+		return
+	}
+	o.deep = true
+	next := queue.LocalUser{Depth: from.Depth + 1, Trail: append(slices.Clone(from.Trail), from.Name)}
+	for _, m := range e.Members {
+		next.Stage = m.Stage
+		switch {
+		case m.Refused != nil:
+			o.failed = append(o.failed, *m.Refused)
+		case m.Addr != "":
+			o.follow(ctx, m.Addr, next)
+		default:
+			o.good++
+		}
+	}
+}
