@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -93,6 +94,9 @@ func sendmailMode(std stdio, name string, args []string) int {
 func configArgs(v *flags.Invocation) []string {
 	if v.ConfigFile == "" {
 		return nil
+	}
+	if full, err := filepath.Abs(v.ConfigFile); err == nil { // the daemon works in the root directory
+		return []string{"-C", full}
 	}
 	return []string{"-C", v.ConfigFile}
 }
