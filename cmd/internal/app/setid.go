@@ -3,6 +3,7 @@ package app
 import (
 	"os"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -65,11 +66,33 @@ func keepsRights(args []string) bool {
 	switch {
 	case len(args) == 1 && args[0] == "handover":
 		return true
-	case len(args) == 3 && args[0] == "handover" && args[1] == "-C":
-		return slices.Contains(hostsOwn, args[2])
+	case len(args) >= 3 && args[0] == "handover" && args[1] == "-C":
+		return slices.Contains(hostsOwn, args[2]) && harmless(args[3:])
 	case len(args) >= 2 && args[0] == "--as":
 		v, err := flags.Parse(append([]string{args[1]}, args[2:]...))
 		return err == nil && v.Mode == flags.PrintQueue && len(v.Unsafe) == 0
 	}
 	return false
+}
+
+// harmless reports whether the overrides of a command line are of the kind that sendmail obeys with rights: options that
+// name no files and concern the caller's own message, and the macros r and s.
+func harmless(args []string) bool {
+	safe := map[string]bool{"HoldExpensive": true, "SaveFromLine": true}
+	for _, o := range flags.OptionNames() {
+		safe[o.Name] = safe[o.Name] || o.Safe
+	}
+	for ; len(args) > 0; args = args[2:] {
+		if len(args) < 2 {
+			return false
+		}
+		name, _, _ := strings.Cut(args[1], "=")
+		switch {
+		case args[0] == "-O" && safe[name]:
+		case args[0] == "-M" && (name == "r" || name == "s"):
+		default:
+			return false
+		}
+	}
+	return true
 }
