@@ -177,6 +177,7 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	}
 	m["g"] = sender
 	t.site.stamp(m, req.Envelope, header)
+	t.site.received(m, req.Envelope, header)
 	text, err := t.site.rw.Header(ctx, header, t.mailer, m)
 	if err != nil {
 		return later(err)
@@ -206,3 +207,51 @@ func (c *cfSite) stamp(m rewrite.Message, e *envelope.Envelope, h *envelope.Head
 
 // mailDate is a date in a header (RFC 5322 3.3).
 const mailDate = "Mon, 2 Jan 2006 15:04:05 -0700"
+
+// received writes the Received line that the queue has put on top as the H line of the configuration has it.
+func (c *cfSite) received(m rewrite.Message, e *envelope.Envelope, h *envelope.Header) {
+	if len(h.Fields) == 0 || !h.Fields[0].Is("Received") || e.ID == "" || !strings.Contains(h.Fields[0].Raw, " id "+e.ID) {
+		return
+	}
+	i := slices.IndexFunc(c.conf.Headers, func(l cf.Header) bool { return strings.EqualFold(l.Name, "Received") && l.Value != "" })
+	if i < 0 {
+		return
+	}
+	o := e.Origin
+	own := map[string]string{"s": o.Helo, "r": o.Protocol, "_": strings.TrimSpace(o.ClientName), "auth_type": "", "tls_version": "", "u": ""}
+	switch {
+	case o.Protocol == "local":
+		own["r"], own["_"] = "", strings.TrimPrefix(o.User+"@localhost", "@")
+	case o.ClientAddr == "":
+		own["_"] = strings.TrimPrefix(o.User+"@localhost", "@")
+	case o.ClientName != "["+o.ClientAddr+"]":
+		own["_"] += " [" + o.ClientAddr + "]"
+	}
+	if version, cipher, ok := strings.Cut(o.TLS, " "); ok {
+		own["tls_version"], own["cipher"], own["verify"] = version, cipher, "NO"
+	}
+	if o.Auth != "" {
+		own["auth_type"] = "yes"
+	}
+	if _, rest, ok := strings.Cut(h.Fields[0].Raw, "for <"); ok {
+		if to, _, ok := strings.Cut(rest, ">"); ok {
+			own["u"] = to
+			if own["r"] != "" {
+				own["u"] = "<" + to + ">"
+			}
+		}
+	}
+	text := cf.Expand(c.conf.Headers[i].Value, func(name string) (string, bool) {
+		if v, ok := own[name]; ok {
+			return strings.Map(oneLine, v), true
+		}
+		if v, ok := m[name]; ok {
+			return strings.Map(oneLine, v), true
+		}
+		v, ok := c.conf.Prog.Macros[name]
+		return v, ok
+	})
+	fields := slices.Clone(h.Fields) // the header is the message's, not ours
+	fields[0].Raw = fields[0].Name + ": " + strings.TrimSpace(text) + "\n"
+	h.Fields = fields
+}

@@ -131,7 +131,11 @@ func (s cfSession) failed(exit int) {
 
 func (s cfSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.Reply {
 	*s.exit = sysexits.OK
-	return s.smtpSession.Mail(ctx, from)
+	r := s.smtpSession.Mail(ctx, from)
+	if s.env != nil && !s.client.Remote.IsValid() {
+		s.env.Origin.User = frontEnds{s: s.site}.userName(os.Getuid()) // sendmail -bs: for the Received line
+	}
+	return r
 }
 
 func (s cfSession) Rcpt(ctx context.Context, to smtpserver.RcptTo) *smtp.Reply {

@@ -261,8 +261,11 @@ func acceptReply(s *site, receipt queue.Receipt, err error) *smtp.Reply {
 	var no *queue.RefusedError
 	if errors.As(err, &no) {
 		code := 554
-		if no.Status.Outcome() != transport.Failed {
+		switch {
+		case no.Status.Outcome() != transport.Failed:
 			code = 451
+		case no.Status.Code() == "5.3.4" || no.Status.Code() == "5.2.3":
+			code = 552 // RFC 1870 6.3
 		}
 		return smtp.NewReply(code, no.Status.Code(), no.Status.Text())
 	}
