@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"waybill/queue/dsn"
@@ -80,17 +82,32 @@ func statusOf(s *spool.Status) transport.Status {
 }
 
 func (a *try) logResults() {
-	for i, res := range a.results {
+	for _, i := range slices.Sorted(maps.Keys(a.results)) {
+		res := a.results[i]
 		if res.old {
 			continue
 		}
 		r := &a.m.Recipients[i]
+		if a.how.verbose != nil {
+			a.how.verbose(r.Name() + "... " + spoken(res.status))
+		}
 		a.q.cfg.Mail.Tried(Tried{
 			ID: a.m.ID, To: r.Name(), Orig: a.m.Recipients[a.root(i)].Recipient, Mailer: res.mailer, Host: res.host, As: res.as,
 			Priority: a.m.Envelope.Priority, Status: res.status, Final: res.status.Outcome() != transport.Deferred,
 			Age: a.now.Sub(a.m.Envelope.Arrival), Took: res.took,
 		})
 	}
+}
+
+// spoken is an outcome as sendmail -v tells it.
+func spoken(s transport.Status) string {
+	switch s.Outcome() {
+	case transport.Delivered, transport.Relayed:
+		return "Sent"
+	case transport.Deferred:
+		return "Deferred: " + s.Text()
+	}
+	return s.Text()
 }
 
 // root is the recipient of the envelope from which i came.
