@@ -188,7 +188,7 @@ func listEntry(l queue.Listed) mailq.Entry {
 
 // explain answers "why?" for an address.
 func explain(std stdio, args []string) int {
-	fs, config := options(std, "explain", "[-C FILE] [--from SENDER] [--client IP] ADDRESS")
+	fs, config := options(std, "explain", "[-C FILE] [--from SENDER] [--client IP] ADDRESS ...")
 	from := fs.String("from", "", "the envelope `sender`")
 	client := fs.String("client", "", "tell also whether this `address` may send to it")
 	if exit, ok := parse(std, fs, args); !ok {
