@@ -103,8 +103,8 @@ func failed(std stdio, err error) int {
 
 // queueView is how a listing is shown.
 type queueView struct {
-	json, verbose, countOnly bool
-	match                    func(queue.Listed) bool // nil: all
+	json, verbose bool
+	match         func(queue.Listed) bool // nil: all
 }
 
 // listQueue prints what waits, as mailq does. Whoever may not read the spool asks the daemon.
