@@ -36,6 +36,9 @@ type Config struct {
 	MaxHops    int              // Received lines; default 25
 	NoReceipts bool             // a Return-Receipt-To field asks for nothing (sendmail's RrtImpliesDsn off)
 	MaxSize    int64            // octets of a message; default no limit
+	// MinAge is how long a message rests after a try before RunOnce without a selection tries it again (sendmail's
+	// MinQueueAge); 0: not at all.
+	MinAge     time.Duration
 	Deliveries int              // attempts at a time; default 100
 	Now        func() time.Time // the calendar, for stamps and ages; default time.Now. Delays do not depend on it
 }

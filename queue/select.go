@@ -110,7 +110,8 @@ func (q *Queue) selected(ctx context.Context, s Selection) ([]candidate, error) 
 			}
 			return ctx.Err() == nil
 		}
-		if s.matches(m) {
+		resting := len(s) == 0 && m.Attempts > 0 && q.cfg.Now().Sub(m.LastTry) < q.cfg.MinAge
+		if s.matches(m) && !resting {
 			found = append(found, candidate{id, m.Envelope.Priority, m.Envelope.Arrival})
 		}
 		m.Close()

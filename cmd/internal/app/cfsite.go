@@ -106,7 +106,7 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 	}
 	s.queue, err = queue.Open(queue.Config{
 		Host: s.settings.Host, Dir: s.settings.Spool, Log: s.log, Mail: s.mail, Retry: sched.Delays(s.settings.Retry),
-		GiveUp: s.settings.GiveUp, WarnAfter: warnAfter(s.settings), Postmaster: "postmaster", MaxHops: s.settings.MaxHops, MaxSize: s.settings.MaxSize,
+		MinAge: minAge(conf), GiveUp: s.settings.GiveUp, WarnAfter: warnAfter(s.settings), Postmaster: "postmaster", MaxHops: s.settings.MaxHops, MaxSize: s.settings.MaxSize,
 		NoReceipts: !conf.Bool("RrtImpliesDsn", false),
 	}, wiring)
 	if err != nil {
@@ -162,6 +162,13 @@ func cfSettings(c *cf.Config) rules.Settings {
 		s.MaxRecipients = 1000
 	}
 	return s
+}
+
+// minAge is MinQueueAge, whose bare numbers are minutes.
+func minAge(c *cf.Config) time.Duration {
+	v, _ := c.Option("MinQueueAge", "")
+	d, _ := flags.Duration(v, time.Minute)
+	return d
 }
 
 // daemonPort is where a DaemonPortOptions listens: "Port=587, Addr=127.0.0.1, Family=inet, Name=MSA", by first letters.
