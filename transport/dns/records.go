@@ -11,22 +11,12 @@ import (
 // Record is one record as text: Value is an address, a name without final dot, "10 mx.example.org" for MX.
 type Record struct{ Name, Type, Value string }
 
-// Records asks for a type by its name, as the tables of the rules do. Where name is an alias, a CNAME record from name
+// Records asks the DNS, and no hosts file, for a type by its name, as the tables of the rules do. Where name is an alias, a CNAME record from name
 // to the end of its chain comes first. exists is false when there is no such name; err means "not now".
 func (r *Resolver) Records(ctx context.Context, name, typ string) (records []Record, exists bool, err error) {
 	qtype, ok := dns.StringToType[strings.ToUpper(typ)]
 	if !ok {
 		return nil, false, fmt.Errorf("dns: type %q is not known", typ)
-	}
-	if qtype == dns.TypeA || qtype == dns.TypeAAAA {
-		if listed := r.hosts.find(name); len(listed) > 0 {
-			for _, a := range listed {
-				if a.Is4() == (qtype == dns.TypeA) {
-					records = append(records, Record{name, strings.ToUpper(typ), a.String()})
-				}
-			}
-			return records, true, nil
-		}
 	}
 	a, err := r.lookup(ctx, name, qtype)
 	if err != nil {
