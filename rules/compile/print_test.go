@@ -33,7 +33,7 @@ func show(r *prog.Rule) string {
 	plain.Cond = nil
 	r = &plain
 	// $@ and $: mean the same to the evaluator inside of lookups and in resolutions: it goes by the sign.
-	s := fmt.Sprintf("%s", r)
+	s := r.String()
 	if r.RHS != nil && r.RHS[0].Kind == prog.Mailer { // it resolves, whatever the mode
 		s = strings.Replace(strings.Replace(s, "\t$: $#", "\t$#", 1), "\t$@ $#", "\t$#", 1)
 	}

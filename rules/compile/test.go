@@ -110,22 +110,6 @@ func (c *compiler) expandRaw(items []lang.Item) string {
 	return b.String()
 }
 
-// raw joins items as written, but 'x' loses its quotes: they are the language's, not the address's.
-func raw(items []lang.Item) string {
-	var b strings.Builder
-	for n, i := range items {
-		if n > 0 && !i.Glued {
-			b.WriteByte(' ')
-		}
-		if i.Quote() == '\'' {
-			b.WriteString(i.Value())
-		} else {
-			b.WriteString(i.Text)
-		}
-	}
-	return b.String()
-}
-
 // spaced joins items with a blank between all of them.
 func spaced(items []lang.Item) string {
 	var out []string
