@@ -167,7 +167,16 @@ func (d Diagnostic) String() string {
 	if d.Remedy != "" {
 		b.WriteString("\n      = " + d.Remedy)
 	}
-	return b.String()
+	return strings.Map(printable, b.String())
+}
+
+// printable keeps what a rule file holds from steering the terminal: every control character is shown as one other
+// character, so that the caret stays where it points.
+func printable(r rune) rune {
+	if r < ' ' && r != '\t' && r != '\n' || r >= 0x7f && r < 0xa0 {
+		return utf8.RuneError
+	}
+	return r
 }
 
 // Diagnostics is everything that is wrong, in the order of the sources. As an error it is all of it.

@@ -88,7 +88,7 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 	if s.resolver, err = dns.New(dns.Config{Log: s.log}); err != nil {
 		return nil, err
 	}
-	s.users = passwd.Open(s.settings.Users, "/etc/group")
+	s.users, s.callers = passwd.Open(s.settings.Users, "/etc/group"), passwd.Open("/etc/passwd", "/etc/group")
 	hosts, _ := conf.Option("HostsFile", "")
 	service, _ := conf.Option("ServiceSwitchFile", "")
 	_, domain, _ := strings.Cut(s.settings.Host, ".")

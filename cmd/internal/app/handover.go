@@ -10,6 +10,7 @@ import (
 
 	"waybill/queue/spool"
 	"waybill/transport/envelope"
+	"waybill/transport/passwd"
 	"waybill/transport/sysexits"
 )
 
@@ -51,11 +52,13 @@ func (f frontEnds) origin(peer spool.Peer, said envelope.Origin) envelope.Origin
 	return o
 }
 
-// userName is the login name of a user id. The passwd file of the system counts, not that of the site: it is about
-// who called, not about who gets mail.
+// userName is the login name of a user id. The passwd file of the system counts first: it is about who called, not
+// about who gets mail. That of the site knows those whom the system does not.
 func (f frontEnds) userName(uid int) string {
-	if e, found, err := f.s.users.ByUID(uid); err == nil && found {
-		return e.Name
+	for _, users := range []*passwd.File{f.s.callers, f.s.users} {
+		if e, found, err := users.ByUID(uid); err == nil && found {
+			return e.Name
+		}
 	}
 	return fmt.Sprint(uid)
 }

@@ -31,7 +31,8 @@ type site struct {
 	log      *slog.Logger // what the program says, in the mail log
 	mail     *maillog.Log
 	resolver *dns.Resolver
-	users    *passwd.File
+	users    *passwd.File // who gets mail
+	callers  *passwd.File // who runs programs on this host
 	queue    *queue.Queue
 	load     loadMeter
 	pipeExit *int          // where an SMTP session on a pipe leaves sendmail's exit status; nil: nobody asks
@@ -92,7 +93,7 @@ func openSite(file string, level slog.Level, given ...overrides) (*site, error) 
 	if s.resolver, err = dns.New(conf); err != nil {
 		return nil, err
 	}
-	s.users = passwd.Open(s.settings.Users, "/etc/group")
+	s.users, s.callers = passwd.Open(s.settings.Users, "/etc/group"), passwd.Open("/etc/passwd", "/etc/group")
 	if router, _, err = loadRules(file, rules.Options{Resolver: ruleTables{s.resolver}}); err != nil {
 		return nil, err
 	}

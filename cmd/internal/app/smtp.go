@@ -215,11 +215,27 @@ func (s *smtpSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 	if body, err = s.site.completed(!s.client.Remote.IsValid(), s.env.Sender, body); err != nil {
 		return smtp.NewReply(451, "4.3.0", "The message did not arrive")
 	}
-	receipt, err := s.site.queue.Accept(ctx, s.env, body, opt)
-	if errors.Is(err, errDiscarded) {
+	from := &fromClient{r: body}
+	receipt, err := s.site.queue.Accept(ctx, s.env, from, opt)
+	switch {
+	case errors.Is(err, errDiscarded):
 		return smtp.NewReply(250, "2.0.0", "Message accepted for delivery")
+	case from.broken && err != nil:
+		return smtp.NewReply(451, "4.3.0", "The message did not arrive") // the server knows better, and logs it
 	}
 	return acceptReply(s.site, receipt, err)
+}
+
+// fromClient remembers that reading from the client failed: that is the client's trouble, not ours.
+type fromClient struct {
+	r      io.Reader
+	broken bool
+}
+
+func (f *fromClient) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	f.broken = f.broken || err != nil && err != io.EOF
+	return n, err
 }
 
 // errDiscarded means that a rule wants the message to be taken and thrown away.
