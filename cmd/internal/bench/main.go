@@ -144,7 +144,8 @@ func submission(ctx context.Context, bin, dir string, runs int, peers []contesta
 	for _, c := range all[2:] {
 		fmt.Printf("  %s takes %.2f x as long as we do\n", c.name, float64(median(c.times))/float64(ours))
 	}
-	verdict(ours <= 4*time.Millisecond || ours <= 4*base, "at most 4 ms, or 4 times an empty program where that takes longer than 1 ms")
+	verdict(ours <= 4*time.Millisecond, "at most 4 ms")
+	fmt.Printf("  the goal was set where an empty program takes 1 ms: that is 4.0 x empty, and here it is %.1f x\n", float64(ours)/float64(base))
 	if err := s.WaitEmpty(ctx); err != nil {
 		return err
 	}
