@@ -51,6 +51,10 @@ type Config struct {
 	MaxSessions          int // connections at once; default 2000; then 421
 	MaxSessionsPerClient int // connections at once of one IPv4 address or one IPv6 /64; default 50; then 421
 
+	// IdleEnough is how long a client must have waited between transactions before it loses its place to a new one, when
+	// MaxSessions are there; default 10s, negative: never.
+	IdleEnough time.Duration
+
 	// Trusted tells clients that no limit per client, rate, pause or error budget is applied to; nil: none. Local
 	// programs, on a pipe or a Unix socket, never have such limits.
 	Trusted func(netip.Addr) bool
@@ -121,6 +125,7 @@ func (c *Config) setDefaults() error {
 	defaultTo(&c.MaxRecipients, 1000)
 	defaultTo(&c.MaxSessions, 2000)
 	defaultTo(&c.MaxSessionsPerClient, 50)
+	defaultTo(&c.IdleEnough, 10*time.Second)
 	defaultTo(&c.MaxErrors, 20)
 	defaultTo(&c.MaxJunk, 25)
 	defaultTo(&c.MaxBadRecipients, 100)

@@ -53,10 +53,10 @@ type conn struct {
 	rw      io.ReadWriter
 }
 
-func newConn(ctx context.Context, s *Server, rw io.ReadWriter, client *Client) *conn {
-	c := &conn{srv: s, cfg: &s.cfg, w: newWire(rw, &s.cfg), client: client, rw: rw, state: fresh}
+func newConn(ctx context.Context, s *Server, cfg *Config, rw io.ReadWriter, client *Client) *conn {
+	c := &conn{srv: s, cfg: cfg, w: newWire(rw, cfg), client: client, rw: rw, state: fresh}
 	c.ctx, c.cancel = context.WithCancel(ctx)
-	if (s.cfg.Lenient || s.cfg.Sendmail) && !s.cfg.LMTP {
+	if (cfg.Lenient || cfg.Sendmail) && !cfg.LMTP {
 		c.state = ready
 	}
 	c.peer = client.Remote.Addr()
@@ -336,6 +336,9 @@ func (c *conn) fail(err error) {
 		c.close(smtp.NewReply(421, "4.5.2", name+" waits for a line end no longer"))
 	case errors.Is(err, errBareLine):
 		c.close(smtp.NewReply(421, "4.5.2", "lines must end in CRLF"))
+	case errors.Is(err, errOusted), c.w.wasOusted(err):
+		c.log.Info("idle client sent away: all places are taken")
+		c.close(smtp.NewReply(421, "4.3.2", name+" needs your place, come again"))
 	case errors.Is(err, errStopping), c.stopped(err):
 		c.close(smtp.NewReply(421, "4.3.2", name+" is shutting down"))
 		c.err = errStopping

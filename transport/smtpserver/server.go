@@ -14,6 +14,7 @@ import (
 
 // Server accepts connections. One Server may serve several listeners; its limits hold over all of them.
 type Server struct {
+	given    Config // as New was told, without defaults: what roles begin with
 	cfg      Config
 	backend  Backend
 	commands map[string]command
@@ -30,10 +31,11 @@ type Server struct {
 
 // New returns a Server that has no listener yet. An error says what is wrong with cfg.
 func New(cfg Config, backend Backend) (*Server, error) {
+	given := cfg
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, backend: backend, commands: make(map[string]command),
+	s := &Server{given: given, cfg: cfg, backend: backend, commands: make(map[string]command),
 		conns: make(map[*conn]struct{}), perClient: make(map[netip.Prefix]int), listeners: make(map[net.Listener]struct{})}
 	s.connRates, s.messageRates, s.rcptRates = newRates(time.Minute), newRates(time.Minute), newRates(time.Minute)
 	s.authRates = newRates(10 * time.Minute)
@@ -46,21 +48,44 @@ func New(cfg Config, backend Backend) (*Server, error) {
 // ErrStopped is what Serve returns after Shutdown.
 var ErrStopped = errors.New("smtpserver: stopped")
 
+// Role is what one listener does in a way of its own: the port for submission, the one for LMTP.
+type Role struct {
+	Name        string        // for the Session: Client.Role
+	ImplicitTLS bool          // TLS begins at once (RFC 8314 3.3: 465)
+	Change      func(*Config) // makes the configuration of the listener out of the server's; nil: it is the same
+}
+
 // Serve accepts connections from ln until Shutdown, or until ln fails for good. It closes ln. ctx is the parent of
 // what the Sessions get; ending it closes connections in the middle of whatever they do: use Shutdown for a stop that
 // loses nothing.
-func (s *Server) Serve(ctx context.Context, ln net.Listener) error { return s.serve(ctx, ln, false) }
-
-// ServeTLS is Serve for a port where TLS begins at once (RFC 8314 3.3: 465).
-func (s *Server) ServeTLS(ctx context.Context, ln net.Listener) error {
-	if s.cfg.TLS == nil {
-		ln.Close()
-		return errors.New("smtpserver: no TLS configuration")
-	}
-	return s.serve(ctx, ln, true)
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	return s.serve(ctx, ln, &s.cfg, Role{})
 }
 
-func (s *Server) serve(ctx context.Context, ln net.Listener, implicitTLS bool) error {
+// ServeTLS is Serve for a port where TLS begins at once.
+func (s *Server) ServeTLS(ctx context.Context, ln net.Listener) error {
+	return s.ServeAs(ctx, ln, Role{ImplicitTLS: true})
+}
+
+// ServeAs is Serve for a listener with a role. Limits on numbers and rates of connections stay those of the server, over
+// all its listeners.
+func (s *Server) ServeAs(ctx context.Context, ln net.Listener, role Role) error {
+	cfg := s.given
+	if role.Change != nil {
+		role.Change(&cfg)
+	}
+	err := cfg.setDefaults()
+	if err == nil && role.ImplicitTLS && cfg.TLS == nil {
+		err = errors.New("smtpserver: no TLS configuration")
+	}
+	if err != nil {
+		ln.Close()
+		return err
+	}
+	return s.serve(ctx, ln, &cfg, role)
+}
+
+func (s *Server) serve(ctx context.Context, ln net.Listener, cfg *Config, role Role) error {
 	defer ln.Close()
 	s.mu.Lock()
 	if s.stopping {
@@ -103,14 +128,14 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, implicitTLS bool) e
 			case <-ctx.Done():
 			}
 		}
-		s.accept(ctx, nc, implicitTLS)
+		s.accept(ctx, nc, cfg, role)
 	}
 }
 
 // accept serves one connection, or says why not.
-func (s *Server) accept(ctx context.Context, nc net.Conn, implicitTLS bool) {
-	client := &Client{Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), LMTP: s.cfg.LMTP}
-	if s.cfg.Proxy != nil && client.Remote.IsValid() && s.cfg.Proxy(client.Remote.Addr()) {
+func (s *Server) accept(ctx context.Context, nc net.Conn, cfg *Config, role Role) {
+	client := &Client{Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), LMTP: cfg.LMTP, Role: role.Name}
+	if cfg.Proxy != nil && client.Remote.IsValid() && cfg.Proxy(client.Remote.Addr()) {
 		go func() {
 			_ = nc.SetReadDeadline(time.Now().Add(proxyTimeout))
 			from, to, ok, err := readProxy(nc)
@@ -122,28 +147,28 @@ func (s *Server) accept(ctx context.Context, nc net.Conn, implicitTLS bool) {
 			if ok {
 				client.Remote, client.Local = from, to
 			}
-			s.admitAndServe(ctx, nc, client, implicitTLS)
+			s.admitAndServe(ctx, nc, client, cfg, role)
 		}()
 		return
 	}
-	s.admitAndServe(ctx, nc, client, implicitTLS)
+	s.admitAndServe(ctx, nc, client, cfg, role)
 }
 
 // proxyTimeout is how long a trusted balancer may take for its header.
 const proxyTimeout = 10 * time.Second
 
-func (s *Server) admitAndServe(ctx context.Context, nc net.Conn, client *Client, implicitTLS bool) {
-	c, refusal := s.admit(ctx, nc, client)
+func (s *Server) admitAndServe(ctx context.Context, nc net.Conn, client *Client, cfg *Config, role Role) {
+	c, refusal := s.admit(ctx, nc, client, cfg)
 	if refusal != nil {
 		s.cfg.Log.Info("connection refused", "client", client.Remote.Addr().String(), "reply", refusal.String())
 		_ = nc.SetDeadline(time.Now().Add(time.Second))
-		if !implicitTLS {
+		if !role.ImplicitTLS {
 			_, _ = nc.Write(refusal.Append(nil, false))
 		}
 		_ = nc.Close()
 		return
 	}
-	c.implicitTLS = implicitTLS
+	c.implicitTLS = role.ImplicitTLS
 	go func() {
 		defer s.leave(c)
 		defer nc.Close()
@@ -157,7 +182,7 @@ func (s *Server) admitAndServe(ctx context.Context, nc net.Conn, client *Client,
 // rw has the methods of net.Conn for them; rw is not closed.
 func (s *Server) ServeConn(ctx context.Context, rw io.ReadWriter, client Client) error {
 	client.LMTP = s.cfg.LMTP
-	c := newConn(ctx, s, rw, &client)
+	c := newConn(ctx, s, &s.cfg, rw, &client)
 	s.mu.Lock()
 	if s.stopping {
 		s.mu.Unlock()
@@ -171,21 +196,22 @@ func (s *Server) ServeConn(ctx context.Context, rw io.ReadWriter, client Client)
 }
 
 // admit counts the connection, or says why there are too many.
-func (s *Server) admit(ctx context.Context, nc net.Conn, client *Client) (*conn, *smtp.Reply) {
-	c := newConn(ctx, s, nc, client)
+func (s *Server) admit(ctx context.Context, nc net.Conn, client *Client, cfg *Config) (*conn, *smtp.Reply) {
+	c := newConn(ctx, s, cfg, nc, client)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	client.Rate = s.connRates.add(c.group, 1, time.Now())
+	client.Connections = s.perClient[c.group] + 1
 	var refusal *smtp.Reply
-	fast := c.exceeds(s.connRates, 1, s.cfg.ConnRate)
 	switch {
-	case fast:
+	case !c.trusted && s.cfg.ConnRate > 0 && client.Rate > s.cfg.ConnRate:
 		refusal = smtp.NewReply(421, "4.7.0", s.cfg.Hostname+" has had too many connections from you, try again later")
 	case s.stopping:
 		refusal = smtp.NewReply(421, "4.3.2", s.cfg.Hostname+" is shutting down")
-	case s.cfg.MaxSessions >= 0 && len(s.conns) >= s.cfg.MaxSessions:
-		refusal = smtp.NewReply(421, "4.3.2", s.cfg.Hostname+" has too many connections, try again later")
-	case s.cfg.MaxSessionsPerClient >= 0 && !c.trusted && s.perClient[c.group] >= s.cfg.MaxSessionsPerClient:
+	case s.cfg.MaxSessionsPerClient >= 0 && !c.trusted && client.Connections > s.cfg.MaxSessionsPerClient:
 		refusal = smtp.NewReply(421, "4.7.0", s.cfg.Hostname+" has too many connections from you, try again later")
+	case s.cfg.MaxSessions >= 0 && len(s.conns) >= s.cfg.MaxSessions && !s.makeRoom(time.Now()):
+		refusal = smtp.NewReply(421, "4.3.2", s.cfg.Hostname+" has too many connections, try again later")
 	}
 	if refusal != nil {
 		c.cancel()
@@ -196,6 +222,26 @@ func (s *Server) admit(ctx context.Context, nc net.Conn, client *Client) (*conn,
 	s.conns[c] = struct{}{}
 	s.done.Add(1)
 	return c, nil
+}
+
+// makeRoom sends the client away that has waited longest between transactions, if that is longer than idleEnough: when
+// all places are taken, those who use none of theirs leave first. The caller holds the lock.
+func (s *Server) makeRoom(now time.Time) bool {
+	var longest *conn
+	since := now.Add(-s.cfg.IdleEnough)
+	if s.cfg.IdleEnough < 0 {
+		return false
+	}
+	for c := range s.conns {
+		if at, idle := c.w.idleSince(); idle && !c.trusted && at.Before(since) {
+			longest, since = c, at
+		}
+	}
+	if longest == nil {
+		return false
+	}
+	longest.w.oust()
+	return true
 }
 
 func (s *Server) leave(c *conn) {

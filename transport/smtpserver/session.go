@@ -111,6 +111,10 @@ type Client struct {
 	TLS    *tls.ConnectionState // nil without TLS
 	Auth   string               // authenticated identity; empty without
 	LMTP   bool
+	Role   string // of the listener that it came to (Role.Name)
+
+	Rate        int // connections of this client (an IPv4 address, an IPv6 /64) within a minute, this one included
+	Connections int // of this client that are open, this one included
 }
 
 // Protocol is the word behind "with" in Received (RFC 3848, RFC 6531 4.3). utf8 says that the transaction has SMTPUTF8.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ const (
 var (
 	errStopping = errors.New("the server is stopping")
 	errTooSlow  = errors.New("the message comes too slowly")
+	errOusted   = errors.New("another client needs the place")
 
 	// What is wrong with a command line. The line was read, and nothing of it is obeyed.
 	errLongLine = errors.New("line too long")
@@ -49,8 +51,10 @@ type wire struct {
 	got         int64
 
 	mu       sync.Mutex
-	idle     bool // between commands, outside of a transaction
+	idle     bool      // between commands, outside of a transaction
+	since    time.Time // when that began
 	stopping bool
+	ousted   bool
 }
 
 type deadliner interface {
@@ -111,8 +115,11 @@ func (w *wire) Read(p []byte) (int, error) {
 func (w *wire) setReadDeadline(end time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.idle && w.stopping {
+	switch {
+	case w.idle && w.stopping:
 		return errStopping
+	case w.idle && w.ousted:
+		return errOusted
 	}
 	if w.clock != nil {
 		// an error means that rw has no deadlines after all: a pipe, a file
@@ -134,8 +141,35 @@ func (w *wire) stop() {
 func (w *wire) setIdle(idle bool) (stopping bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if idle && !w.idle {
+		w.since = time.Now()
+	}
 	w.idle = idle
 	return w.stopping
+}
+
+// idleSince tells when the wait between two commands began, if there is one now, and the client was not sent away yet.
+func (w *wire) idleSince() (time.Time, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.since, w.idle && !w.ousted
+}
+
+// oust ends a wait between commands to make room for another client.
+func (w *wire) oust() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ousted = true
+	if w.idle && w.clock != nil {
+		_ = w.clock.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// wasOusted tells the deadline that oust set from one that has passed.
+func (w *wire) wasOusted(err error) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ousted && errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // startData starts the clock of a message.
