@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"waybill/rules/check"
 	"waybill/rules/compile"
@@ -53,6 +54,7 @@ type loader struct {
 	files  []*lang.File
 	watch  []string
 	diags  lang.Diagnostics
+	lost   lang.Lost
 	open   []string          // files that are being read, to find loops
 	used   map[string]string // library files, each read once -> what stood behind the name
 }
@@ -60,6 +62,24 @@ type loader struct {
 // Load reads a rule file with all that it includes, checks it, opens its tables and runs its test blocks. When
 // anything is wrong the error is Diagnostics, which holds all of it, and there is no Router: whoever has one keeps it.
 func Load(file string, opt Options) (*Router, error) {
+	r, diags := readRules(file, opt, false)
+	if r == nil || diags.Errors() {
+		return nil, diags
+	}
+	r.warnings = diags
+	return r, nil
+}
+
+// Check reads a rule file as Load does and tells all that is to be told about it at once: what is wrong, which tests
+// fail, and what Analyse finds. What cannot be known before something else is mended is left out.
+func Check(file string, opt Options) Diagnostics {
+	_, diags := readRules(file, opt, true)
+	return diags
+}
+
+// readRules reads them. What the checks need is there even when something is wrong; only with no error in the text is there
+// a Router.
+func readRules(file string, opt Options, analyse bool) (*Router, lang.Diagnostics) {
 	opt.native = true
 	if opt.Hostname == "" {
 		opt.Hostname, _ = os.Hostname()
@@ -67,22 +87,24 @@ func Load(file string, opt Options) (*Router, error) {
 	}
 	l := &loader{opt: opt, parser: lang.NewParser(), used: map[string]string{}}
 	l.read(file, opt.Text, lang.Pos{}, nil)
-	if l.diags.Errors() { // names would be missing only because of these
+	if len(l.files) == 0 && l.diags.Errors() { // the file cannot be read
 		return nil, sorted(l.diags)
 	}
-	res, diags := compile.Compile(l.files, compile.Options{Hostname: opt.Hostname, Define: opt.Define, Use: l.used})
-	l.diags = append(append(l.diags, check.Names(l.files)...), diags...)
-	if l.diags.Errors() {
-		return nil, sorted(l.diags)
-	}
-	r, diags := build(res.Program, opt, res.Host, func(p prog.Pos) string {
+	res, diags := compile.Compile(l.files, compile.Options{Hostname: opt.Hostname, Define: opt.Define, Use: l.used, Lost: &l.lost})
+	l.diags = append(append(l.diags, check.Names(l.files, &l.lost)...), diags...)
+	line := func(p prog.Pos) string {
 		if src := res.Sources[p.File]; src != nil {
 			return src.Line(p.Line)
 		}
 		return ""
-	})
+	}
+	wrong := l.diags.Errors()
+	r, diags := build(res.Program, opt, res.Host, line, wrong)
 	l.diags = append(l.diags, diags...)
-	if r == nil || l.diags.Errors() {
+	if r == nil {
+		if analyse { // what is missing in the rules may be in what cannot be read
+			l.diags = append(l.diags, check.Rules(res.Program, line)...)
+		}
 		return nil, sorted(l.diags)
 	}
 	r.files = l.watch
@@ -90,12 +112,11 @@ func Load(file string, opt Options) (*Router, error) {
 	r.tests = res.Tests
 	if !opt.SkipTests {
 		l.diags = append(l.diags, r.failures()...)
-		if l.diags.Errors() {
-			return nil, sorted(l.diags)
-		}
 	}
-	r.warnings = sorted(l.diags)
-	return r, nil
+	if analyse {
+		l.diags = append(l.diags, r.Analyse()...)
+	}
+	return r, sorted(l.diags)
 }
 
 // Warnings returns what is doubtful about the rules but no reason to refuse them.
@@ -105,7 +126,7 @@ func (r *Router) Warnings() Diagnostics { return r.warnings }
 // files. The error is Diagnostics.
 func FromProgram(p *prog.Program, opt Options) (*Router, error) {
 	host := cmp.Or(opt.Define["host"], opt.Hostname, p.Macros["j"])
-	r, diags := build(p, opt, host, func(prog.Pos) string { return "" })
+	r, diags := build(p, opt, host, func(prog.Pos) string { return "" }, false)
 	if r == nil || diags.Errors() {
 		return nil, diags
 	}
@@ -113,25 +134,30 @@ func FromProgram(p *prog.Program, opt Options) (*Router, error) {
 	return r, nil
 }
 
-// build opens tables and makes the engine.
-func build(p *prog.Program, opt Options, host string, line func(prog.Pos) string) (*Router, lang.Diagnostics) {
+// build opens tables and makes the engine. When the rules are wrong it only tells what is wrong with the files that
+// they name, and there is no Router.
+func build(p *prog.Program, opt Options, host string, line func(prog.Pos) string, wrong bool) (*Router, lang.Diagnostics) {
 	var diags lang.Diagnostics
 	report := func(s lang.Severity, at prog.Pos, text string) {
-		diags = append(diags, lang.Diagnostic{Severity: s, Pos: lang.Pos{Filename: at.File, Line: at.Line, Column: max(at.Col, 1)}, Message: text, Source: line(at)})
+		source := line(at)
+		pos := lang.Pos{Filename: at.File, Line: at.Line, Column: max(at.Col, 1)}
+		end := pos
+		end.Column = utf8.RuneCountInString(strings.TrimRight(source, " \t")) + 1
+		diags = append(diags, lang.Diagnostic{Severity: s, Pos: pos, End: end, Message: text, Source: source})
 	}
 	ts, failed := openTables(p, opt)
 	for _, f := range failed {
+		if errors.Is(f.err, table.ErrClass) && wrong { // package check has said so
+			continue
+		}
 		severity := lang.Error
 		if f.exists {
 			severity = lang.Warning
 		}
-		report(severity, f.decl.Pos, fmt.Sprintf("table %q cannot be opened: %v", f.decl.Name, f.err))
+		why := strings.TrimPrefix(strings.TrimPrefix(f.err.Error(), f.decl.Pos.String()+": "), "table "+f.decl.Name+": ")
+		report(severity, f.decl.Pos, fmt.Sprintf("table %q cannot be opened: %s", f.decl.Name, why))
 	}
-	engine, err := newEngine(p, ts.byName)
-	if err != nil {
-		report(lang.Error, prog.Pos{}, err.Error())
-		return nil, diags
-	}
+	classes := map[string][]string{}
 	for _, c := range ts.classes {
 		for _, f := range c.Files {
 			if _, err := os.Stat(f.Path); errors.Is(err, fs.ErrNotExist) && !f.Optional {
@@ -143,7 +169,18 @@ func build(p *prog.Program, opt Options, host string, line func(prog.Pos) string
 			report(lang.Error, c.Pos, err.Error())
 			continue
 		}
-		engine.SetClass(c.Name, words)
+		classes[c.Name] = words
+	}
+	if wrong || diags.Errors() {
+		return nil, diags
+	}
+	engine, err := newEngine(p, ts.byName)
+	if err != nil {
+		report(lang.Error, prog.Pos{}, err.Error())
+		return nil, diags
+	}
+	for name, words := range classes {
+		engine.SetClass(name, words)
 	}
 	r := &Router{engine: engine, tables: ts, settings: newSettings(p, host), runs: &sync.Pool{}}
 	r.macros = wantsMacros(p)
@@ -155,6 +192,7 @@ func build(p *prog.Program, opt Options, host string, line func(prog.Pos) string
 			r.prioOnly = r.prioOnly || rule.Attr.When == prog.Unset
 		}
 	}
+	r.hasSchedule = opt.native && hasPlans(p)
 	if opt.native || len(p.Transports) > 0 {
 		r.mailers = map[string]bool{}
 		for _, t := range p.Transports {
@@ -203,6 +241,7 @@ func (l *loader) fail(at lang.Pos, end lang.Pos, src *lang.Source, format string
 		d.Source = src.Line(at.Line)
 	}
 	l.diags = append(l.diags, d)
+	l.lost.All = true // whatever the file would have defined
 }
 
 // read parses one file and goes into what it includes. Its statements come in the place of the include, so that the
@@ -227,6 +266,7 @@ func (l *loader) parse(name, text string, library bool) {
 	src.Library = library
 	f, diags := l.parser.Parse(src)
 	l.diags = append(l.diags, diags...)
+	l.lost.Add(f.Lost)
 	l.open = append(l.open, name)
 	defer func() { l.open = l.open[:len(l.open)-1] }()
 	part := &lang.File{Source: src} // the statements since the last include

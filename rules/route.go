@@ -65,7 +65,7 @@ func (r *Router) state(q *Query, t Tracer) *run {
 	s.facts = eval.Facts{
 		Client: q.Client.Addr, ClientName: q.Client.Name, Helo: q.Client.Helo, Auth: q.Client.Auth, TLS: q.Client.TLS,
 		Sender: q.Sender, Recipient: q.Recipient, Size: q.Size, Load: q.Load, Time: q.Time, Priority: q.Priority,
-		Attempts: q.Attempts, Age: q.Age, Recipients: q.Recipients,
+		Attempts: q.Attempts, Age: q.Age, Recipients: q.Recipients, Error: q.Error,
 	}
 	if header := q.Header; header != nil {
 		s.facts.Header = func(name string) (string, bool) {

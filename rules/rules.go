@@ -4,6 +4,7 @@
 //
 //	load.go      files -> syntax trees -> checks -> program -> Router
 //	route.go     the decision: canonify, route, send
+//	schedule.go  how often and how long mail is tried
 //	accept.go    the policy for what is received
 //	settings.go  settings with their defaults
 //	tables.go    lookup tables, classes from files, and when to read them again
@@ -61,7 +62,10 @@ type Query struct {
 	Recipients        int           // of the message
 	// Failures, if not nil, tells how many deliveries to a host have failed in a row: the health of a destination.
 	Failures func(mailer, host string) int
-	NoDNS    bool // delivery mode "defer": tables must not ask the DNS
+	// Error is what is known of the temporary failure that Schedule is asked about: its classes and its codes ("connect",
+	// "4.4.1"); empty before an attempt.
+	Error []string
+	NoDNS bool // delivery mode "defer": tables must not ask the DNS
 }
 
 // Decision is what the rules say about a recipient: either a mailer with host and user, or a refusal.
@@ -123,18 +127,19 @@ type Diagnostic = lang.Diagnostic
 
 // Router decides by one set of rules. What does not come from table and class files never changes.
 type Router struct {
-	engine   *eval.Engine
-	settings Settings
-	canonify string // ruleset to run first; empty when there is none
-	route    string
-	hasSend  bool
-	macros   bool            // some rule asks for macros of the message
-	prioOnly bool            // some line of a send block sets a priority and nothing else
-	mailers  map[string]bool // names in lower case; nil: do not check
-	tables   *tables
-	files    []string
-	sources  map[string]*lang.Source
-	tests    []testBlock
-	warnings Diagnostics
-	runs     *sync.Pool // of *run
+	engine      *eval.Engine
+	settings    Settings
+	canonify    string // ruleset to run first; empty when there is none
+	route       string
+	hasSend     bool
+	hasSchedule bool
+	macros      bool            // some rule asks for macros of the message
+	prioOnly    bool            // some line of a send block sets a priority and nothing else
+	mailers     map[string]bool // names in lower case; nil: do not check
+	tables      *tables
+	files       []string
+	sources     map[string]*lang.Source
+	tests       []testBlock
+	warnings    Diagnostics
+	runs        *sync.Pool // of *run
 }

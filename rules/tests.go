@@ -167,6 +167,8 @@ func give(q *Query, headers map[string]string, g compile.Step) error {
 		var n int
 		n, err = strconv.Atoi(g.Value)
 		q.Failures = func(string, string) int { return n }
+	case "error":
+		q.Error = strings.Fields(g.Value)
 	case "age":
 		q.Age, err = compile.Duration(g.Value)
 	}
@@ -284,6 +286,10 @@ func (t *tester) check(s compile.Step, tracer Tracer) string {
 		}
 		return compare(want, decisionWords(d, err), d)
 	}
+	if s.Kind == compile.Schedule {
+		q.Recipient = s.Input
+		return compareText(strings.Join(s.Output, " "), r.planWords(ctx, q, tracer))
+	}
 	switch Stage(s.Kind) {
 	case StageRcpt:
 		q.Recipient = s.Input
@@ -305,6 +311,25 @@ func (t *tester) check(s compile.Step, tracer Tracer) string {
 		v, err = r.Accept(ctx, Stage(s.Kind), q, tracer)
 	}
 	return compare(s.Output, verdictWords(v, err), Decision{})
+}
+
+func compareText(want, got string) string {
+	if want == got {
+		return ""
+	}
+	return "it gives " + got
+}
+
+// planWords is what the schedule says of a recipient, as a test line writes it.
+func (r *Router) planWords(ctx context.Context, q Query, tracer Tracer) string {
+	d, err := r.Route(ctx, q, nil)
+	if err == nil {
+		var p Plan
+		if p, err = r.Schedule(ctx, q, d, tracer); err == nil {
+			return p.String()
+		}
+	}
+	return "tempfail " + err.Error()
 }
 
 // cutMore checks what may stand at the end of an expected decision, "priority N" and "from HH:MM", and takes it away.

@@ -23,11 +23,13 @@ type names struct {
 	transport map[string]lang.Pos
 	defined   map[string]lang.Pos // other names: "set x", "define x", "host"
 	defaults  map[string]bool     // files of the library: what they define gives way
+	lost      *lang.Lost
 }
 
-// Names checks the names in the files of one configuration.
-func Names(files []*lang.File) lang.Diagnostics {
-	n := &names{defaults: map[string]bool{}, rulesets: map[string]lang.Pos{}, classes: map[string]lang.Pos{}, tables: map[string]lang.Pos{}, transport: map[string]lang.Pos{}, defined: map[string]lang.Pos{}}
+// Names checks the names in the files of one configuration. What is missing only because a statement could not be
+// understood, or a file not be read, is not reported: lost tells.
+func Names(files []*lang.File, lost *lang.Lost) lang.Diagnostics {
+	n := &names{lost: lost, defaults: map[string]bool{}, rulesets: map[string]lang.Pos{}, classes: map[string]lang.Pos{}, tables: map[string]lang.Pos{}, transport: map[string]lang.Pos{}, defined: map[string]lang.Pos{}}
 	for _, f := range files {
 		if f.Source.Library {
 			n.defaults[f.Source.Name] = true
@@ -64,12 +66,16 @@ func (n *names) once(kind string, table map[string]lang.Pos, name *lang.Name, va
 
 func (n *names) define(st *lang.Statement) {
 	switch {
+	case st.Broken:
 	case st.Host != nil:
 		n.single("host", st.Pos)
 	case st.Spool != nil:
 		n.single("spool", st.Pos)
 	case st.Set != nil:
 		name := st.Set.Name.Value()
+		if _, ok := n.defined["level"]; ok && compile.Repeated(name) { // a line of a sendmail.cf: package compat/cf looks at its value
+			return
+		}
 		s, ok := settings[name]
 		if !ok {
 			n.errorf(st.Set.Name.Pos, st.Set.Name.EndPos, didYouMean(name, SettingNames()), "there is no setting %q", name)
@@ -94,7 +100,8 @@ func (n *names) define(st *lang.Statement) {
 		}
 	case st.Table != nil:
 		n.once("table", n.tables, st.Table.Name, st.Table.Name.Value())
-		if class := st.Table.Class.Value(); !slices.Contains(TableClasses(), class) {
+		_, sendmail := n.defined["level"] // package compat/cf knows more of them
+		if class := st.Table.Class.Value(); !slices.Contains(TableClasses(), class) && !sendmail {
 			n.errorf(st.Table.Class.Pos, st.Table.Class.EndPos, didYouMean(class, TableClasses()), "there is no table class %q", class)
 		}
 	case st.Transport != nil:
@@ -181,6 +188,10 @@ func (n *names) use(st *lang.Statement) {
 		for _, r := range st.Send.Rules {
 			n.cond(r.Cond)
 		}
+	case st.Schedule != nil:
+		for _, r := range st.Schedule.Rules {
+			n.cond(r.Cond)
+		}
 	case st.Test != nil:
 		for _, l := range st.Test.Lines {
 			if l.Given != nil && l.Given.Lookup != nil {
@@ -213,7 +224,7 @@ func (n *names) pattern(p *lang.Pattern) {
 }
 
 func (n *names) class(name string, from, to lang.Pos) {
-	if _, ok := n.classes[name]; !ok {
+	if _, ok := n.classes[name]; !ok && !n.lost.May("class", name) {
 		n.errorf(from, to, nearest(name, n.classes, "write: class "+name+" { ... }"), "class %q is not defined", name)
 	}
 }
@@ -267,7 +278,7 @@ func (n *names) mailer(name string, from, to lang.Pos) {
 	if _, ok := n.defined["level"]; ok { // the hooks of a sendmail.cf use words of their own: $#TEMP
 		return
 	}
-	if _, ok := n.transport[strings.ToLower(name)]; ok || strings.EqualFold(name, "error") || strings.EqualFold(name, "discard") {
+	if _, ok := n.transport[strings.ToLower(name)]; ok || strings.EqualFold(name, "error") || strings.EqualFold(name, "discard") || n.lost.May("transport", name) {
 		return
 	}
 	n.errorf(from, to, nearest(strings.ToLower(name), n.transport, "write: transport "+name+" KIND { ... }"), "transport %q is not defined", name)
@@ -277,7 +288,7 @@ func (n *names) lookup(l *lang.Lookup) {
 	name := strings.TrimSuffix(l.Table, "(")
 	end := l.Pos
 	end.Column += len(name)
-	if _, ok := n.tables[name]; !ok && name != "host" {
+	if _, ok := n.tables[name]; !ok && name != "host" && !n.lost.May("table", name) {
 		n.errorf(l.Pos, end, nearest(name, n.tables, "write: table "+name+" CLASS ARGUMENT..."), "table %q is not defined", name)
 	}
 	if len(l.Args) > 9 {
@@ -324,7 +335,7 @@ func (n *names) callee(c *lang.Callee) {
 		return
 	}
 	i := c.Item()
-	if _, ok := n.rulesets[i.Value()]; !ok {
+	if _, ok := n.rulesets[i.Value()]; !ok && !n.lost.May("ruleset", i.Value()) {
 		n.errorf(i.Pos, i.End, nearest(i.Value(), n.rulesets, "write: ruleset "+i.Value()+" { ... }"), "ruleset %q is not defined", i.Value())
 	}
 }

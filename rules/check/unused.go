@@ -160,7 +160,7 @@ func (c *program) unused() {
 // entry reports whether a ruleset is called by the program itself.
 func entry(rs *prog.Ruleset) bool {
 	switch rs.Name {
-	case compile.Canonify, compile.Route, compile.Send, "sender", "recipient", "uncanonify":
+	case compile.Canonify, compile.Route, compile.Send, compile.Schedule, "sender", "recipient", "uncanonify":
 		return true
 	}
 	return rs.Number >= 0 || strings.HasPrefix(rs.Name, compile.AcceptName(""))

@@ -22,6 +22,7 @@ const (
 	Canonify   = "canonify" // 3
 	Route      = "route"    // 0
 	Send       = "send"
+	Schedule   = "schedule"
 	acceptName = "accept_"
 )
 
@@ -83,6 +84,7 @@ type Options struct {
 	Hostname string            // unless a host statement names it
 	Define   map[string]string // constants that win over define statements; "host" and "spool" win over theirs
 	Use      map[string]string // what "use NAME" said behind the name, as constants
+	Lost     *lang.Lost        // what may be missing because a statement could not be understood; nil: nothing
 }
 
 // compiler is the state of one compilation.
@@ -94,6 +96,8 @@ type compiler struct {
 	src    *lang.Source // of the statement at hand
 	syntax *addr.Syntax
 	consts map[string]string
+
+	ownMacros bool // see sendmailMacros
 }
 
 // Compile makes one program of the files, which count as one text in this order.
@@ -136,7 +140,12 @@ func Compile(files []*lang.File, opt Options) (*Result, lang.Diagnostics) {
 	c.consts["short"], _, _ = strings.Cut(c.out.Host, ".")
 	c.p.Macros["host"], c.p.Macros["j"] = c.out.Host, c.out.Host
 	firstOwn(c.settings)
-	c.syntax = addr.New(c.p.Operators, addr.BlankSub(c.p.BlankSub), addr.EightBit())
+	eightBit := []addr.Option{addr.BlankSub(c.p.BlankSub), addr.EightBit()}
+	if c.p.Level > 0 {
+		firstOwn(c.sendmailMacros)
+		c.p.EightBit = false
+	}
+	c.syntax = addr.New(c.p.Operators, eightBit...)
 	firstOwn(c.declarations)
 	each(c.rulesets)
 	each(c.tests)
@@ -176,7 +185,7 @@ func (c *compiler) settings(st *lang.Statement) {
 		}
 		c.p.Settings = append(c.p.Settings, prog.Setting{Name: "spool", Values: []string{dir}, Pos: Place(st.Pos)})
 	case st.Set != nil:
-		if slices.ContainsFunc(c.p.Settings, func(s prog.Setting) bool { return s.Name == st.Set.Name.Value() }) {
+		if !Repeated(st.Set.Name.Value()) && slices.ContainsFunc(c.p.Settings, func(s prog.Setting) bool { return s.Name == st.Set.Name.Value() }) {
 			return
 		}
 		s := prog.Setting{Name: st.Set.Name.Value(), Values: c.fields(st.Set.Values), Pos: Place(st.Pos)}
@@ -193,8 +202,48 @@ func (c *compiler) settings(st *lang.Statement) {
 	}
 }
 
+// sendmailMacros makes macros of the constants that files with a level define, and of nothing else: what the machine is
+// called is found out by the reader of sendmail.cf.
+func (c *compiler) sendmailMacros(st *lang.Statement) {
+	if !c.ownMacros {
+		c.ownMacros, c.p.Macros = true, map[string]string{}
+		maps.Copy(c.p.Macros, c.opt.Define)
+	}
+	name := ""
+	switch {
+	case st.Host != nil:
+		name = "j"
+	case st.Define != nil:
+		name = st.Define.Name.Value()
+	default:
+		return
+	}
+	if _, ok := c.p.Macros[name]; ok {
+		return
+	}
+	if c.p.Macros[name] = c.out.Host; name != "j" {
+		c.p.Macros[name] = c.consts[name]
+	} else if st.Define != nil {
+		c.p.Macros[name] = strings.Join(c.fields(st.Define.Value), " ")
+	}
+}
+
+// SendmailOption reports whether a setting has the name of an option of sendmail.cf: "Timeout.queuereturn". Ours begin
+// with a small letter.
+func SendmailOption(name string) bool { return name != "" && name[0] >= 'A' && name[0] <= 'Z' }
+
+// sendmailLines are the lines of a sendmail.cf that are no options: package compat/cf knows what they mean.
+var sendmailLines = []string{"header", "precedence", "environment", "queue-group", "filter"}
+
+// SendmailLine reports whether a setting stands for such a line.
+func SendmailLine(name string) bool { return slices.Contains(sendmailLines, name) }
+
+// Repeated reports whether a setting may be there several times: those of a sendmail.cf may.
+func Repeated(name string) bool { return SendmailOption(name) || SendmailLine(name) }
+
 func (c *compiler) declarations(st *lang.Statement) {
 	switch {
+	case st.Broken:
 	case st.Class != nil:
 		c.class(st.Class)
 	case st.Table != nil:
@@ -300,6 +349,9 @@ func (c *compiler) expand(group []lang.Item) string {
 }
 
 func (c *compiler) unknownConst(i lang.Item, name string) {
+	if c.opt.Lost.May("define", name) {
+		return
+	}
 	remedy := fmt.Sprintf("write: define %s VALUE", name)
 	if near := lang.Nearest(name, keys(c.consts)); near != "" {
 		remedy = fmt.Sprintf("did you mean ${%s}?", near)

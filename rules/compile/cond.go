@@ -149,7 +149,7 @@ var facts = map[string]prog.Fact{
 	"header": prog.FactHeader, "auth": prog.FactAuth, "tls": prog.FactTLS, "transport": prog.FactTransport,
 	"mailer": prog.FactTransport, "host": prog.FactHost, "user": prog.FactUser, "priority": prog.FactPriority,
 	"attempts": prog.FactAttempts, "age": prog.FactAge, "recipients": prog.FactRecipients, "focus": prog.FactFocus,
-	"failures": prog.FactFailures,
+	"failures": prog.FactFailures, "error": prog.FactError,
 }
 
 var factForms = map[prog.Fact]string{
@@ -159,7 +159,7 @@ var factForms = map[prog.Fact]string{
 	prog.FactHeader: `header NAME, header NAME is "text"`, prog.FactAuth: "auth, auth is PATTERN, auth in CLASS", prog.FactTLS: "tls, tls is PATTERN",
 	prog.FactTransport: "transport NAME", prog.FactHost: "host is PATTERN, host in CLASS", prog.FactUser: "user is PATTERN, user in CLASS",
 	prog.FactPriority: "priority > 0", prog.FactAttempts: "attempts > 3", prog.FactAge: "age > 2h", prog.FactRecipients: "recipients > 50", prog.FactFocus: "focus, not focus",
-	prog.FactFailures: "failures > 3",
+	prog.FactFailures: "failures > 3", prog.FactError: "error, error CLASS, error CODE",
 }
 
 func (c *compiler) factTest(t *lang.FactTest, s *scope) *prog.Cond {
@@ -193,6 +193,8 @@ func (c *compiler) factTest(t *lang.FactTest, s *scope) *prog.Cond {
 		}
 		out.Cmp, out.Value.Text = prog.Eq, arg
 		return out
+	case prog.FactError:
+		return c.errorTest(t, out, arg)
 	case prog.FactClient:
 		if arg == "local" { // submitted on this machine: no client has an address then
 			out.Cmp = prog.IsSet

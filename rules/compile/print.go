@@ -72,7 +72,7 @@ func (pr *printer) program() {
 		case s.Name == "operators" || s.Name == "blank-sub":
 		case s.Name == "spool":
 			pr.linef("spool %s", words(s.Values))
-		case p.Level == 0:
+		default:
 			pr.linef("set %s %s", s.Name, words(s.Values))
 		}
 	}
@@ -176,6 +176,8 @@ func (pr *printer) ruleset(rs *prog.Ruleset) {
 		pr.linef("route {")
 	case rs.Name == Send && pr.p.Level == 0:
 		pr.linef("send {")
+	case rs.Name == Schedule && pr.p.Level == 0:
+		pr.linef("schedule {")
 	case strings.HasPrefix(rs.Name, acceptName) && pr.p.Level == 0:
 		stage, field, _ := strings.Cut(strings.TrimPrefix(rs.Name, acceptName), ":")
 		pr.linef("accept %s %s {", stage, field)
@@ -231,8 +233,10 @@ func (pr *printer) rule(r *prog.Rule) (string, bool) {
 			b.WriteString("''")
 		case prog.RunMacro:
 			b.WriteString(macro(t.Text))
-		case prog.Sep, prog.Mailer, prog.User:
+		case prog.Sep, prog.Mailer, prog.User, prog.MapBegin, prog.MapEnd, prog.HostBegin, prog.HostEnd, prog.Call:
 			b.WriteString(t.String())
+		case prog.Capture:
+			b.WriteString("$_" + strconv.Itoa(t.N))
 		default:
 			return "", false
 		}
@@ -249,7 +253,7 @@ func (pr *printer) rule(r *prog.Rule) (string, bool) {
 		b.WriteString(" once")
 	case r.Mode == prog.Return:
 		b.WriteString(" return")
-	case !holds(r.LHS, "<") && holds(r.RHS, "<"):
+	case pr.p.Level == 0 && !holds(r.LHS, "<") && holds(r.RHS, "<"):
 		b.WriteString(" repeat")
 	}
 	rhs, ok := pr.side(r.RHS, names, false)
@@ -289,7 +293,7 @@ func (pr *printer) names(r *prog.Rule) []string {
 
 // resolution writes a right side that begins with $# as fields, when it has that form.
 func (pr *printer) resolution(r *prog.Rule, names []string) (string, bool) {
-	if len(r.RHS) < 2 || r.RHS[0].Kind != prog.Mailer {
+	if len(r.RHS) < 2 || r.RHS[0].Kind != prog.Mailer || pr.p.Level > 0 && r.Mode != prog.Repeat {
 		return "", false
 	}
 	fields := [][]prog.Tok{nil}
@@ -340,7 +344,8 @@ func (pr *printer) side(toks []prog.Tok, names []string, glued bool) (string, bo
 			}
 		case prog.Capture:
 			if t.N < 1 || t.N >= len(names) {
-				return "", false
+				text = "$_" + strconv.Itoa(t.N)
+				break
 			}
 			text = "$" + names[t.N]
 		case prog.RunMacro:

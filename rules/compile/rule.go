@@ -10,6 +10,13 @@ import (
 )
 
 func (c *compiler) rulesets(st *lang.Statement) {
+	name := &lang.Name{Raw: "'?'"} // of a block with a broken head
+	switch {
+	case st.Broken && st.Ruleset != nil:
+		st.Ruleset.Name, st.Ruleset.Number = name, nil
+	case st.Broken && st.Accept != nil:
+		st.Accept.Stage, st.Accept.Header = name, nil
+	}
 	switch {
 	case st.Ruleset != nil:
 		number := -1
@@ -25,12 +32,12 @@ func (c *compiler) rulesets(st *lang.Statement) {
 		}
 		rs := c.ruleset(name, number, st.Pos)
 		for _, r := range st.Ruleset.Rules {
-			c.add(rs, c.rule(r))
+			c.add(rs, func() *prog.Rule { return c.rule(r) })
 		}
 	case st.Route != nil:
 		rs := c.ruleset(Route, 0, st.Pos)
 		for _, r := range st.Route.Rules {
-			c.add(rs, c.rule(r))
+			c.add(rs, func() *prog.Rule { return c.rule(r) })
 		}
 	case st.Accept != nil:
 		name := AcceptName(st.Accept.Stage.Value())
@@ -39,12 +46,17 @@ func (c *compiler) rulesets(st *lang.Statement) {
 		}
 		rs := c.ruleset(name, -1, st.Pos)
 		for _, r := range st.Accept.Rules {
-			c.add(rs, c.hookRule(r))
+			c.add(rs, func() *prog.Rule { return c.hookRule(r) })
 		}
 	case st.Send != nil:
 		rs := c.ruleset(Send, -1, st.Pos)
 		for _, r := range st.Send.Rules {
-			c.add(rs, c.sendRule(r))
+			c.add(rs, func() *prog.Rule { return c.sendRule(r) })
+		}
+	case st.Schedule != nil:
+		rs := c.ruleset(Schedule, -1, st.Pos)
+		for _, r := range st.Schedule.Rules {
+			c.add(rs, func() *prog.Rule { return c.scheduleRule(r) })
 		}
 	}
 }
@@ -63,7 +75,13 @@ func (c *compiler) ruleset(name string, number int, pos lang.Pos) *prog.Ruleset 
 	return rs
 }
 
-func (c *compiler) add(rs *prog.Ruleset, r *prog.Rule) { rs.Rules = append(rs.Rules, r) }
+// add appends a rule. One that has no meaning is left out: nothing more can be said about it.
+func (c *compiler) add(rs *prog.Ruleset, compile func() *prog.Rule) {
+	before := len(c.diags)
+	if r := compile(); len(c.diags) == before {
+		rs.Rules = append(rs.Rules, r)
+	}
+}
 
 var everything = []prog.Tok{{Kind: prog.ZeroOrMore, N: 1}}
 
@@ -118,7 +136,7 @@ func (c *compiler) action(out *prog.Rule, a *lang.Action, s *scope) {
 			out.Mode = prog.Return
 		}
 		out.RHS = flat(c.parts(a.Rewrite.Parts, s))
-		if a.Rewrite.Mode == "" && !holds(out.LHS, "<") && holds(out.RHS, "<") {
+		if a.Rewrite.Mode == "" && c.p.Level == 0 && !holds(out.LHS, "<") && holds(out.RHS, "<") {
 			unfocused(out)
 		}
 	case a.Verdict != nil:
@@ -152,6 +170,9 @@ func unfocused(out *prog.Rule) {
 // resolve compiles "=> MAILER [HOST] USER [WHEN]": fields are divided by blanks.
 func (c *compiler) resolve(out *prog.Rule, r *lang.Resolve, s *scope) {
 	out.Mode = prog.Return
+	if c.p.Level > 0 { // $# ends the evaluation anyway; this is what an R line has
+		out.Mode = prog.Repeat
+	}
 	var fields [][]element
 	for _, e := range c.parts(r.Parts, s) {
 		if n := len(fields); n > 0 && e.glued {

@@ -103,7 +103,7 @@ func (c *compiler) plain(i lang.Item) (toks []prog.Tok, ok bool) {
 		if text == "" {
 			return nil, true
 		}
-		if addr.Token(text).IsMeta() {
+		if addr.Token(text).IsMeta() && c.p.Level == 0 {
 			c.errorf(i.Pos, i.End, "", "this octet is not allowed in an address")
 		}
 		return []prog.Tok{{Kind: prog.Literal, Text: text}}, true
@@ -163,8 +163,16 @@ func (c *compiler) pattern(p *lang.Pattern, s *scope, bare bool) []prog.Tok {
 		case ':':
 			t.Kind = prog.User
 		case '(', ')', '[', ']', '>':
+			if c.p.Level > 0 {
+				out = append(out, prog.Tok{Kind: symbols[v.kind]})
+				continue
+			}
 			c.errorf(i.Pos, i.End, "", "%s cannot stand in a pattern", i.Text)
 		case 0:
+			if c.p.Level > 0 && strayNumber(v) >= 0 {
+				out = append(out, strayTok(v))
+				continue
+			}
 			t.Kind = prog.OneOrMore
 			if !bare {
 				c.errorf(i.Pos, i.End, "write $"+v.name+"- for one token, $"+v.name+"+ for one or more, $"+v.name+"* for any number", "a capture in a pattern says how much it takes: $%s", v.name)
@@ -191,6 +199,24 @@ type element struct {
 // symbols are sendmail's own signs for what has words in this language. They are there so that every sendmail.cf can be
 // written down, also where it does strange things.
 var symbols = map[byte]prog.Kind{'(': prog.MapBegin, ')': prog.MapEnd, '[': prog.HostBegin, ']': prog.HostEnd, '>': prog.Call}
+
+// An R line that makes no sense may hold a number on the left, a number on the right for which nothing stands on the left
+// ($_3), or a wildcard on the right. sendmail keeps such lines, and complains when it runs them.
+var stray = map[byte]prog.Kind{'*': prog.ZeroOrMore, '+': prog.OneOrMore, '-': prog.One, '=': prog.InClass, '~': prog.NotInClass}
+
+func strayNumber(v variable) int {
+	if len(v.name) == 2 && v.name[0] == '_' && v.name[1] >= '0' && v.name[1] <= '9' && v.kind == 0 {
+		return int(v.name[1] - '0')
+	}
+	return -1
+}
+
+func strayTok(v variable) prog.Tok {
+	if n := strayNumber(v); n >= 0 {
+		return prog.Tok{Kind: prog.Capture, N: n}
+	}
+	return prog.Tok{Kind: stray[v.kind], Text: v.class}
+}
 
 // text compiles literal text and captures of a right side.
 func (c *compiler) text(items []lang.Item, s *scope) []element {
@@ -224,6 +250,8 @@ func (c *compiler) text(items []lang.Item, s *scope) []element {
 			e.toks = []prog.Tok{{Kind: prog.User}}
 		case symbols[v.kind] != 0:
 			e.toks = []prog.Tok{{Kind: symbols[v.kind]}}
+		case c.p.Level > 0 && (strayNumber(v) >= 0 || v.name == "" && stray[v.kind] != 0):
+			e.toks = []prog.Tok{strayTok(v)}
 		case v.name == "":
 			c.errorf(i.Pos, i.End, "name it on the left, as in $x"+v.suffix+", and write $x here", "%s has no name", i.Text)
 		default:

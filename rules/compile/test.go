@@ -16,12 +16,15 @@ func Stages() []string {
 
 // GivenWords are what "given NAME VALUE" can set.
 func GivenWords() []string {
-	return []string{"class", "client", "name", "helo", "sender", "recipient", "size", "load", "time", "header", "auth", "tls", "priority", "attempts", "age", "recipients", "failures"}
+	return []string{"class", "client", "name", "helo", "sender", "recipient", "size", "load", "time", "header", "auth", "tls", "priority", "attempts", "age", "recipients", "failures", "error"}
 }
 
 func (c *compiler) tests(st *lang.Statement) {
 	if st.Test == nil {
 		return
+	}
+	if st.Broken {
+		st.Test.Name = &lang.Name{Raw: "'?'"}
 	}
 	t := Test{Name: st.Test.Name.Value(), Pos: st.Pos, Source: c.src}
 	for _, line := range st.Test.Lines {
@@ -53,6 +56,8 @@ func (c *compiler) step(line *lang.TestLine) (Step, bool) {
 		}
 		s.Name, in = in[1], in[2:]
 		s.Output = []string{spaced(line.Output.Items())}
+	case in[0] == Schedule && len(in) > 1:
+		s.Kind, in = Schedule, in[1:]
 	case slices.Contains(Stages(), in[0]) && (len(in) > 1 || in[0] == "data" || in[0] == "message"):
 		s.Kind, in = in[0], in[1:]
 		if s.Kind == "header" {
@@ -65,7 +70,7 @@ func (c *compiler) step(line *lang.TestLine) (Step, bool) {
 		if s.Kind != "route" {
 			items = items[min(1, len(items)):]
 		}
-		if s.Kind == "route" || s.Kind == "rcpt" || s.Kind == "mail" {
+		if s.Kind == "route" || s.Kind == "rcpt" || s.Kind == "mail" || s.Kind == Schedule {
 			s.Input = c.expandRaw(items)
 		}
 	} else if items := line.Input.Items(); len(items) > 2 {

@@ -42,6 +42,19 @@ func (m *machine) holds(c *prog.Cond, base int) (ok bool, status int) {
 	return true, OK
 }
 
+// failedSo reports whether a temporary failure is of the kind that c names: a class, or a code or the beginning of one.
+func failedSo(known []string, c *prog.Cond) bool {
+	if c.Cmp == prog.IsSet {
+		return len(known) > 0
+	}
+	for _, k := range known {
+		if k == c.Value.Text || strings.HasPrefix(k, c.Value.Text+".") {
+			return true
+		}
+	}
+	return false
+}
+
 func (m *machine) lookupHolds(c *prog.Cond, base int) (ok bool, status int) {
 	key := m.condText(c.Key, base)
 	var args []string
@@ -125,6 +138,9 @@ func (m *machine) testHolds(c *prog.Cond, base int) (ok bool, status int) {
 		for _, w := range m.mem[base:] {
 			known = known || w.text == "<"
 		}
+	}
+	if c.Fact == prog.FactError {
+		return failedSo(f.Error, c), OK
 	}
 	switch c.Cmp {
 	case prog.IsSet:

@@ -98,5 +98,6 @@ type Facts struct {
 	Attempts   int
 	Age        time.Duration
 	Recipients int
-	Failures   int // deliveries to the host of the decision that have failed in a row
+	Error      []string // what is known of a temporary failure: its class, its codes
+	Failures   int      // deliveries to the host of the decision that have failed in a row
 }

@@ -18,19 +18,21 @@ const (
 	kindRule
 	kindHookRule
 	kindSendRule
+	kindScheduleRule
 	kindTestLine
 	kindParam
 	kindMember
 )
 
 var forms = [...]string{
-	kindStatement: "",
-	kindRule:      "a rule is: PATTERN [where CONDITION] -> REPLACEMENT, or => TRANSPORT [HOST] USER [WHEN]",
-	kindHookRule:  "a rule here is: PATTERN or CONDITION, then ok, reject CODE ENHANCED \"text\", discard or quarantine \"why\"",
-	kindSendRule:  "a line here is: CONDITION, then now, background, queue or defer [between HH:MM and HH:MM], or priority N",
-	kindTestLine:  "a line here is: ADDRESS => TRANSPORT [HOST] USER [WHEN], or given NAME VALUE",
-	kindParam:     "a parameter is: NAME VALUE",
-	kindMember:    "members of a class are words, or @FILE",
+	kindStatement:    "",
+	kindRule:         "a rule is: PATTERN [where CONDITION] -> REPLACEMENT, or => TRANSPORT [HOST] USER [WHEN]",
+	kindHookRule:     "a rule here is: PATTERN or CONDITION, then ok, reject CODE ENHANCED \"text\", discard or quarantine \"why\"",
+	kindSendRule:     "a line here is: CONDITION, then now, background, queue or defer [between HH:MM and HH:MM], or priority N",
+	kindScheduleRule: "a line here is: CONDITION => retry DURATION..., give-up DURATION, warn-after DURATION, rate N/UNIT or concurrency N",
+	kindTestLine:     "a line here is: ADDRESS => TRANSPORT [HOST] USER [WHEN], or given NAME VALUE",
+	kindParam:        "a parameter is: NAME VALUE",
+	kindMember:       "members of a class are words, or @FILE",
 }
 
 var statementForms = map[string]string{
@@ -47,6 +49,7 @@ var statementForms = map[string]string{
 	"route":     "write: route { ... }",
 	"accept":    "write: accept STAGE { ... }",
 	"send":      "write: send { ... }",
+	"schedule":  "write: schedule { ... }",
 	"test":      `write: test "NAME" { ... }`,
 }
 

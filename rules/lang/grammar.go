@@ -13,11 +13,15 @@ type File struct {
 	Statements  []*Statement `parser:"EOL* (@@ EOL*)*"`
 
 	Source *Source `parser:""`
+	// Lost is what the statements that could not be understood may have defined.
+	Lost Lost `parser:""`
 }
 
-// Statement is one statement of a file; exactly one field is set.
+// Statement is one statement of a file; exactly one field is set. Of a Broken one only the lines of its block mean
+// something: its head could not be understood.
 type Statement struct {
 	Pos, EndPos Pos
+	Broken      bool       `parser:""`
 	Host        *Host      `parser:"( @@"`
 	Spool       *Spool     `parser:"| @@"`
 	Set         *Set       `parser:"| @@"`
@@ -31,6 +35,7 @@ type Statement struct {
 	Route       *Route     `parser:"| @@"`
 	Accept      *Accept    `parser:"| @@"`
 	Send        *Send      `parser:"| @@"`
+	Schedule    *Schedule  `parser:"| @@"`
 	Test        *Test      `parser:"| @@ )"`
 }
 
@@ -247,6 +252,21 @@ type SendRule struct {
 	When        string  `parser:"( @('now' | 'background' | 'queue' | 'defer')"`
 	Window      *Window `parser:"@@?"`
 	Priority    string  `parser:"('priority' @Word)? | 'priority' @Word )"`
+}
+
+// Schedule says how often and how long mail is tried.
+type Schedule struct {
+	Pos, EndPos Pos
+	Rules       []*ScheduleRule `parser:"'schedule' '{' EOL* (@@ EOL*)* '}'"`
+}
+
+// ScheduleRule is one line of a schedule block: `host in slow => retry 1h 4h  give-up 10d`. Each thing is decided by the
+// first line that holds and speaks of it.
+type ScheduleRule struct {
+	Pos, EndPos Pos
+	Otherwise   bool    `parser:"( @'otherwise'"`
+	Cond        *Cond   `parser:"| @@ )"`
+	Words       *Values `parser:"'=>' @@"`
 }
 
 // Cond is a condition: alternatives joined by "or".

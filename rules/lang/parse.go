@@ -20,6 +20,7 @@ type Parser struct {
 	rule      *participle.Parser[Rule]
 	hookRule  *participle.Parser[HookRule]
 	sendRule  *participle.Parser[SendRule]
+	schedule  *participle.Parser[ScheduleRule]
 	testLine  *participle.Parser[TestLine]
 	param     *participle.Parser[Param]
 	member    *participle.Parser[Member]
@@ -33,6 +34,7 @@ func NewParser() *Parser {
 	p.rule = production[Rule](file)
 	p.hookRule = production[HookRule](file)
 	p.sendRule = production[SendRule](file)
+	p.schedule = production[ScheduleRule](file)
 	p.testLine = production[TestLine](file)
 	p.param = production[Param](file)
 	p.member = production[Member](file)
@@ -65,7 +67,8 @@ func (p *Parser) Parse(src *Source) (*File, Diagnostics) {
 	}
 	tokens = kept
 	for _, chunk := range p.split(src, tokens, &diags) {
-		if chunk.broken {
+		if chunk.broken && chunk.body == 0 {
+			file.Lost.add(chunk)
 			continue
 		}
 		if chunk.body == 0 || len(chunk.tokens) < long {
@@ -76,10 +79,15 @@ func (p *Parser) Parse(src *Source) (*File, Diagnostics) {
 			}
 			if chunk.body == 0 {
 				p.explain(src, &diags, chunk.tokens, kindStatement, err)
+				file.Lost.add(chunk)
 				continue
 			}
 		}
-		if st := p.parseBlock(src, &diags, chunk); st != nil {
+		st := p.parseBlock(src, &diags, chunk)
+		if st == nil || st.Broken {
+			file.Lost.add(chunk)
+		}
+		if st != nil {
 			file.Statements = append(file.Statements, st)
 		}
 	}
@@ -143,6 +151,9 @@ func (p *Parser) split(src *Source, tokens []lexer.Token, diags *Diagnostics) []
 		for i < len(tokens) && tokens[i].Type != tokEOF && tokens[i].Type != tokEOL && tokens[i].Type != tokLBrace && tokens[i].Type != tokRBrace {
 			c.broken = c.broken || tokens[i].Type == tokBad
 			i++
+		}
+		if last := i - 1; c.broken && tokens[i].Type == tokEOL && tokens[last].Type == tokBad && strings.HasSuffix(tokens[last].Value, "{") {
+			tokens[i].Type = tokLBrace // a quote that was never closed has taken the brace
 		}
 		if tokens[i].Type == tokLBrace {
 			c.body = i - start
@@ -215,11 +226,11 @@ func hasArrow(tokens []lexer.Token) bool {
 	return false
 }
 
-const statementWords = "host, spool, set, define, include, use, class, table, transport, ruleset, route, accept, send or test"
+const statementWords = "host, spool, set, define, include, use, class, table, transport, ruleset, route, accept, send, schedule or test"
 
 func isStatement(word string) bool {
 	switch word {
-	case "host", "spool", "set", "define", "include", "use", "class", "table", "transport", "ruleset", "route", "accept", "send", "test":
+	case "host", "spool", "set", "define", "include", "use", "class", "table", "transport", "ruleset", "route", "accept", "send", "schedule", "test":
 		return true
 	}
 	return false
@@ -249,12 +260,14 @@ func (p *Parser) parseBlock(src *Source, diags *Diagnostics, c chunk) *Statement
 	head := append(append([]lexer.Token{}, c.tokens[:c.body+1]...), end)
 	st, err := parseTokens(p.statement, head)
 	if err != nil {
-		p.explain(src, diags, c.tokens[:c.body+1], kindStatement, err)
+		if !c.broken { // else it is reported already
+			p.explain(src, diags, c.tokens[:c.body+1], kindStatement, err)
+		}
 		if st = emptyBlock(c.tokens[0].Value); st == nil {
 			return nil
 		}
+		st.Broken, st.Pos, st.EndPos = true, Pos(c.tokens[0].Pos), Pos(brace.Pos)
 	}
-	kept := err == nil
 	for _, line := range lines(inside) {
 		if hasBad(line) {
 			continue
@@ -268,6 +281,8 @@ func (p *Parser) parseBlock(src *Source, diags *Diagnostics, c chunk) *Statement
 			addLine(p, src, diags, p.hookRule, line, kindHookRule, &st.Accept.Rules)
 		case st.Send != nil:
 			addLine(p, src, diags, p.sendRule, line, kindSendRule, &st.Send.Rules)
+		case st.Schedule != nil:
+			addLine(p, src, diags, p.schedule, line, kindScheduleRule, &st.Schedule.Rules)
 		case st.Test != nil:
 			addLine(p, src, diags, p.testLine, line, kindTestLine, &st.Test.Lines)
 		case st.Transport != nil:
@@ -275,9 +290,6 @@ func (p *Parser) parseBlock(src *Source, diags *Diagnostics, c chunk) *Statement
 		case st.Class != nil:
 			addLine(p, src, diags, p.member, line, kindMember, &st.Class.Members)
 		}
-	}
-	if !kept {
-		return nil
 	}
 	return st
 }
@@ -293,6 +305,8 @@ func emptyBlock(word string) *Statement {
 		return &Statement{Accept: &Accept{}}
 	case "send":
 		return &Statement{Send: &Send{}}
+	case "schedule":
+		return &Statement{Schedule: &Schedule{}}
 	case "test":
 		return &Statement{Test: &Test{}}
 	case "transport":

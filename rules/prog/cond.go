@@ -67,6 +67,7 @@ const (
 	FactMacro      // the value of macro Header at run time
 	FactFailures   // deliveries to the host of the decision that have failed in a row
 	FactFocus      // with IsSet: the workspace holds a "<"; must come before lookups that bind something
+	FactError      // classes and codes of the temporary failure that the schedule is asked about
 	facts
 )
 
@@ -74,7 +75,7 @@ var factNames = [facts]string{
 	FactClient: "client", FactClientName: "client-name", FactHelo: "helo", FactSender: "sender", FactRecipient: "recipient", FactSize: "size",
 	FactLoad: "load", FactTime: "time", FactHeader: "header", FactAuth: "auth", FactTLS: "tls", FactTransport: "transport", FactHost: "host",
 	FactUser: "user", FactPriority: "priority", FactAttempts: "attempts", FactAge: "age", FactRecipients: "recipients",
-	FactCapture: "capture", FactMacro: "macro", FactFocus: "focus", FactFailures: "failures",
+	FactCapture: "capture", FactMacro: "macro", FactFocus: "focus", FactFailures: "failures", FactError: "error",
 }
 
 // FactNamed returns the fact with this name in our language; 0 when there is none.

@@ -1,6 +1,9 @@
 package prog
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // Program is everything that a set of rule files says.
 type Program struct {
@@ -130,6 +133,22 @@ type Attr struct {
 	When     When
 	Window   *Window // nil: any time
 	Priority *int    // nil: not changed
+	Plan     *Plan   // of a schedule block
+}
+
+// Plan is what a line of a schedule block says; what it does not say is nil or 0.
+type Plan struct {
+	Retry       []time.Duration // waiting times between attempts; the last one repeats
+	GiveUp      *time.Duration  // age at which a recipient is returned
+	WarnAfter   *time.Duration  // age at which the sender is warned; 0: never
+	Rate        *Rate
+	Concurrency int // deliveries to one destination at a time
+}
+
+// Rate is a number of deliveries in a time; N 0 is no limit.
+type Rate struct {
+	N   int
+	Per time.Duration
 }
 
 // Window is a time of the day, local time, in minutes from midnight (0-1440). From may be later than To: the
