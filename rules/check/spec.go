@@ -81,7 +81,54 @@ var settings = map[string]setting{
 	"listen-tls":     {"listen-tls ADDR:PORT...", 0, listenAddress},
 	"tls-cert":       {"tls-cert FILE", 1, absolute},
 	"tls-key":        {"tls-key FILE", 1, absolute},
-	"passwords":      {"passwords FILE", 1, absolute},
+	"passwords":      {"passwords FILE, dovecot:SOCKET or saslauthd:SOCKET", 1, passwords},
+
+	// Receiving.
+	"listen-submission":   {"listen-submission ADDR:PORT...", 0, listenAddress},
+	"listen-submissions":  {"listen-submissions ADDR:PORT...", 0, listenAddress},
+	"listen-lmtp":         {"listen-lmtp ADDR:PORT or SOCKET...", 0, listenAddress},
+	"tls-client-ca":       {"tls-client-ca FILE", 1, absolute},
+	"auth-without-tls":    {"auth-without-tls yes or no", 1, yesno},
+	"greet-pause":         {"greet-pause DURATION", 1, duration},
+	"connection-rate":     {"connection-rate N", 1, positive},
+	"client-rate":         {"client-rate N", 1, positive},
+	"client-connections":  {"client-connections N", 1, positive},
+	"client-messages":     {"client-messages N", 1, positive},
+	"client-recipients":   {"client-recipients N", 1, positive},
+	"unlimited-clients":   {"unlimited-clients NETWORK...", 0, network},
+	"session-messages":    {"session-messages N", 1, positive},
+	"bad-recipients":      {"bad-recipients N", 1, positive},
+	"bad-recipient-delay": {"bad-recipient-delay DURATION", 1, duration},
+	"data-timeout":        {"data-timeout DURATION", 1, duration},
+	"min-rate":            {"min-rate SIZE", 1, size},
+	"bare":                {"bare refuse or replace", 1, func(v string) bool { return v == "refuse" || v == "replace" }},
+	"smtputf8":            {"smtputf8 yes or no", 1, yesno},
+	"deliver-by":          {"deliver-by yes or no", 1, yesno},
+	"require-tls":         {"require-tls yes or no", 1, yesno},
+	"xclient":             {"xclient NETWORK...", 0, network},
+	"proxy":               {"proxy NETWORK...", 0, network},
+	"vrfy":                {"vrfy yes or no", 1, yesno},
+	"expn":                {"expn yes or no", 1, yesno},
+	"etrn":                {"etrn yes or no", 1, yesno},
+
+	// Reports about TLS.
+	"tls-reports":       {"tls-reports yes or no", 1, yesno},
+	"tls-report-sender": {"tls-report-sender ADDRESS", 1, anything},
+}
+
+// network reads an IP address or a network, "192.0.2.0/24".
+func network(v string) bool {
+	_, err := netip.ParseAddr(v)
+	_, perr := netip.ParsePrefix(v)
+	return err == nil || perr == nil
+}
+
+// passwords reads a file, or where to ask.
+func passwords(v string) bool {
+	for _, daemon := range []string{"dovecot:", "saslauthd:"} {
+		v = strings.TrimPrefix(v, daemon)
+	}
+	return absolute(v)
 }
 
 // SettingNames returns the names of all settings, sorted.

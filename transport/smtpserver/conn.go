@@ -35,6 +35,7 @@ type conn struct {
 
 	implicitTLS bool // TLS comes before the greeting (RFC 8314 3.3)
 
+	denied   *smtp.Reply // the client is not served: what it asks for is answered with this, until it goes
 	state    state
 	verb     string // the command that is being run, for the log
 	utf8     bool   // the transaction has SMTPUTF8
@@ -145,9 +146,15 @@ func (c *conn) open(ctx context.Context) bool {
 	session, refusal := c.srv.backend.NewSession(ctx, c.client)
 	c.session = session
 	switch {
+	case refusal != nil && refusal.Permanent():
+		// RFC 5321 3.1: 554 in place of the greeting, and then we wait for QUIT.
+		c.log.Info("client refused", "reply", refusal.String())
+		c.denied = refusal
+		c.send(smtp.NewReply(554, "", c.cfg.Hostname+" "+c.in(smtp.NewReply(554, "", refusal.Text()), smtp.NewReply(554, "", "ESMTP not accepting messages")).Text()))
+		return true
 	case refusal != nil && !refusal.Positive():
 		c.log.Info("client refused", "reply", refusal.String())
-		c.close(refusal)
+		c.close(smtp.NewReply(421, refusal.Enhanced, c.cfg.Hostname+" "+refusal.Text())) // RFC 5321 3.8
 		return false
 	case session == nil:
 		c.log.Error("no session for a client that was not refused")
@@ -203,6 +210,10 @@ func (c *conn) run(ctx context.Context, line string) {
 		c.close(smtp.NewReply(421, "4.7.0", "this is not a web server"))
 		return
 	}
+	if c.denied != nil {
+		c.deny(verb)
+		return
+	}
 	cmd, known := c.srv.commands[verb]
 	if c.cfg.Sendmail {
 		if done := c.runAsSendmail(ctx, verb, arg, line); done {
@@ -227,6 +238,18 @@ func (c *conn) run(ctx context.Context, line string) {
 		c.reply(smtp.NewReply(501, "5.5.4", verb+" needs an argument"))
 	default:
 		cmd.run(c, ctx, arg)
+	}
+}
+
+// deny answers a client that is not served: RFC 5321 3.1 asks for 503 to whatever is not QUIT; sendmail repeats why.
+func (c *conn) deny(verb string) {
+	switch {
+	case verb == "QUIT":
+		c.quit(c.ctx, "")
+	case c.cfg.Sendmail && (verb == "EHLO" || verb == "HELO"):
+		c.reply(smtp.NewReply(250, "", c.cfg.Hostname))
+	default:
+		c.reply(c.in(smtp.NewReply(503, c.denied.Enhanced, c.denied.Text()), c.denied))
 	}
 }
 

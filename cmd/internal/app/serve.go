@@ -1,16 +1,13 @@
 package app
 
 import (
-	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -25,7 +22,6 @@ import (
 	"waybill/queue/spool"
 	"waybill/rules"
 	"waybill/transport/smtpserver"
-	"waybill/transport/smtpserver/passfile"
 	"waybill/transport/sysexits"
 )
 
@@ -124,12 +120,7 @@ func (s *site) serve(std stdio) int {
 	if err != nil {
 		return cannotOpen(std, err)
 	}
-	listeners, err := listen(s.settings.Listen)
-	if err != nil {
-		fmt.Fprintf(std.err, "waybill: %v\n", err)
-		return sysexits.OSErr
-	}
-	tlsListeners, err := listen(s.settings.ListenTLS)
+	ports, err := s.listen()
 	if err != nil {
 		fmt.Fprintf(std.err, "waybill: %v\n", err)
 		return sysexits.OSErr
@@ -147,11 +138,8 @@ func (s *site) serve(std stdio) int {
 	sessions, cutOff := context.WithCancel(context.Background())
 	defer cutOff()
 	running.Go(func() { report(s.log, "front ends", spool.Serve(ctx, front, frontEnds{s, sessions}, s.log)) })
-	for _, l := range listeners {
-		running.Go(func() { report(s.log, l.Addr().String(), server.Serve(sessions, l)) })
-	}
-	for _, l := range tlsListeners {
-		running.Go(func() { report(s.log, l.Addr().String(), server.ServeTLS(sessions, l)) })
+	for _, p := range ports {
+		running.Go(func() { report(s.log, p.Addr().String(), server.ServeAs(sessions, p.Listener, p.role)) })
 	}
 	running.Go(func() { s.watch(ctx) })
 	s.log.Info("waybill is up", "version", Version, "host", s.settings.Host, "spool", s.settings.Spool, "listen", strings.Join(s.settings.Listen, " "))
@@ -175,71 +163,6 @@ func report(log *slog.Logger, what string, err error) {
 	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, net.ErrClosed) && !errors.Is(err, smtpserver.ErrStopped) {
 		log.Error("stopped", "what", what, "err", err)
 	}
-}
-
-// server makes the SMTP server. onPipe is for a local program on standard input and output, which needs no password.
-func (s *site) server(onPipe bool) (*smtpserver.Server, error) {
-	conf := smtpserver.Config{
-		Hostname:       s.settings.Host,
-		Log:            s.log,
-		MaxSize:        s.settings.MaxSize,
-		MaxRecipients:  s.settings.MaxRecipients,
-		MaxSessions:    s.settings.Sessions,
-		CommandTimeout: s.settings.IdleTimeout,
-		DataTimeout:    s.settings.IdleTimeout,
-		Trusted:        s.trusted,
-		Lenient:        onPipe,
-	}
-	if s.cf != nil {
-		conf.Sendmail, conf.Greeting = true, s.cf.greeting()
-	}
-	if s.settings.TLSCert != "" && !onPipe {
-		cert, err := tls.LoadX509KeyPair(s.settings.TLSCert, cmp.Or(s.settings.TLSKey, s.settings.TLSCert))
-		if err != nil {
-			return nil, fmt.Errorf("TLS certificate %s: %w", s.settings.TLSCert, err)
-		}
-		conf.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
-	} else if len(s.settings.ListenTLS) > 0 && !onPipe {
-		return nil, errors.New("listen-tls needs tls-cert")
-	}
-	if s.settings.Passwords != "" && !onPipe {
-		passwords, err := passfile.Open(s.settings.Passwords)
-		if err != nil {
-			return nil, err
-		}
-		conf.Auth = passwords.Store()
-	}
-	return smtpserver.New(conf, smtpBackend{s})
-}
-
-// trusted tells the clients that are not throttled: this host itself.
-func (s *site) trusted(a netip.Addr) bool {
-	return a == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || a == netip.IPv6Loopback()
-}
-
-func listen(addresses []string) ([]net.Listener, error) {
-	var listeners []net.Listener
-	for _, at := range addresses {
-		network, address := "tcp", at
-		switch {
-		case strings.HasPrefix(at, "/"):
-			network = "unix"
-			if err := os.Remove(at); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return nil, err
-			}
-		case strings.HasPrefix(at, "*:"):
-			address = at[1:]
-		}
-		l, err := net.Listen(network, address)
-		if err != nil {
-			for _, l := range listeners {
-				l.Close()
-			}
-			return nil, err
-		}
-		listeners = append(listeners, l)
-	}
-	return listeners, nil
 }
 
 // watch wakes the queue for new drops, and reads rules and tables again when they change, until ctx ends.
