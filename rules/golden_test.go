@@ -21,7 +21,7 @@ import (
 
 // TestGolden reads testdata/rules/*.txtar at the top of the repository. "rules" is loaded from a directory that holds
 // the other files of the archive as they are ($DIR in the rules names it). Either "errors" is what Load says about it,
-// warnings included, or each line of "queries" has its answer in "answers". A query is an address, or a stage and an
+// warnings included, or "check" is all that Check says, or each line of "queries" has its answer in "answers". A query is an address, or a stage and an
 // address, and then name=value for what is known beside it; "explain" before an address asks for the steps as well.
 func TestGolden(t *testing.T) {
 	names, err := filepath.Glob("../testdata/rules/*.txtar")
@@ -57,7 +57,7 @@ func golden(t *testing.T, ar *txtar.Archive) map[string]string {
 	dir := t.TempDir()
 	for _, f := range ar.Files {
 		switch f.Name {
-		case "rules", "queries", "answers", "errors", "findings":
+		case "rules", "queries", "answers", "errors", "findings", "check":
 			continue
 		}
 		path := filepath.Join(dir, f.Name)
@@ -76,6 +76,13 @@ func golden(t *testing.T, ar *txtar.Archive) map[string]string {
 		return long.ReplaceAllString(strings.ReplaceAll(s, dir, "$DIR"), "^ ... ^")
 	}
 	text := strings.ReplaceAll(part(ar, "rules"), "$DIR", dir)
+	for _, f := range ar.Files {
+		if f.Name == "check" { // everything that "waybill rules check" says
+			ds := Check(filepath.Join(dir, "rules"), Options{Text: []byte(text), Hostname: "mail.example.org", Library: etc.Library()})
+			out["check"] = strings.TrimLeft(hide(ds.Error())+"\n", "\n")
+			return out
+		}
+	}
 	r, err := Load(filepath.Join(dir, "rules"), Options{Text: []byte(text), Hostname: "mail.example.org", Library: etc.Library()})
 	switch {
 	case err != nil:
@@ -88,7 +95,7 @@ func golden(t *testing.T, ar *txtar.Archive) map[string]string {
 	}
 	for _, f := range ar.Files {
 		if f.Name == "findings" {
-			out["findings"] = hide(r.Analyse().Error()) + "\n"
+			out["findings"] = strings.TrimLeft(hide(r.Analyse().Error())+"\n", "\n")
 		}
 	}
 	var answers strings.Builder

@@ -32,7 +32,22 @@ type program struct {
 // of the source at a place. Names of the library, which has its places in "<name>", count as used.
 func Program(p *prog.Program, line func(prog.Pos) string) lang.Diagnostics {
 	c := &program{p: p, line: line}
-	for _, rs := range p.Rulesets {
+	c.rules()
+	c.failures()
+	c.unused()
+	return c.diags
+}
+
+// Rules is the part of Program that holds for a program of which something is missing: each rule by itself and beside
+// its neighbours.
+func Rules(p *prog.Program, line func(prog.Pos) string) lang.Diagnostics {
+	c := &program{p: p, line: line}
+	c.rules()
+	return c.diags
+}
+
+func (c *program) rules() {
+	for _, rs := range c.p.Rulesets {
 		c.shadowed(rs)
 		for _, r := range rs.Rules {
 			c.endless(r)
@@ -40,9 +55,6 @@ func Program(p *prog.Program, line func(prog.Pos) string) lang.Diagnostics {
 		}
 	}
 	c.recursion()
-	c.failures()
-	c.unused()
-	return c.diags
 }
 
 func (c *program) warn(name string, at prog.Pos, remedy, format string, args ...any) *lang.Diagnostic {

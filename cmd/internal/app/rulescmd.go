@@ -100,12 +100,13 @@ func checkRules(std stdio, args []string) int {
 	if !ok {
 		return exit
 	}
-	router, read, err := loadRules(file, rules.Options{})
-	if err != nil {
-		return cannotOpen(std, err)
+	name, read, opt := ruleSource(file, rules.Options{})
+	found := rules.Check(name, opt)
+	if found.Errors() {
+		return cannotOpen(std, found)
 	}
-	if warnings := append(router.Warnings(), router.Analyse()...); len(warnings) > 0 {
-		fmt.Fprintln(std.out, warnings.Error())
+	if len(found) > 0 {
+		fmt.Fprintln(std.out, found.Error())
 	}
 	if read == "" {
 		read = "the embedded rules (there is no " + spool.DefaultConfig + ")"

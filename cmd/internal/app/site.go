@@ -50,6 +50,14 @@ const defaultRules = "default.rules"
 // loadRules reads the rules of a site: file, or the usual place, or the embedded ones when there is no such file. The
 // error is rules.Diagnostics when the rules are wrong.
 func loadRules(file string, opt rules.Options) (*rules.Router, string, error) {
+	read, shown, opt := ruleSource(file, opt)
+	router, err := rules.Load(read, opt)
+	return router, shown, err
+}
+
+// ruleSource tells what loadRules reads: the name of the file, the name to tell people, which is empty for the embedded
+// rules, and how to read it.
+func ruleSource(file string, opt rules.Options) (read, shown string, _ rules.Options) {
 	opt.Library = etc.Library()
 	if opt.Hostname == "" {
 		if located, err := spool.Locate(file); err == nil {
@@ -60,12 +68,10 @@ func loadRules(file string, opt rules.Options) (*rules.Router, string, error) {
 		file = spool.DefaultConfig
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 			opt.Text = etc.DefaultRules()
-			router, err := rules.Load(defaultRules, opt)
-			return router, "", err
+			return defaultRules, "", opt
 		}
 	}
-	router, err := rules.Load(file, opt)
-	return router, file, err
+	return file, file, opt
 }
 
 // openSite makes everything that a configuration asks for and opens its queue. level is that of the program's own
