@@ -114,6 +114,9 @@ func (a *try) conclude(tried bool) time.Time {
 	switch {
 	case tried:
 		wait := a.q.cfg.Retry.After(a.m.Attempts + 1)
+		if by := a.m.Envelope.By; by.Until.After(now) { // its sender is told in time
+			wait = min(wait, by.Until.Sub(now))
+		}
 		next = now.Add(wait)
 		a.m.Note(spool.Try{Number: a.m.Attempts + 1, At: a.now, Next: a.now.Add(wait)})
 	case !a.wait.IsZero():
@@ -336,10 +339,15 @@ func (a *try) settle(i int, j *job, s transport.Status, took time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	res := &result{status: s, mailer: j.mailer, host: j.host, user: userOf(j), as: j.to.As, took: took}
-	if s.Outcome() == transport.Deferred && a.now.Sub(a.m.Envelope.Arrival) > a.q.cfg.GiveUp {
+	by := a.m.Envelope.By
+	limit := a.q.cfg.GiveUp
+	if by.Return { // RFC 2852 4.1: returned when the time is over
+		limit = min(limit, by.Until.Sub(a.m.Envelope.Arrival))
+	}
+	if s.Outcome() == transport.Deferred && a.now.Sub(a.m.Envelope.Arrival) >= limit {
 		res.expired, res.last = true, s
 		// 5.4.7: delivery time expired (RFC 3463)
-		res.status = transport.NewStatus(transport.Failed, "5.4.7", "Message could not be delivered for "+spell(a.q.cfg.GiveUp)+": "+s.Text())
+		res.status = transport.NewStatus(transport.Failed, "5.4.7", "Message could not be delivered for "+spell(limit)+": "+s.Text())
 		res.status.Remote, res.status.Reply, res.status.Diagnostic = s.Remote, s.Reply, s.Diagnostic
 	}
 	a.results[i] = res

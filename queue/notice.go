@@ -11,12 +11,18 @@ import (
 
 // due tells which notice the result of recipient i calls for.
 func (a *try) due(i int, res *result) dsn.Kind {
+	warn := max(0, a.q.cfg.WarnAfter)
+	by := a.m.Envelope.By
+	if !by.Until.IsZero() && !by.Return { // RFC 2852 4.1: the sender hears when the time is over
+		warn = max(1, by.Until.Sub(a.m.Envelope.Arrival))
+	}
 	return dsn.Due(dsn.Event{
+		Trace:      by.Trace || !by.Until.IsZero() && !by.Return && !res.status.By,
 		Sender:     a.sender(i),
 		Notify:     a.m.Recipients[i].Notify,
 		Status:     res.status,
 		Age:        a.now.Sub(a.m.Envelope.Arrival),
-		WarnAfter:  max(0, a.q.cfg.WarnAfter),
+		WarnAfter:  warn,
 		Warned:     a.m.Recipients[i].Status.Warned,
 		Postmaster: a.toPostmaster(i),
 	})

@@ -30,6 +30,7 @@ type Status struct {
 	Diagnostic string // the kind of Reply in a DSN: "smtp", "x-unix" (RFC 3464 2.3.6); empty when Reply is
 	TLS        string // "TLSv1.3 TLS_AES_128_GCM_SHA256 verified" when the next hop was reached with TLS
 	DSN        bool   // the next hop took over NOTIFY, ORCPT, RET and ENVID: success is its to report (RFC 3461 5.2.1)
+	By         bool   // the next hop took over DELIVERBY (RFC 2852)
 	Exit       int    // the exit status that sendmail would end with; 0 leaves it to the code
 }
 

@@ -35,6 +35,7 @@ type Event struct {
 	Age        time.Duration // since the message arrived
 	WarnAfter  time.Duration // age at which the sender is warned; 0: never
 	Warned     bool          // a warning for this recipient was sent before
+	Trace      bool          // the sender wants to hear when the message is relayed (RFC 2852 4.1)
 	Postmaster bool          // the recipient is the postmaster to whom double bounces go
 }
 
@@ -67,7 +68,7 @@ func Due(e Event) Kind {
 			return Success
 		}
 	case transport.Relayed:
-		if e.Notify.WantsSuccess() && !e.Status.DSN {
+		if e.Notify.WantsSuccess() && !e.Status.DSN || e.Trace {
 			return Success
 		}
 	}

@@ -131,6 +131,19 @@ func AppendEnvelope(b []byte, e *envelope.Envelope) ([]byte, error) {
 	if e.SMTPUTF8 {
 		b = append(b, "smtputf8\n"...)
 	}
+	if e.RequireTLS {
+		b = append(b, "requiretls\n"...)
+	}
+	if by := e.By; !by.Until.IsZero() {
+		mode := "N"
+		if by.Return {
+			mode = "R"
+		}
+		if by.Trace {
+			mode += "T"
+		}
+		line("by", fmt.Sprintf("%d.%09d;%s", by.Until.Unix(), by.Until.Nanosecond(), mode))
+	}
 	opt("ret", string(e.Ret))
 	opt("envid", e.EnvID)
 	if e.When != envelope.WhenDefault {
@@ -228,6 +241,15 @@ func parseLine(e *envelope.Envelope, key, value string) error {
 		}
 	case "smtputf8":
 		e.SMTPUTF8 = true
+	case "requiretls":
+		e.RequireTLS = true
+	case "by":
+		until, mode, _ := strings.Cut(value, ";")
+		mode, e.By.Trace = strings.CutSuffix(mode, "T")
+		if e.By.Return = mode == "R"; mode != "R" && mode != "N" {
+			return errSyntax
+		}
+		e.By.Until, err = parseTime(until)
 	case "ret":
 		switch r := envelope.Ret(value); r {
 		case envelope.RetFull, envelope.RetHeaders:

@@ -178,6 +178,16 @@ func (r Recipient) Name() string {
 	return string(r.Addr)
 }
 
+// By is the wish that a message be delivered within a time (RFC 2852). The zero By wishes nothing.
+type By struct {
+	Until  time.Time
+	Return bool // after that the message is returned; otherwise its sender is told of the delay
+	Trace  bool // the sender hears of each hop
+}
+
+// Over reports whether the time has passed.
+func (b By) Over(now time.Time) bool { return !b.Until.IsZero() && now.After(b.Until) }
+
 // Envelope is all that travels with a message and is not the message.
 type Envelope struct {
 	ID         string // queue id, sendmail's shape: 14 letters and digits; empty until one is given
@@ -189,6 +199,7 @@ type Envelope struct {
 	BodyType   BodyType
 	SMTPUTF8   bool
 	RequireTLS bool // REQUIRETLS (RFC 8689): no hop may pass the message on without verified TLS
+	By         By   // DELIVERBY (RFC 2852)
 	Ret        Ret
 	EnvID      string // ENVID, xtext as received (RFC 3461 4.4)
 

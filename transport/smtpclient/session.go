@@ -48,6 +48,7 @@ type extensions struct {
 	utf8       bool
 	startTLS   bool
 	requireTLS bool
+	deliverBy  bool
 	chunking   bool
 	auth       map[string]bool // mechanisms
 	size       bool
@@ -237,6 +238,8 @@ func parseExtensions(lines []string) (e extensions) {
 					e.maxRcpts = n
 				}
 			}
+		case "DELIVERBY": // RFC 2852
+			e.deliverBy = true
 		case "REQUIRETLS": // RFC 8689
 			e.requireTLS = true
 		case "SIZE": // RFC 1870

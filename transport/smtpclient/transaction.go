@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"waybill/transport"
 	"waybill/transport/envelope"
@@ -163,6 +164,7 @@ func (d *delivery) taken(s *session, r *smtp.Reply) verdict {
 	}
 	st := transport.NewStatus(outcome, enhanced(outcome, atDot, r), "accepted by "+s.hop.name+": "+clip(r.Text(), 300))
 	st.DSN = s.ext.dsn && !s.conf.LMTP
+	st.By = s.ext.deliverBy
 	s.sign(&st, r)
 	return verdict{status: st}
 }
@@ -233,6 +235,9 @@ func (d *delivery) mailCommand(s *session) (string, *verdict) {
 	if env.RequireTLS && s.ext.requireTLS { // RFC 8689 4.2.1
 		b.WriteString(" REQUIRETLS")
 	}
+	if v := d.by(s, &b); v != nil {
+		return "", v
+	}
 	if s.ext.dsn { // RFC 3461 5.2.1
 		if env.Ret != envelope.RetDefault {
 			b.WriteString(" RET=" + string(env.Ret))
@@ -242,6 +247,30 @@ func (d *delivery) mailCommand(s *session) (string, *verdict) {
 		}
 	}
 	return b.String(), nil
+}
+
+// by passes on how much is left of the time for delivery (RFC 2852 4.1). A message that is to be returned when it is over
+// goes only to hosts that see to that.
+func (d *delivery) by(s *session, b *strings.Builder) *verdict {
+	wish := d.req.Envelope.By
+	if wish.Until.IsZero() || s.conf.LMTP {
+		return nil
+	}
+	left := time.Until(wish.Until)
+	var v verdict
+	switch {
+	case wish.Return && left < time.Second:
+		v = verdict{status: refused("5.4.7", "the time that the sender gave for delivery is over", sysexits.Unavailable)}
+	case wish.Return && !s.ext.deliverBy:
+		v = verdict{status: refused("5.3.3", s.hop.name+" does not support DELIVERBY, and the sender wants the message back if it is late", sysexits.Unavailable), next: true}
+	case s.ext.deliverBy:
+		b.WriteString(" BY=" + smtp.DeliverBy{Time: left, Return: wish.Return, Trace: wish.Trace}.String())
+		return nil
+	default:
+		return nil
+	}
+	s.sign(&v.status, nil)
+	return &v
 }
 
 func (d *delivery) needsUTF8() bool {
