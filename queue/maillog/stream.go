@@ -1,12 +1,17 @@
 package maillog
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"waybill/transport/identity"
 )
 
 // stream is standard error or a file. A line is one write, so that lines of several processes do not mix.
@@ -35,7 +40,16 @@ func (s *stream) reopen() error {
 	if s.path == "" {
 		return nil
 	}
-	f, err := os.OpenFile(s.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	flag := os.O_WRONLY | os.O_APPEND
+	if identity.Foreign(s.path) {
+		flag |= unix.O_NOFOLLOW
+	}
+	f, err := os.OpenFile(s.path, flag, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		if f, err = os.OpenFile(s.path, flag|os.O_CREATE, 0o640); err == nil {
+			err = identity.Leave(f)
+		}
+	}
 	if err != nil {
 		return err
 	}

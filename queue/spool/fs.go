@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"waybill/transport/identity"
 )
 
 // FS is the file system below the spool: so few operations that a test can make each of them fail, or be the last.
@@ -60,7 +62,7 @@ type OS struct{}
 type osFile struct{ *os.File }
 
 // Create opens with O_EXCL. Group permission bits are set whatever the umask of the front end's caller says, or a
-// daemon with a user of its own could not read what was dropped.
+// daemon with a user of its own could not read what was dropped. What root makes is left to the spool's owner.
 func (OS) Create(name string, perm fs.FileMode) (File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, perm)
 	if err != nil {
@@ -72,6 +74,11 @@ func (OS) Create(name string, perm fs.FileMode) (File, error) {
 			os.Remove(name)
 			return nil, err
 		}
+	}
+	if err := identity.Leave(f); err != nil {
+		f.Close()
+		os.Remove(name)
+		return nil, err
 	}
 	return osFile{f}, nil
 }
@@ -149,7 +156,12 @@ func (OS) ReadDir(dir string, f func(name string) bool) error {
 	}
 }
 
-func (OS) Mkdir(name string, perm fs.FileMode) error { return os.Mkdir(filepath.Clean(name), perm) }
+func (OS) Mkdir(name string, perm fs.FileMode) error {
+	if err := os.Mkdir(filepath.Clean(name), perm); err != nil {
+		return err
+	}
+	return identity.LeaveDirectory(name)
+}
 
 func (f osFile) TryLock() (bool, error) {
 	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
