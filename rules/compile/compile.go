@@ -251,7 +251,7 @@ func (c *compiler) declarations(st *lang.Statement) {
 		if c.p.Table(t.Name.Value()) == nil { // a second one is reported by package check
 			args := c.fields(t.Args)
 			for i, a := range args {
-				if file, ok := strings.CutPrefix(a, "?"); ok { // ?FILE: a table that need not be there
+				if file, ok := strings.CutPrefix(a, "?"); ok && c.p.Level == 0 { // ?FILE: a table that need not be there
 					args[i] = file
 					args = append([]string{"-o"}, args...)
 					break
@@ -290,7 +290,11 @@ func (c *compiler) class(st *lang.Class) {
 			word := c.expand(group)
 			if file, ok := strings.CutPrefix(word, "@"); ok && group[0].Quote() == 0 {
 				optional := strings.HasPrefix(file, "?")
-				k.Files = append(k.Files, prog.ClassFile{Path: strings.TrimPrefix(file, "?"), Optional: optional, Pos: Place(group[0].Pos)})
+				f := prog.ClassFile{Path: strings.TrimPrefix(file, "?"), Optional: optional, Pos: Place(group[0].Pos)}
+				if c.p.Level > 0 { // as in an F line, the format of scanf may stand behind the name
+					f.Path, f.Scan, _ = strings.Cut(f.Path, " ")
+				}
+				k.Files = append(k.Files, f)
 			} else if word != "" {
 				k.Words = append(k.Words, word)
 			}

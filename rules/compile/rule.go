@@ -278,66 +278,6 @@ func enhancedCode(text string, code int) bool {
 	return true
 }
 
-// message compiles the text of a refusal: quoted tokens, which Join leaves alone, with captures between them. $name
-// inside of quotes is put in, too.
-func (c *compiler) message(code string, t *lang.Text, s *scope) []prog.Tok {
-	var out []prog.Tok
-	text := code
-	space := code != ""
-	flush := func() {
-		if text != "" {
-			out = append(out, prog.Tok{Kind: prog.Literal, Text: `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`})
-			text = ""
-		}
-	}
-	if t == nil {
-		flush()
-		return out
-	}
-	for _, i := range t.Items() {
-		if space || !i.Glued && len(out)+len(text) > 0 {
-			text += " "
-		}
-		space = false
-		switch {
-		case i.Var() && i.Quote() == 0:
-			flush()
-			out = append(out, flat(c.text([]lang.Item{i}, s))...)
-		default:
-			rest := i.Value()
-			for {
-				before, name, after, ok := cutCapture(rest)
-				if !ok || s.number(name) == 0 {
-					break
-				}
-				text += before
-				flush()
-				out = append(out, prog.Tok{Kind: prog.Capture, N: s.number(name), Name: name})
-				rest = after
-			}
-			text += rest
-		}
-	}
-	flush()
-	return out
-}
-
-// cutCapture finds the first $name in a text.
-func cutCapture(text string) (before, name, after string, ok bool) {
-	at := strings.IndexByte(text, '$')
-	if at < 0 {
-		return text, "", "", false
-	}
-	end := at + 1
-	for end < len(text) && (text[end] == '_' || text[end] >= 'a' && text[end] <= 'z' || text[end] >= 'A' && text[end] <= 'Z' || end > at+1 && text[end] >= '0' && text[end] <= '9') {
-		end++
-	}
-	if end == at+1 {
-		return text, "", "", false
-	}
-	return text[:at], text[at+1 : end], text[end:], true
-}
-
 func (c *compiler) sendRule(r *lang.SendRule) *prog.Rule {
 	out := &prog.Rule{Pos: Place(r.Pos), Source: c.src.Between(r.Pos, r.EndPos), LHS: everything, Attr: &prog.Attr{}}
 	s := newScope()

@@ -370,7 +370,7 @@ func (i Item) Var() bool { return i.Text[0] == '$' }
 // Value returns the item's text without quotes.
 func (i Item) Value() string {
 	if i.Quote() != 0 {
-		return unquote(i.Text)
+		return Unquote(i.Text)
 	}
 	return i.Text
 }
@@ -437,8 +437,8 @@ func (n *Name) Value() string {
 	return Item{Text: n.Raw}.Value()
 }
 
-// unquote removes quotes; \x and two hexadecimal digits, \n, \t, and a backslash before anything else.
-func unquote(s string) string {
+// Unquote removes quotes; \x and two hexadecimal digits, \n, \t, and a backslash before anything else.
+func Unquote(s string) string {
 	s = s[1 : len(s)-1]
 	if !strings.Contains(s, `\`) {
 		return s
