@@ -143,9 +143,11 @@ func (s *site) serve(std stdio) int {
 	}
 	running.Go(func() { s.watch(ctx) })
 	s.log.Info("waybill is up", "version", Version, "host", s.settings.Host, "spool", s.settings.Spool, "listen", strings.Join(s.settings.Listen, " "))
+	report(s.log, "service manager", tellManager("READY=1"))
 
 	<-ctx.Done()
 	stop() // a second signal ends us at once
+	report(s.log, "service manager", tellManager("STOPPING=1"))
 	last, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	defer context.AfterFunc(last, cutOff)()
