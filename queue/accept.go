@@ -202,6 +202,9 @@ func checkEnvelope(e *envelope.Envelope) error {
 	if !clean(string(e.Sender)) {
 		return refuse("5.1.7", "Sender address has characters that no address may have")
 	}
+	if !clean(string(e.For)) {
+		return refuse("5.1.3", "Recipient address has characters that no address may have")
+	}
 	for _, r := range e.Recipients {
 		// Only an alias or a .forward file names programs and files, and those come by expansion.
 		if r.Command != "" || r.File != "" || r.Addr == "" || !clean(string(r.Addr)) {
@@ -310,7 +313,9 @@ func received(e *envelope.Envelope, id, host string) string {
 		fmt.Fprintf(&b, " with %s", atom(o.Protocol))
 	}
 	fmt.Fprintf(&b, " id %s", id)
-	if len(e.Recipients) == 1 { // more would tell each of them about the others
+	if to := e.For; to != "" && to != envelope.Nobody {
+		fmt.Fprintf(&b, "\n\tfor <%s>", to)
+	} else if to == "" && len(e.Recipients) == 1 { // more would tell each of them about the others
 		fmt.Fprintf(&b, "\n\tfor <%s>", e.Recipients[0].Addr)
 	}
 	fmt.Fprintf(&b, "; %s\n", e.Arrival.Format("Mon, 2 Jan 2006 15:04:05 -0700"))

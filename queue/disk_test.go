@@ -195,7 +195,12 @@ func TestOperators(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []Listed
-	l := Lister{F: func(l Listed) error { l.Arrival = time.Time{}; l.Size = 0; got = append(got, l); return nil }}
+	l := Lister{F: func(l Listed) error {
+		l.Arrival = time.Time{}
+		l.Size, l.Given = 0, 0
+		got = append(got, l)
+		return nil
+	}}
 	for _, line := range lines {
 		if err := l.Line(line); err != nil {
 			t.Fatal(err)

@@ -15,7 +15,8 @@ import (
 // Listed is one message as mailq shows it.
 type Listed struct {
 	ID       string
-	Size     int64
+	Size     int64 // octets of the body
+	Given    int64 // octets of the whole message as it came in
 	Arrival  time.Time
 	Sender   envelope.Address
 	BodyType envelope.BodyType
@@ -67,7 +68,8 @@ func (q *Queue) List(ctx context.Context, f func(Listed) error) error {
 			if err != nil {
 				return true
 			}
-			l := Listed{ID: id, Dropped: true, Size: d.Size(), Arrival: d.Envelope.Arrival, Sender: d.Envelope.Sender, BodyType: d.Envelope.BodyType}
+			l := Listed{ID: id, Dropped: true, Arrival: d.Envelope.Arrival, Sender: d.Envelope.Sender, BodyType: d.Envelope.BodyType}
+			l.Size, l.Given = sizes(dropBody{d}, d.Envelope, "")
 			for _, r := range d.Envelope.Recipients {
 				l.Recipients = append(l.Recipients, ListedRecipient{Name: r.Name()})
 			}
@@ -80,7 +82,8 @@ func (q *Queue) List(ctx context.Context, f func(Listed) error) error {
 }
 
 func (q *Queue) fill(l *Listed, m *spool.Message) {
-	l.Size, l.Arrival, l.Sender, l.BodyType = m.Size, m.Envelope.Arrival, m.Envelope.Sender, m.Envelope.BodyType
+	l.Size, l.Given = sizes(m.Body(), m.Envelope, m.ID)
+	l.Arrival, l.Sender, l.BodyType = m.Envelope.Arrival, m.Envelope.Sender, m.Envelope.BodyType
 	l.Priority, l.Attempts, l.NextTry = m.Envelope.Priority, m.Attempts, m.NextTry
 	q.mu.Lock()
 	l.Running = q.running[schedID(m.ID)]
@@ -93,6 +96,24 @@ func (q *Queue) fill(l *Listed, m *spool.Message) {
 	}
 }
 
+// sizes are the octets of a message's body, and of the whole as it came in. Where the header cannot be read, both are
+// those of what there is.
+func sizes(b envelope.Body, e *envelope.Envelope, id string) (body, given int64) {
+	h, err := envelope.HeaderOf(b)
+	if err != nil {
+		return b.Size(), b.Size()
+	}
+	return b.Size() - h.Octets, Given(b.Size(), h, e, id)
+}
+
+// Given is the size of a message as it came in: without our Received line and without what was made here.
+func Given(size int64, h *envelope.Header, e *envelope.Envelope, id string) int64 {
+	if len(h.Fields) > 0 && h.Fields[0].Is("Received") && id != "" && strings.Contains(h.Fields[0].Raw, " id "+id) {
+		size -= int64(len(h.Fields[0].Raw))
+	}
+	return max(0, size-int64(e.Made))
+}
+
 // Lines renders l for the daemon's socket: one line for the message, one for each recipient.
 func (l Listed) Lines() []string {
 	unix := func(t time.Time) int64 {
@@ -101,8 +122,8 @@ func (l Listed) Lines() []string {
 		}
 		return t.Unix()
 	}
-	lines := []string{fmt.Sprintf("message %s %d %d %d %d %d %t %t %t %s <%s> %s", l.ID, l.Size, unix(l.Arrival), l.Priority, l.Attempts, unix(l.NextTry),
-		l.Held, l.Running, l.Dropped, "body="+string(l.BodyType), quote(string(l.Sender)), l.Damage)}
+	lines := []string{fmt.Sprintf("message %s %d %d %d %d %d %t %t %t %d %s <%s> %s", l.ID, l.Size, unix(l.Arrival), l.Priority, l.Attempts, unix(l.NextTry),
+		l.Held, l.Running, l.Dropped, l.Given, "body="+string(l.BodyType), quote(string(l.Sender)), l.Damage)}
 	for _, r := range l.Recipients {
 		lines = append(lines, fmt.Sprintf("rcpt <%s> %s %s", quote(r.Name), firstOf(r.Code, "-"), r.Reason))
 	}
@@ -130,8 +151,8 @@ func (p *Lister) Line(line string) error {
 		if err := p.End(); err != nil {
 			return err
 		}
-		f := strings.SplitN(rest, " ", 12)
-		if len(f) < 12 {
+		f := strings.SplitN(rest, " ", 13)
+		if len(f) < 13 {
 			return fmt.Errorf("listing %q not understood", line)
 		}
 		var n [5]int64
@@ -143,7 +164,8 @@ func (p *Lister) Line(line string) error {
 			n[i] = v
 		}
 		l := &Listed{ID: f[0], Size: n[0], Arrival: time.Unix(n[1], 0), Priority: int(n[2]), Attempts: int(n[3]), Held: f[6] == "true", Running: f[7] == "true",
-			Dropped: f[8] == "true", BodyType: envelope.BodyType(strings.TrimPrefix(f[9], "body=")), Sender: envelope.Address(unquote(f[10])), Damage: f[11]}
+			Dropped: f[8] == "true", BodyType: envelope.BodyType(strings.TrimPrefix(f[10], "body=")), Sender: envelope.Address(unquote(f[11])), Damage: f[12]}
+		l.Given, _ = strconv.ParseInt(f[9], 10, 64)
 		if n[4] != 0 {
 			l.NextTry = time.Unix(n[4], 0)
 		}

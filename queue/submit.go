@@ -145,7 +145,7 @@ func (q *Queue) Submit(ctx context.Context, e *envelope.Envelope, body io.Reader
 	for _, s := range receipt.Statuses {
 		// Not a refusal: the message was accepted, and its sender has a bounce already.
 		if s.Outcome() == transport.Failed {
-			reply.Exit = ExitOf(s)
+			reply.Exit, reply.Untold = ExitOf(s), good.Untold
 		}
 	}
 	return reply, nil

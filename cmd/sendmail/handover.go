@@ -32,6 +32,7 @@ type handOver struct {
 	message *submit.Message
 	memory  *memory
 	out     io.Writer
+	head    string // fields that the engine puts on top of a dead letter
 }
 
 // run hands the message over and returns the exit status. Plan: give it to the daemon, else to the drop directory and
@@ -45,6 +46,7 @@ func (h *handOver) run(ctx context.Context) int {
 			}
 		}
 	}
+	e.Untold = h.v.Errors == flags.Print // what fails while we wait, we tell
 	h.layOut()
 	refused := h.message.Refused
 	if len(e.Recipients) == 0 {
@@ -61,9 +63,21 @@ func (h *handOver) run(ctx context.Context) int {
 	if err != nil {
 		return h.failed(err)
 	}
+	h.head = reply.Head
 	exit := reply.Exit
 	if dropped {
 		exit = h.deliverHere(reply.ID)
+		reply.Untold = exit != sysexits.OK && e.Untold
+	}
+	if verbose != nil {
+		defer func() {
+			for _, line := range reply.Tail {
+				verbose(line)
+			}
+		}()
+	}
+	if reply.Untold {
+		defer h.deadLetter() // it gives up our rights, which a bounce for the refused needs
 	}
 	for _, r := range reply.Refused {
 		name := e.Recipients[r.Index].Name()
@@ -271,7 +285,7 @@ func (h *handOver) report(refused []submit.Refusal, all bool) int {
 
 func (h *handOver) bounce(refused []submit.Refusal) error {
 	e := *h.message.Envelope
-	e.ID, e.When, e.Recipients = "", envelope.WhenBackground, nil
+	e.ID, e.When, e.Recipients, e.Untold = "", envelope.WhenBackground, nil, false
 	for _, r := range refused {
 		e.Recipients = append(e.Recipients, envelope.Recipient{Addr: envelope.Address(r.Name), Notify: h.v.Notify})
 	}
@@ -290,7 +304,7 @@ func (h *handOver) deadLetter() {
 		fmt.Fprintln(h.out, "No home directory for dead.letter: the message is lost")
 		return
 	}
-	err := appendLetter(file, h.caller.Login, h.memory.replay())
+	err := appendLetter(file, h.caller.Login, io.MultiReader(strings.NewReader(h.head), h.memory.replay()))
 	if err != nil {
 		fmt.Fprintf(h.out, "%s... Cannot save message: %v\n", file, err)
 		return

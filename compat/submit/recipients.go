@@ -35,6 +35,12 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 	for _, arg := range p.v.Args {
 		add(ParseList(strings.ReplaceAll(arg, "\x00", "")))
 	}
+	if p.site.Bare { // a sendmail names a single recipient of the command line, whoever else the header adds
+		p.m.Envelope.For = envelope.Nobody
+		if len(p.m.Envelope.Recipients) == 1 && len(p.m.Refused) == 0 {
+			p.m.Envelope.For = p.m.Envelope.Recipients[0].Addr
+		}
+	}
 	if !p.v.Recipients {
 		return nil // an empty argument is nobody, and no error
 	}

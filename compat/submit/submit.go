@@ -131,6 +131,7 @@ func Read(v *flags.Invocation, in io.Reader, caller Caller, site Site) (*Message
 		head.WriteString(f.Raw)
 	}
 	head.WriteByte('\n')
+	p.m.Envelope.Made = head.Len() - w.pos
 	p.m.Reader = io.MultiReader(&head, bytes.NewReader(w.buf[w.pos:]), body)
 	return p.m, nil
 }

@@ -251,7 +251,7 @@ func TestEnvelope(t *testing.T) {
 	}
 	want := &envelope.Envelope{
 		Sender: "alice@mx.example.org", Arrival: s.Now, BodyType: envelope.Body8BitMIME, Ret: envelope.RetHeaders, EnvID: "id1",
-		Origin: envelope.Origin{Protocol: "UUCP", ClientName: "hub", User: "alice", UID: 1001}, When: envelope.WhenQueue, Priority: -60, Hops: 2,
+		Origin: envelope.Origin{Protocol: "UUCP", ClientName: "hub", User: "alice", UID: 1001}, When: envelope.WhenQueue, Priority: -60, Hops: 2, Made: 130,
 		Recipients: []envelope.Recipient{{Addr: "zoe", Notify: envelope.NotifySuccess | envelope.NotifyFailure | envelope.NotifyDelay}},
 	}
 	if d := cmp.Diff(want, m.Envelope); d != "" {

@@ -155,6 +155,13 @@ func AppendEnvelope(b []byte, e *envelope.Envelope) ([]byte, error) {
 	if e.Hops != 0 {
 		line("hops", strconv.Itoa(e.Hops))
 	}
+	if e.Made != 0 {
+		line("made", strconv.Itoa(e.Made))
+	}
+	opt("for", string(e.For))
+	if e.Untold {
+		b = append(b, "untold\n"...)
+	}
 	o := e.Origin
 	b = append(b, "origin"...)
 	for _, f := range [...][2]string{{"protocol", o.Protocol}, {"name", o.ClientName}, {"addr", o.ClientAddr}, {"helo", o.Helo}, {"auth", o.Auth}, {"tls", o.TLS}, {"user", o.User}} {
@@ -271,6 +278,12 @@ func parseLine(e *envelope.Envelope, key, value string) error {
 		e.Priority, err = strconv.Atoi(value)
 	case "hops":
 		e.Hops, err = strconv.Atoi(value)
+	case "made":
+		e.Made, err = strconv.Atoi(value)
+	case "for":
+		e.For = envelope.Address(value)
+	case "untold":
+		e.Untold = true
 	default:
 		return errSyntax
 	}

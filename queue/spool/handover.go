@@ -29,6 +29,12 @@ type Reply struct {
 	ID      string    // queue id; empty when no recipient was left
 	Refused []Refusal // recipients that the daemon did not accept; the others are safe
 	Exit    int       // what sendmail would exit with (sysexits)
+	// Untold says that a delivery failed and its sender was not told, as the envelope asked for.
+	Untold bool
+	// Head is what the daemon would have put on top of the message: fields for a dead.letter; mostly empty.
+	Head string
+	// Tail is what the daemon says of the delivery behind everything else, to a front end that watches.
+	Tail []string
 }
 
 // Refusal is one recipient that was not accepted.
@@ -142,6 +148,20 @@ func readReply(in *bufio.Reader, recipients int, verbose func(string)) (Reply, e
 				return Reply{}, fmt.Errorf("%w: answer %q not understood", ErrBroken, rest)
 			}
 			reply.Refused = append(reply.Refused, Refusal{i, code, text})
+		case "head":
+			text, err := unescape(rest)
+			if err != nil {
+				return Reply{}, fmt.Errorf("%w: answer %q not understood", ErrBroken, rest)
+			}
+			reply.Head = text
+		case "tail":
+			text, err := unescape(rest)
+			if err != nil {
+				return Reply{}, fmt.Errorf("%w: answer %q not understood", ErrBroken, rest)
+			}
+			reply.Tail = append(reply.Tail, text)
+		case "untold":
+			reply.Untold = true
 		case "done":
 			id, exit, _ := strings.Cut(rest, " ")
 			n, err := strconv.Atoi(exit)

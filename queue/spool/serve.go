@@ -206,6 +206,15 @@ func (s *server) submit(ctx context.Context, out *answers, in *bufio.Reader, pee
 	for _, r := range reply.Refused {
 		out.line("refused", fmt.Sprintf("%d %s %s", r.Index, r.Code, r.Text))
 	}
+	if reply.Head != "" {
+		out.line("head", reply.Head)
+	}
+	for _, l := range reply.Tail {
+		out.line("tail", l)
+	}
+	if reply.Untold {
+		out.raw("untold\n")
+	}
 	id := reply.ID
 	if id == "" {
 		id = "-"

@@ -129,6 +129,9 @@ const (
 	RetHeaders Ret = "HDRS"
 )
 
+// Nobody as Envelope.For keeps a Received line from naming anybody.
+const Nobody Address = "-"
+
 // When says at which moment delivery is tried.
 type When uint8
 
@@ -206,4 +209,13 @@ type Envelope struct {
 	When     When // what the caller asked for (-odX); WhenDefault leaves it to the rules
 	Priority int  // larger goes first; 0 is ordinary mail. Range -1000..1000
 	Hops     int  // number of Received lines when it came in
+
+	// Made is how many octets of the message this host has put to what came in, without the Received line of the queue:
+	// a size that is announced to the next hop, sendmail-wise, is that of what the sender wrote.
+	Made int
+	// For is the recipient that the Received line names; empty: the only one there is, Nobody: none.
+	For Address
+	// Untold keeps notices from the sender about failures in an attempt for which the caller waits: that one does the
+	// telling (sendmail -odi with error mode p).
+	Untold bool
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"waybill/transport"
 	"waybill/transport/dns"
 )
 
@@ -78,6 +79,12 @@ type Config struct {
 	MaxAge      time.Duration // of a connection that gets another message; default 5m
 	MaxPerHost  int           // deliveries at one host at a time, others wait; default 20, negative: no limit
 	HostStatus  time.Duration // longest time that an address is left alone after failures; default 30s, negative: none
+
+	// Sendmail keeps to the dialogue of sendmail, which logs and transcripts of other hosts show: "MAIL From:" and
+	// "RCPT To:", and RCPT waits for the reply to MAIL.
+	Sendmail bool
+	// Size is what SIZE announces (RFC 1870); nil: the size of the body.
+	Size func(req *transport.Request) int64
 
 	LineLimit     int  // longest line in octets without CRLF; default 998, negative: no limit. sendmail's L= is 990
 	NoChunking    bool // do not use BDAT (RFC 3030)

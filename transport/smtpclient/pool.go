@@ -138,6 +138,18 @@ func (p *pool) forget(s *session) {
 	}
 }
 
+// youngest takes the connection that was used last, or nil.
+func (p *pool) youngest() *session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.order.Len() == 0 {
+		return nil
+	}
+	s := p.order.Back().Value.(*session)
+	p.forget(s)
+	return s
+}
+
 // close ends all idle connections and takes no more.
 func (p *pool) close() {
 	p.mu.Lock()

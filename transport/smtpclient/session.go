@@ -335,13 +335,31 @@ func (c *Client) close(s *session) {
 		s.detach()
 		return
 	}
-	if s.key != "" && s.sent > 0 && s.sent < c.conf.MaxMessages && (s.ext.maxMails == 0 || s.sent < s.ext.maxMails) && time.Since(s.born) < c.conf.MaxAge && s.br.Buffered() == 0 {
+	if s.key != "" && (s.sent > 0 || s.conf.Sendmail) && s.sent < c.conf.MaxMessages && (s.ext.maxMails == 0 || s.sent < s.ext.maxMails) && time.Since(s.born) < c.conf.MaxAge && s.br.Buffered() == 0 {
 		s.detach()
 		if c.pool.park(s) {
 			return
 		}
 	}
 	c.bye(s)
+}
+
+// Farewell ends the idle connections, the youngest first, and shows it to say: the end of sendmail -v.
+func (c *Client) Farewell(say func(line string)) {
+	for s := c.pool.youngest(); s != nil; s = c.pool.youngest() {
+		say("Closing connection to " + s.hop.verbose())
+		s.conn.SetDeadline(time.Now().Add(c.conf.Timeouts.Quit))
+		s.attach(s.conn)
+		s.verbose = say
+		s.send("QUIT")
+		if s.bw.Flush() == nil {
+			if r, err := smtp.ReadReply(s.br); err == nil {
+				s.show(r)
+			}
+		}
+		s.detach()
+		s.conn.Close()
+	}
 }
 
 // bye says QUIT (RFC 5321 4.1.1.10), in the background, so that nobody waits for a peer's good-bye.

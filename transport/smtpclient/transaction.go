@@ -38,8 +38,10 @@ func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again
 
 	chunked := s.ext.chunking && !s.conf.NoChunking && !s.conf.LMTP
 
-	s.send(mail)
-	if s.ext.pipelining {
+	follow := func() {
+		if !s.ext.pipelining {
+			return
+		}
 		for _, i := range batch {
 			s.send(d.rcptCommand(s, i))
 		}
@@ -47,7 +49,10 @@ func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again
 			s.send("DATA")
 		}
 	}
-
+	s.send(mail)
+	if !s.conf.Sendmail {
+		follow()
+	}
 	r, v := s.expect(ctx, atMail, times.Mail)
 	if s.used && (s.dead || r.Temporary()) && context.Cause(ctx) == nil {
 		// The peer closed while the connection was idle, or has had enough of it (452 as well as 421 is said then).
@@ -62,8 +67,17 @@ func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again
 	}
 	if v != nil {
 		d.settle(batch, *v)
+		if s.conf.Sendmail {
+			if !s.dead {
+				d.reset(ctx, s)
+			}
+			return nil
+		}
 		d.skip(ctx, s, len(batch), chunked)
 		return nil
+	}
+	if s.conf.Sendmail {
+		follow()
 	}
 
 	var accepted []int
@@ -211,16 +225,18 @@ func (d *delivery) mailCommand(s *session) (string, *verdict) {
 	env := d.req.Envelope
 	sender := string(env.Sender)
 	var b strings.Builder
-	b.WriteString("MAIL FROM:<" + sender + ">")
+	b.WriteString(d.client.verb("MAIL FROM") + ":<" + sender + ">")
 	if s.ext.size {
 		// RFC 1870 6.1. The size is ours, with LF line ends: the parameter is an estimate.
-		if size := d.req.Body.Size(); size >= 0 {
+		if size := d.size(); size >= 0 {
 			if s.ext.maxSize > 0 && size > s.ext.maxSize {
 				v := verdict{status: refused("5.3.4", "message is too large for "+s.hop.name+": "+strconv.FormatInt(s.ext.maxSize, 10)+" octets at most", sysexits.Unavailable)}
 				s.sign(&v.status, nil)
 				return "", &v
 			}
-			b.WriteString(" SIZE=" + strconv.FormatInt(size, 10))
+			if size > 0 {
+				b.WriteString(" SIZE=" + strconv.FormatInt(size, 10))
+			}
 		}
 	}
 	if s.ext.eightBit && (env.BodyType == envelope.Body7Bit || env.BodyType == envelope.Body8BitMIME) {
@@ -247,6 +263,23 @@ func (d *delivery) mailCommand(s *session) (string, *verdict) {
 		}
 	}
 	return b.String(), nil
+}
+
+// verb is a command as this client spells it; case means nothing there (RFC 5321 2.4).
+func (c *Client) verb(command string) string {
+	if !c.conf.Sendmail {
+		return command
+	}
+	word, rest, _ := strings.Cut(command, " ")
+	return word + " " + rest[:1] + strings.ToLower(rest[1:])
+}
+
+// size is what SIZE announces.
+func (d *delivery) size() int64 {
+	if d.client.conf.Size != nil {
+		return d.client.conf.Size(d.req)
+	}
+	return d.req.Body.Size()
 }
 
 // by passes on how much is left of the time for delivery (RFC 2852 4.1). A message that is to be returned when it is over
@@ -336,7 +369,7 @@ func (s *session) noUTF8() *verdict {
 
 func (d *delivery) rcptCommand(s *session, i int) string {
 	r := &d.req.Recipients[i]
-	line := "RCPT TO:<" + r.User + ">"
+	line := d.client.verb("RCPT TO") + ":<" + r.User + ">"
 	if s.ext.dsn { // RFC 3461 5.2.1
 		if notify := r.Orig.Notify.String(); notify != "" {
 			line += " NOTIFY=" + notify

@@ -81,6 +81,7 @@ func (s *site) cfSMTP(m *cf.Mailer) (transport.Transport, error) {
 	args := strings.Fields(m.Args)
 	conf := smtpclient.Config{
 		Name: m.Name, Hello: s.settings.Host, Resolver: s.resolver, LMTP: m.Has('z'), NoMX: m.Has('0'), LoopCheck: !m.Has('k'),
+		Sendmail: true, Size: givenSize,
 		LineLimit: cmp.Or(m.LineLimit, 990), MaxRecipients: m.MaxRcpts, MaxMessages: m.MaxMsgs, NoChunking: true,
 		OwnName: func(host string) bool { return s.cf.rw.InClass("w", strings.TrimSuffix(host, ".")) },
 	}
@@ -100,7 +101,17 @@ func (s *site) cfSMTP(m *cf.Mailer) (transport.Transport, error) {
 		}
 		conf.Port = uint16(port)
 	}
-	return smtpclient.New(conf)
+	client, err := smtpclient.New(conf)
+	if err == nil {
+		s.cf.clients = append(s.cf.clients, client)
+		s.closers = append(s.closers, client.Close)
+	}
+	return client, err
+}
+
+// givenSize is the size that sendmail announces: that of the message as it came in. cfTransport has made Made fit.
+func givenSize(req *transport.Request) int64 {
+	return max(0, req.Body.Size()-int64(req.Envelope.Made))
 }
 
 // senderFlag is the argument before the sender that a mailer wants (F=f, F=r); empty: none.
@@ -176,6 +187,7 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 		return later(err)
 	}
 	m["g"] = sender
+	given := queue.Given(req.Body.Size(), header, req.Envelope, req.Envelope.ID)
 	t.site.stamp(m, req.Envelope, header)
 	t.site.received(m, req.Envelope, header)
 	text, err := t.site.rw.Header(ctx, header, t.mailer, m)
@@ -191,6 +203,7 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	out.Envelope = &env
 	out.Host = strings.TrimSuffix(req.Host, ".") // the rules' sign for a name that is complete
 	out.Body = envelope.ReplaceHead(text, header.Octets, req.Body)
+	env.Made = int(out.Body.Size() - given)
 	if t.from != nil && t.site.namesSender(req.Envelope) {
 		return t.from.Deliver(ctx, &out)
 	}
@@ -207,51 +220,3 @@ func (c *cfSite) stamp(m rewrite.Message, e *envelope.Envelope, h *envelope.Head
 
 // mailDate is a date in a header (RFC 5322 3.3).
 const mailDate = "Mon, 2 Jan 2006 15:04:05 -0700"
-
-// received writes the Received line that the queue has put on top as the H line of the configuration has it.
-func (c *cfSite) received(m rewrite.Message, e *envelope.Envelope, h *envelope.Header) {
-	if len(h.Fields) == 0 || !h.Fields[0].Is("Received") || e.ID == "" || !strings.Contains(h.Fields[0].Raw, " id "+e.ID) {
-		return
-	}
-	i := slices.IndexFunc(c.conf.Headers, func(l cf.Header) bool { return strings.EqualFold(l.Name, "Received") && l.Value != "" })
-	if i < 0 {
-		return
-	}
-	o := e.Origin
-	own := map[string]string{"s": o.Helo, "r": o.Protocol, "_": strings.TrimSpace(o.ClientName), "auth_type": "", "tls_version": "", "u": ""}
-	switch {
-	case o.Protocol == "local":
-		own["r"], own["_"] = "", strings.TrimPrefix(o.User+"@localhost", "@")
-	case o.ClientAddr == "":
-		own["_"] = strings.TrimPrefix(o.User+"@localhost", "@")
-	case o.ClientName != "["+o.ClientAddr+"]":
-		own["_"] += " [" + o.ClientAddr + "]"
-	}
-	if version, cipher, ok := strings.Cut(o.TLS, " "); ok {
-		own["tls_version"], own["cipher"], own["verify"] = version, cipher, "NO"
-	}
-	if o.Auth != "" {
-		own["auth_type"] = "yes"
-	}
-	if _, rest, ok := strings.Cut(h.Fields[0].Raw, "for <"); ok {
-		if to, _, ok := strings.Cut(rest, ">"); ok {
-			own["u"] = to
-			if own["r"] != "" {
-				own["u"] = "<" + to + ">"
-			}
-		}
-	}
-	text := cf.Expand(c.conf.Headers[i].Value, func(name string) (string, bool) {
-		if v, ok := own[name]; ok {
-			return strings.Map(oneLine, v), true
-		}
-		if v, ok := m[name]; ok {
-			return strings.Map(oneLine, v), true
-		}
-		v, ok := c.conf.Prog.Macros[name]
-		return v, ok
-	})
-	fields := slices.Clone(h.Fields) // the header is the message's, not ours
-	fields[0].Raw = fields[0].Name + ": " + strings.TrimSpace(text) + "\n"
-	h.Fields = fields
-}

@@ -28,6 +28,7 @@ import (
 	"waybill/transport/dns"
 	"waybill/transport/envelope"
 	"waybill/transport/passwd"
+	"waybill/transport/smtpclient"
 )
 
 // isCF reports whether a configuration is a sendmail.cf, which is told by its name.
@@ -39,6 +40,7 @@ type cfSite struct {
 	rw   *rewrite.Rewriter
 
 	aliases aliasFiles
+	clients []*smtpclient.Client // of the mailers that speak SMTP
 
 	queueRun bool        // this process runs the queue
 	oneShot  bool        // this process serves one submission

@@ -34,7 +34,11 @@ func (f frontEnds) Submit(ctx context.Context, peer spool.Peer, e *envelope.Enve
 	if f.work != nil {
 		ctx = f.work
 	}
-	return f.s.submitLooking(ctx, e, body, verbose)
+	reply, err := f.s.submitLooking(ctx, e, body, verbose)
+	if err == nil && f.s.cf != nil {
+		f.s.cf.reported(e, &reply, verbose != nil)
+	}
+	return reply, err
 }
 
 // origin keeps of what a front end says about itself only what the kernel cannot know, and only what does no harm.

@@ -160,7 +160,7 @@ const (
 func listEntry(l queue.Listed) mailq.Entry {
 	e := mailq.Entry{
 		ID: l.ID, State: mailq.Waiting, Size: l.Size, Arrival: l.Arrival, Sender: string(l.Sender), Body: string(l.BodyType),
-		Priority: l.Size - int64(l.Priority)*classFactor + int64(len(l.Recipients))*recipientFactor + int64(l.Attempts)*retryFactor,
+		Priority: l.Given - int64(l.Priority)*classFactor + int64(len(l.Recipients))*recipientFactor + int64(l.Attempts)*retryFactor,
 		Held:     l.Held, Next: l.NextTry, Attempts: l.Attempts, Damaged: l.Damage != "",
 	}
 	if l.Running {

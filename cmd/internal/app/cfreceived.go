@@ -1,0 +1,92 @@
+package app
+
+import (
+	"slices"
+	"strings"
+
+	"waybill/compat/cf"
+	"waybill/compat/rewrite"
+	"waybill/queue/spool"
+	"waybill/transport/envelope"
+)
+
+// received writes the Received line that the queue has put on top as the H line of the configuration has it.
+func (c *cfSite) received(m rewrite.Message, e *envelope.Envelope, h *envelope.Header) {
+	if len(h.Fields) == 0 || !h.Fields[0].Is("Received") || e.ID == "" || !strings.Contains(h.Fields[0].Raw, " id "+e.ID) {
+		return
+	}
+	to := ""
+	if _, rest, ok := strings.Cut(h.Fields[0].Raw, "for <"); ok {
+		to, _, _ = strings.Cut(rest, ">")
+	}
+	text := c.receivedLine(m, e, to)
+	if text == "" {
+		return
+	}
+	fields := slices.Clone(h.Fields) // the header is the message's, not ours
+	fields[0].Raw = fields[0].Name + ": " + text + "\n"
+	h.Fields = fields
+}
+
+// receivedLine is the value of the Received field for a message; empty where the configuration has none. to is the
+// recipient that it names.
+func (c *cfSite) receivedLine(m rewrite.Message, e *envelope.Envelope, to string) string {
+	i := slices.IndexFunc(c.conf.Headers, func(l cf.Header) bool { return strings.EqualFold(l.Name, "Received") && l.Value != "" })
+	if i < 0 {
+		return ""
+	}
+	o := e.Origin
+	own := map[string]string{"s": o.Helo, "r": o.Protocol, "_": strings.TrimSpace(o.ClientName), "auth_type": "", "tls_version": "", "u": to}
+	switch {
+	case isNotice(e.Sender, o):
+		own["s"], own["r"], own["_"], own["u"] = "localhost", "", "localhost", ""
+	case o.Protocol == "local":
+		own["r"], own["_"] = "", strings.TrimPrefix(o.User+"@localhost", "@")
+	case o.ClientAddr == "":
+		own["_"] = strings.TrimPrefix(o.User+"@localhost", "@")
+	case o.ClientName != "["+o.ClientAddr+"]":
+		own["_"] += " [" + o.ClientAddr + "]"
+	}
+	if version, cipher, ok := strings.Cut(o.TLS, " "); ok {
+		own["tls_version"], own["cipher"], own["verify"] = version, cipher, "NO"
+	}
+	if o.Auth != "" {
+		own["auth_type"] = "yes"
+	}
+	if own["u"] != "" && own["r"] != "" {
+		own["u"] = "<" + own["u"] + ">"
+	}
+	return strings.TrimSpace(cf.Expand(c.conf.Headers[i].Value, func(name string) (string, bool) {
+		if v, ok := own[name]; ok {
+			return strings.Map(oneLine, v), true
+		}
+		if v, ok := m[name]; ok {
+			return strings.Map(oneLine, v), true
+		}
+		v, ok := c.conf.Prog.Macros[name]
+		return v, ok
+	}))
+}
+
+// reported completes what a front end is told: what stands on top of a message that it keeps in dead.letter, and for
+// one who watches the end of the connections.
+func (c *cfSite) reported(e *envelope.Envelope, reply *spool.Reply, watched bool) {
+	if watched && c.oneShot {
+		for _, client := range c.clients {
+			client.Farewell(func(line string) { reply.Tail = append(reply.Tail, line) })
+		}
+	}
+	if !e.Untold || !reply.Untold && len(reply.Refused) == 0 {
+		return
+	}
+	m := macros(e.Sender, e.Origin)
+	c.stamp(m, e, &envelope.Header{})
+	to := string(e.For)
+	if e.For == envelope.Nobody {
+		to = ""
+	}
+	reply.Head = "Return-Path: <" + string(e.Sender) + ">\n"
+	if line := c.receivedLine(m, e, to); line != "" {
+		reply.Head += "Received: " + line + "\n"
+	}
+}
