@@ -63,7 +63,7 @@ func (r *Router) state(q *Query, t Tracer) *run {
 		s.Out = make([]addr.Token, 64)
 	}
 	s.facts = eval.Facts{
-		Client: q.Client.Addr, ClientName: q.Client.Name, Helo: q.Client.Helo, Auth: q.Client.Auth, TLS: q.Client.TLS,
+		Client: q.Client.Addr, ClientName: q.Client.Name, NameLater: q.Client.NameLater, Helo: q.Client.Helo, Auth: q.Client.Auth, TLS: q.Client.TLS,
 		Sender: q.Sender, Recipient: q.Recipient, Size: q.Size, Load: q.Load, Time: q.Time, Priority: q.Priority,
 		Attempts: q.Attempts, Age: q.Age, Recipients: q.Recipients, Error: q.Error,
 	}

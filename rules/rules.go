@@ -43,9 +43,11 @@ func (w When) String() string { return whenWords[w] }
 type Client struct {
 	Addr netip.Addr // invalid for local submission
 	Name string     // verified name, empty when there is none
-	Helo string     // what it called itself
-	Auth string     // authenticated identity
-	TLS  string     // version and cipher, empty without TLS
+	// NameLater says that Name is empty because the DNS did not answer: rules that ask for the name have no answer now.
+	NameLater bool
+	Helo      string // what it called itself
+	Auth      string // authenticated identity
+	TLS       string // version and cipher, empty without TLS
 }
 
 // Query is what is asked about one recipient. Only Recipient is needed.

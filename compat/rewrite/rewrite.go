@@ -333,17 +333,8 @@ func (r *Rewriter) Check(ctx context.Context, ruleset string, args []string, m M
 	if err != nil || len(toks) < 2 || toks[0] != addr.Mailer {
 		return nil, "", err
 	}
-	host, user, _ := cut(toks[2:])
-	switch strings.ToLower(string(toks[1])) {
-	case "error":
-		if strings.EqualFold(r.join(host), "quarantine") {
-			return nil, r.joinWith(user, " "), nil
-		}
-		return refusal(r.join(host), r.joinWith(user, " ")), "", nil
-	case "discard":
-		return &Refusal{Discard: true}, "", nil
-	}
-	return nil, "", nil
+	refused, quarantine = r.verdict(toks)
+	return refused, quarantine, nil
 }
 
 // InClass reports whether a word is in a class.

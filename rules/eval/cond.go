@@ -127,6 +127,9 @@ func (m *machine) testHolds(c *prog.Cond, base int) (ok bool, status int) {
 		}
 		return c.Value.Window.Holds(f.Time.Hour()*60 + f.Time.Minute()), OK
 	}
+	if c.Fact == prog.FactClientName && f.NameLater {
+		return false, m.end(TempFail, "the name of the client cannot be looked up now", nil)
+	}
 	text, known := m.textFact(f, c)
 	switch c.Fact {
 	case prog.FactCapture:

@@ -82,6 +82,7 @@ func (m *Macros) Names() []string {
 type Facts struct {
 	Client     netip.Addr
 	ClientName string // verified name; empty when none
+	NameLater  bool   // nobody knows now whether there is one
 	Helo       string
 	Sender     string // envelope sender without brackets; empty for the null sender
 	Recipient  string

@@ -18,7 +18,7 @@ const maxAuthLine = 12288 + 2
 // mechanisms is what AUTH offers now: nothing without TLS, unless the configuration says otherwise (RFC 4954 4,
 // RFC 8314).
 func (c *conn) mechanisms() []string {
-	if c.cfg.LMTP || c.client.Auth != "" || c.client.TLS == nil && !c.cfg.AuthInClear {
+	if c.cfg.LMTP || !c.offers("AUTH") || c.client.Auth != "" || c.client.TLS == nil && !c.cfg.AuthInClear {
 		return nil
 	}
 	var list []string
@@ -45,7 +45,7 @@ func (c *conn) auth(ctx context.Context, arg string) {
 	name = strings.ToUpper(name)
 	offered := c.mechanisms()
 	switch {
-	case c.cfg.Auth == nil && c.cfg.AuthExternal == nil || c.cfg.LMTP:
+	case c.cfg.Auth == nil && c.cfg.AuthExternal == nil || c.cfg.LMTP || !c.offers("AUTH"):
 		c.reply(smtp.NewReply(502, "5.5.1", "command not implemented"))
 		return
 	case c.client.Auth != "":

@@ -53,7 +53,10 @@ func (c *conn) hello(ctx context.Context, name, verb string) {
 
 // keywords is what EHLO offers now.
 func (c *conn) keywords() []string {
-	list := []string{"ENHANCEDSTATUSCODES", "PIPELINING"}
+	list := []string{"ENHANCEDSTATUSCODES"}
+	if c.offers("PIPELINING") {
+		list = append(list, "PIPELINING")
+	}
 	if c.has("EXPN") {
 		list = append(list, "EXPN")
 	}
@@ -66,7 +69,9 @@ func (c *conn) keywords() []string {
 	} else {
 		list = append(list, "SIZE")
 	}
-	list = append(list, "DSN")
+	if c.offers("DSN") {
+		list = append(list, "DSN")
+	}
 	if !c.cfg.Sendmail {
 		list = append(list, "CHUNKING", "BINARYMIME")
 	}
@@ -114,7 +119,10 @@ func (c *conn) limits() string {
 
 // offered is the set of extensions whose parameters MAIL and RCPT may carry now.
 func (c *conn) offered() smtp.Ext {
-	ext := smtp.ExtSize | smtp.Ext8BitMIME | smtp.ExtBinaryMIME | smtp.ExtDSN
+	ext := smtp.ExtSize | smtp.Ext8BitMIME | smtp.ExtBinaryMIME
+	if c.offers("DSN") {
+		ext |= smtp.ExtDSN
+	}
 	if c.cfg.Auth != nil {
 		ext |= smtp.ExtAuth // RFC 4954 5: the parameter is understood whether or not the client has authenticated
 	}
@@ -273,7 +281,7 @@ func (c *conn) quit(_ context.Context, _ string) {
 // vrfy: RFC 5321 3.5.3, 7.3.
 func (c *conn) vrfy(ctx context.Context, arg string) {
 	var r *smtp.Reply
-	if v, ok := c.session.(Verifier); ok {
+	if v, ok := c.session.(Verifier); ok && c.offers("VRFY") {
 		r = v.Vrfy(ctx, arg)
 	}
 	c.answer(r, smtp.NewReply(252, "2.5.2", "cannot verify, send some mail and see"))
@@ -281,8 +289,8 @@ func (c *conn) vrfy(ctx context.Context, arg string) {
 
 func (c *conn) expn(ctx context.Context, arg string) {
 	v, ok := c.session.(Expander)
-	if !ok {
-		c.reply(smtp.NewReply(502, "5.5.1", "command not implemented"))
+	if !ok || !c.offers("EXPN") {
+		c.reply(c.in(smtp.NewReply(502, "5.5.1", "command not implemented"), smtp.NewReply(502, "5.7.0", "Sorry, we do not allow this operation")))
 		return
 	}
 	c.answer(v.Expn(ctx, arg), smtp.NewReply(252, "2.5.2", "cannot expand, send some mail and see"))
@@ -307,6 +315,9 @@ func (c *conn) help(ctx context.Context, topic string) {
 
 // has reports whether verb is of use in this session.
 func (c *conn) has(verb string) bool {
+	if !c.offers(verb) {
+		return false
+	}
 	switch verb {
 	case "LHLO":
 		return c.cfg.LMTP
@@ -334,11 +345,17 @@ func (c *conn) has(verb string) bool {
 	return true
 }
 
+// offers reports whether the Session wants a command or an extension to be there.
+func (c *conn) offers(word string) bool {
+	chooser, ok := c.session.(Chooser)
+	return !ok || chooser.Offers(word)
+}
+
 // etrn: RFC 1985.
 func (c *conn) etrn(ctx context.Context, arg string) {
 	q, ok := c.session.(QueueRunner)
-	if !ok {
-		c.reply(smtp.NewReply(502, "5.5.1", "command not implemented"))
+	if !ok || !c.offers("ETRN") {
+		c.reply(c.in(smtp.NewReply(502, "5.5.1", "command not implemented"), smtp.NewReply(502, "5.7.0", "Sorry, we do not allow this operation")))
 		return
 	}
 	if arg == "" {

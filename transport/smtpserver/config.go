@@ -1,6 +1,7 @@
 package smtpserver
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -86,6 +87,8 @@ type Config struct {
 	// Proxy tells the peers whose connections begin with a PROXY header, version 1 or 2; nil: none.
 	Proxy func(netip.Addr) bool
 
+	// PauseFor is the pause for one client in place of GreetPause; nil: all have the same.
+	PauseFor   func(ctx context.Context, client *Client) time.Duration
 	GreetPause time.Duration // wait before the greeting; a client that talks meanwhile is sent away; default 0
 
 	// CommandTimeout is how long a whole command line may take to come, and how long a reply may take to go; default

@@ -135,7 +135,11 @@ func (c *conn) closeSession() {
 }
 
 func (c *conn) greet(ctx context.Context) bool {
-	if c.cfg.GreetPause > 0 && !c.trusted && c.talksEarly() {
+	pause := c.cfg.GreetPause
+	if c.cfg.PauseFor != nil && !c.trusted {
+		pause = c.cfg.PauseFor(ctx, c.client)
+	}
+	if pause > 0 && !c.trusted && c.talksEarly(pause) {
 		return false
 	}
 	return c.open(ctx)
@@ -167,8 +171,8 @@ func (c *conn) open(ctx context.Context) bool {
 
 // talksEarly waits for the greeting pause to pass. RFC 5321 3.1, 4.3.1: a client waits for the greeting; one that does
 // not is no mail server.
-func (c *conn) talksEarly() bool {
-	c.w.lineEnd = time.Now().Add(c.cfg.GreetPause)
+func (c *conn) talksEarly(pause time.Duration) bool {
+	c.w.lineEnd = time.Now().Add(pause)
 	_, err := c.w.br.Peek(1)
 	switch {
 	case err == nil:

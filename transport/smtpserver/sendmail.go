@@ -53,7 +53,7 @@ func (c *conn) runAsSendmail(ctx context.Context, verb, arg, line string) (done 
 	case "VERB":
 		c.junk++
 		v, ok := c.session.(Verboser)
-		if !ok {
+		if !ok || !c.offers("VERB") {
 			c.reply(smtp.NewReply(502, "5.7.0", "Verbose unavailable"))
 			break
 		}

@@ -72,6 +72,12 @@ type QueueRunner interface {
 	Etrn(ctx context.Context, node string) *smtp.Reply
 }
 
+// Chooser is a Session that does not offer all that it could: AUTH, STARTTLS, ETRN, EXPN, VERB, VRFY, or the keyword of an
+// extension, DSN, PIPELINING, 8BITMIME. What is not offered is not in the answer to EHLO, and a command is answered 502.
+type Chooser interface {
+	Offers(word string) bool
+}
+
 // Verboser is a Session that answers VERB (sendmail.go). Without it VERB is answered 502.
 type Verboser interface {
 	Verb(ctx context.Context) *smtp.Reply

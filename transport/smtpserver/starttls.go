@@ -24,7 +24,7 @@ func tlsConfig(c *tls.Config) *tls.Config {
 func (c *conn) starttls(ctx context.Context, _ string) {
 	nc, ok := c.netConn()
 	switch {
-	case c.cfg.TLS == nil || !ok:
+	case c.cfg.TLS == nil || !ok || !c.offers("STARTTLS"):
 		c.reply(smtp.NewReply(502, "5.5.1", "command not implemented"))
 		return
 	case c.client.TLS != nil:

@@ -46,7 +46,7 @@ func (s *site) cfWiring() (queue.Wiring, error) {
 		if err != nil {
 			return w, fmt.Errorf("%s: mailer %s: %w", m.Pos, m.Name, err)
 		}
-		wrapped := queue.Mailer{Transport: cfTransport{t, from, m, s.cf}, Local: m.Has('A') || m.Has('w'), MaxRecipients: 1}
+		wrapped := queue.Mailer{Transport: s.cf.checked(cfTransport{t, from, m, s.cf}), Local: m.Has('A') || m.Has('w'), MaxRecipients: 1}
 		if m.Has('m') {
 			wrapped.MaxRecipients = cmp.Or(m.MaxRcpts, 100)
 		}

@@ -250,43 +250,6 @@ func cfRefusal(r *rewrite.Refusal) transport.Status {
 	return s
 }
 
-// cfPolicy answers the SMTP server with the check_ rulesets.
-type cfPolicy struct{ *cfSite }
-
-var cfStages = map[rules.Stage]string{rules.StageConnect: "check_relay", rules.StageMail: "check_mail", rules.StageRcpt: "check_rcpt", rules.StageData: "check_data"}
-
-func (p cfPolicy) Accept(ctx context.Context, stage rules.Stage, q rules.Query, _ rules.Tracer) (rules.Verdict, error) {
-	ruleset, ok := cfStages[stage]
-	if !ok {
-		return rules.Verdict{}, nil
-	}
-	addr := ""
-	if q.Client.Addr.IsValid() {
-		addr = q.Client.Addr.String()
-	}
-	m := rewrite.Message{"f": q.Sender, "s": q.Client.Helo, "client_addr": addr, "client_name": cmp.Or(q.Client.Name, "["+addr+"]"), "auth_authen": q.Client.Auth}
-	args := []string{"<" + q.Recipient + ">"}
-	switch stage {
-	case rules.StageConnect:
-		if addr == "" {
-			return rules.Verdict{}, nil // sendmail -bs does not ask
-		}
-		args = []string{q.Recipient, addr}
-	case rules.StageData:
-		args = []string{strconv.Itoa(q.Recipients)}
-	}
-	refused, quarantine, err := p.rw.Check(ctx, ruleset, args, m)
-	v := rules.Verdict{Quarantine: quarantine, Decided: refused != nil || quarantine != ""}
-	if refused != nil {
-		v.Refusal = &rules.Refusal{Code: refused.Code, Enhanced: refused.Enhanced, Text: refused.Text, Discard: refused.Discard}
-	}
-	return v, err
-}
-
-func (p cfPolicy) AcceptHeader(context.Context, string, string, rules.Query, rules.Tracer) (rules.Verdict, error) {
-	return rules.Verdict{}, nil
-}
-
 // cfNames makes what knows aliases, .forward files and users.
 func (s *site) cfNames() (localNames, error) {
 	conf := expand.Config{Users: s.users, Host: s.settings.Host, Log: s.log, MaxDepth: 10}

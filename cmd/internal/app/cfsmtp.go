@@ -59,32 +59,52 @@ func (c *cfSite) greeting() string {
 // cfSession is an SMTP session as a sendmail with this configuration has it.
 type cfSession struct {
 	*smtpSession
-	exit *int // what sendmail -bs ends with; not nil
+	exit     *int   // what sendmail -bs ends with; not nil
+	features string // what srv_features said
 }
 
-// A session where PrivacyOptions does not forbid EXPN, ETRN or VERB offers them: one type for each set.
-type (
-	cfExpn     struct{ cfSession }
-	cfVerb     struct{ cfSession }
-	cfExpnVerb struct{ cfExpn }
-)
-
-func (cfVerb) Verb(context.Context) *smtp.Reply     { return nil }
-func (cfExpnVerb) Verb(context.Context) *smtp.Reply { return nil }
-
-// cfSession makes a session of s.
-func (s *site) cfSession(inner *smtpSession) smtpserver.Session {
-	c := cfSession{inner, cmp.Or(s.pipeExit, new(int))}
-	expn, verb := !s.cf.privacy("noexpn"), !s.cf.privacy("noverb")
-	switch {
-	case expn && verb:
-		return cfExpnVerb{cfExpn{c}}
-	case expn:
-		return cfExpn{c}
-	case verb:
-		return cfVerb{c}
+// cfSession makes a session of inner. A reply says that srv_features has no answer now.
+func (s *site) cfSession(ctx context.Context, inner *smtpSession) (smtpserver.Session, *smtp.Reply) {
+	features, ok := cfPolicy{s.cf, inner.client, inner.reverse}.features(ctx)
+	if !ok {
+		return nil, smtp.NewReply(421, "4.3.0", "Temporary system failure")
 	}
-	return c
+	return cfSession{inner, cmp.Or(s.pipeExit, new(int)), features}, nil
+}
+
+// Verb is answered as VERB always is.
+func (cfSession) Verb(context.Context) *smtp.Reply { return nil }
+
+// Etrn asks check_etrn first.
+func (s cfSession) Etrn(ctx context.Context, node string) *smtp.Reply {
+	refused, _, err := s.site.cf.rw.Check(ctx, "check_etrn", []string{node}, macros("", s.origin()))
+	switch {
+	case err != nil:
+		return smtp.NewReply(451, "4.3.0", "Temporary failure")
+	case refused != nil && !refused.Discard:
+		return smtp.NewReply(refused.Code, refused.Enhanced, refused.Text)
+	}
+	return s.smtpSession.Etrn(ctx, node)
+}
+
+// featureLetters are the letters of srv_features that speak of commands and extensions (Operations Guide,
+// "srv_features"): small offers, capital does not.
+var featureLetters = map[string]string{"AUTH": "A", "VERB": "B", "DSN": "D", "ETRN": "E", "PIPELINING": "P", "STARTTLS": "S", "EXPN": "X"}
+
+// Offers says which commands srv_features, PrivacyOptions and the modifiers of the port allow.
+func (s cfSession) Offers(word string) bool {
+	if letter := featureLetters[word]; letter != "" && strings.Contains(s.features, letter) {
+		return false
+	}
+	switch word {
+	case "EXPN":
+		return !s.site.cf.privacy("noexpn")
+	case "VERB":
+		return !s.site.cf.privacy("noverb")
+	case "ETRN":
+		return !s.site.cf.privacy("noetrn") && !strings.Contains(modifiers(s.client), "E")
+	}
+	return true
 }
 
 func (s cfSession) Helo(ctx context.Context, name string) *smtp.Reply {
@@ -190,18 +210,18 @@ func (s cfSession) Help(_ context.Context, topic string) *smtp.Reply {
 // Vrfy says who a name is, unless PrivacyOptions forbids it.
 func (s cfSession) Vrfy(ctx context.Context, name string) *smtp.Reply {
 	if s.site.cf.privacy("novrfy") {
-		return s.smtpSession.Vrfy(ctx, name)
+		return smtp.NewReply(252, "2.5.2", "Cannot VRFY user; try RCPT to attempt delivery (or try finger)")
 	}
-	return s.look(ctx, "check_vrfy", name, false)
+	return s.check(ctx, "check_vrfy", name, false)
 }
 
 // Expn says who is on a list.
-func (s cfExpn) Expn(ctx context.Context, name string) *smtp.Reply {
-	return s.look(ctx, "check_expn", name, true)
+func (s cfSession) Expn(ctx context.Context, name string) *smtp.Reply {
+	return s.check(ctx, "check_expn", name, true)
 }
 
-// look answers VRFY and EXPN.
-func (s cfSession) look(ctx context.Context, ruleset, name string, expand bool) *smtp.Reply {
+// check answers VRFY and EXPN where the rulesets allow it.
+func (s cfSession) check(ctx context.Context, ruleset, name string, expand bool) *smtp.Reply {
 	*s.exit = sysexits.OK
 	refused, _, err := s.site.cf.rw.Check(ctx, ruleset, []string{name}, macros("", s.origin()))
 	if err != nil {
@@ -210,27 +230,11 @@ func (s cfSession) look(ctx context.Context, ruleset, name string, expand bool) 
 	if refused != nil && !refused.Discard {
 		return smtp.NewReply(refused.Code, refused.Enhanced, refused.Text)
 	}
-	list := submit.ParseList(strings.Trim(name, "<> "))
-	if len(list) != 1 || list[0].Problem != "" || list[0].Addr == "" {
+	reply, ok := s.smtpSession.look(ctx, name, expand)
+	if !ok {
 		s.failed(sysexits.Usage)
-		return smtp.NewReply(553, "5.1.3", name+"... Invalid route address")
 	}
-	names, err := s.site.names()
-	if err != nil {
-		return smtp.NewReply(451, "4.3.0", "Temporary failure")
-	}
-	l := lister{ctx: ctx, s: s.site, names: names, expand: expand}
-	code := l.add(list[0].Addr, queue.LocalUser{})
-	if l.wrong != nil {
-		if l.wrong.Outcome() == transport.Deferred {
-			return smtp.NewReply(451, l.wrong.Code(), name+"... "+wording(l.wrong.Text()))
-		}
-		return smtp.NewReply(550, l.wrong.Code(), name+"... "+wording(l.wrong.Text()))
-	}
-	if expand {
-		code = 250
-	}
-	return &smtp.Reply{Code: code, Enhanced: "2.1.5", Lines: l.lines}
+	return reply
 }
 
 // lister collects what VRFY and EXPN show.

@@ -48,6 +48,9 @@ func (s *site) server(onPipe bool) (*smtpserver.Server, error) {
 	}
 	if s.cf != nil {
 		s.cf.receiving(&conf)
+		if !onPipe && s.cf.conf.Prog.Ruleset("greet_pause") != nil {
+			conf.PauseFor = s.cfPause
+		}
 	} else {
 		s.receiving(&conf)
 	}

@@ -170,7 +170,7 @@ type policy interface {
 // policy returns the one that is in use now. A transaction keeps the one that it began with.
 func (s *site) policy() policy {
 	if s.cf != nil {
-		return cfPolicy{s.cf}
+		return cfPolicy{cfSite: s.cf}
 	}
 	return s.rules()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,7 +13,6 @@ import (
 	"waybill/queue/maillog"
 	"waybill/rules"
 	"waybill/transport"
-	"waybill/transport/dns"
 	"waybill/transport/envelope"
 	"waybill/transport/smtp"
 	"waybill/transport/smtpserver"
@@ -26,10 +26,13 @@ type smtpBackend struct{ s *site }
 const nameTimeout = 5 * time.Second
 
 func (b smtpBackend) NewSession(ctx context.Context, client *smtpserver.Client) (smtpserver.Session, *smtp.Reply) {
-	s := &smtpSession{site: b.s, client: client, rules: b.s.policy()}
+	s := &smtpSession{site: b.s, client: client}
 	if client.Name == "" {
-		client.Name = verifiedName(ctx, b.s.resolver, client.Remote.Addr())
+		client.Name, s.reverse = b.s.nameOf(ctx, client.Remote.Addr())
+	} else {
+		s.reverse = reverse{ptr: client.Name, found: true}
 	}
+	s.rules = s.policy()
 	query := s.query("")
 	query.Recipient = s.clientName()
 	verdict, err := s.rules.Accept(ctx, rules.StageConnect, query, nil)
@@ -37,35 +40,43 @@ func (b smtpBackend) NewSession(ctx context.Context, client *smtpserver.Client) 
 		return nil, reply
 	}
 	if b.s.cf != nil {
-		return b.s.cfSession(s), nil
+		return b.s.cfSession(ctx, s)
 	}
 	return s, nil
 }
 
-// verifiedName is the name of an address that leads back to the address (RFC 1912 2.1); empty when there is none, or
-// none can be found now.
-func verifiedName(ctx context.Context, resolver *dns.Resolver, a netip.Addr) string {
+// nameOf is the name of an address that leads back to the address (RFC 1912 2.1); empty when there is none, or none can
+// be found now.
+func (s *site) nameOf(ctx context.Context, a netip.Addr) (string, reverse) {
 	if !a.IsValid() {
-		return ""
+		return "", reverse{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
 	defer cancel()
-	names, _, err := resolver.PTR(ctx, a)
-	if err != nil {
-		return ""
-	}
+	names, _, err := s.resolver.PTR(ctx, a)
+	r := reverse{later: err != nil}
 	for _, name := range names[:min(len(names), 4)] {
-		found, err := resolver.Addrs(ctx, name)
+		if r.ptr == "" {
+			r.ptr = strings.TrimSuffix(name, ".")
+		}
+		found, err := s.resolver.Addrs(ctx, name)
 		if err != nil {
+			r.later = true
 			continue
 		}
-		for _, back := range found.Addrs {
-			if back == a {
-				return strings.TrimSuffix(name, ".")
-			}
+		if slices.Contains(found.Addrs, a) {
+			return strings.TrimSuffix(name, "."), reverse{ptr: strings.TrimSuffix(name, "."), found: true}
 		}
 	}
-	return ""
+	return "", r
+}
+
+// policy is what this session asks: it keeps the rules until the next transaction.
+func (s *smtpSession) policy() policy {
+	if s.site.cf != nil {
+		return cfPolicy{s.site.cf, s.client, s.reverse}
+	}
+	return s.site.policy()
 }
 
 // smtpSession is one connection. It keeps the rules that it began with until the next transaction.
@@ -73,6 +84,8 @@ type smtpSession struct {
 	site   *site
 	client *smtpserver.Client
 	rules  policy
+
+	reverse reverse // what looking for the client's name came to
 
 	env        *envelope.Envelope // of the transaction; nil outside of one
 	discard    bool               // a rule said: take it and throw it away
@@ -102,7 +115,7 @@ func (s *smtpSession) query(recipient string) rules.Query {
 	q := rules.Query{
 		Recipient: recipient,
 		Client: rules.Client{
-			Addr: s.client.Remote.Addr(), Name: s.client.Name, Helo: s.client.Helo, Auth: s.client.Auth, TLS: s.client.TLSText(),
+			Addr: s.client.Remote.Addr(), Name: s.client.Name, NameLater: s.reverse.later, Helo: s.client.Helo, Auth: s.client.Auth, TLS: s.client.TLSText(),
 		},
 		Load: s.site.load.Average(),
 		Time: time.Now(),
@@ -134,7 +147,11 @@ func (s *smtpSession) refuse(ruleset, arg string, v rules.Verdict, err error) *s
 		s.logRefusal(ruleset, arg, "discard", "")
 		return nil
 	}
-	reply := smtp.NewReply(v.Refusal.Code, v.Refusal.Enhanced, v.Refusal.Text)
+	text := v.Refusal.Text
+	if strings.HasPrefix(arg, "<") && !strings.HasPrefix(text, "<") {
+		text = arg + "... " + text // as sendmail says it, and as log readers want it: "<a@b>... Relaying denied"
+	}
+	reply := smtp.NewReply(v.Refusal.Code, v.Refusal.Enhanced, text)
 	s.logRefusal(ruleset, arg, "reject", reply.String())
 	return reply
 }
@@ -149,10 +166,16 @@ func (s *smtpSession) Helo(ctx context.Context, name string) *smtp.Reply {
 }
 
 func (s *smtpSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.Reply {
-	s.rules = s.site.policy()
+	s.rules = s.policy()
+	if reply := s.qualify(&from.Addr, "5.1.8", "Sender"); reply != nil {
+		return reply
+	}
 	env := &envelope.Envelope{
-		Sender: from.Addr, Arrival: time.Now(), Origin: s.origin(),
+		Sender: from.Addr, Arrival: time.Now(), Origin: s.origin(), RequireTLS: from.RequireTLS,
 		BodyType: from.Body, SMTPUTF8: from.UTF8, Ret: from.Ret, EnvID: from.EnvID,
+	}
+	if by := from.By; by != nil {
+		env.By = envelope.By{Until: env.Arrival.Add(by.Time), Return: by.Return, Trace: by.Trace}
 	}
 	env.Origin.Protocol = s.client.Protocol(from.UTF8)
 	query := s.query(string(from.Addr))
@@ -167,6 +190,9 @@ func (s *smtpSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.
 }
 
 func (s *smtpSession) Rcpt(ctx context.Context, to smtpserver.RcptTo) *smtp.Reply {
+	if reply := s.qualify(&to.Addr, "5.1.2", "Recipient"); reply != nil {
+		return reply
+	}
 	arg := "<" + string(to.Addr) + ">"
 	v, err := s.rules.Accept(ctx, rules.StageRcpt, s.query(string(to.Addr)), nil)
 	if reply := s.refuse("check_rcpt", arg, v, err); reply != nil {
@@ -212,7 +238,7 @@ func (s *smtpSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 		},
 		Hold: func() bool { return s.quarantine != "" },
 	}
-	if body, err = s.site.completed(!s.client.Remote.IsValid(), s.env.Sender, body); err != nil {
+	if body, err = s.site.completed(!s.client.Remote.IsValid() || s.submits(), s.env.Sender, body); err != nil {
 		return smtp.NewReply(451, "4.3.0", "The message did not arrive")
 	}
 	from := &fromClient{r: body}
@@ -244,6 +270,15 @@ var errDiscarded = errors.New("discarded by a rule")
 // checkHeader asks the rules about each header field that has an accept block of its own.
 func (s *smtpSession) checkHeader(ctx context.Context, h *envelope.Header) error {
 	query := s.query("")
+	if p, ok := s.rules.(cfPolicy); ok {
+		if !p.checksHeaders() {
+			return nil
+		}
+		v, err := p.headerEnd(ctx, len(h.Fields), h.Octets, query)
+		if err := s.refusal("check_eoh", "", v, err); err != nil {
+			return err
+		}
+	}
 	for _, f := range h.Fields {
 		v, err := s.rules.AcceptHeader(ctx, f.Name, f.Value(), query, nil)
 		if err := s.refusal("check_header", f.Name, v, err); err != nil {
@@ -292,11 +327,6 @@ func acceptReply(s *site, receipt queue.Receipt, err error) *smtp.Reply {
 func (s *smtpSession) Reset() { s.env, s.discard, s.quarantine = nil, false, "" }
 
 func (s *smtpSession) Close() {}
-
-// Vrfy answers as RFC 5321 7.3 allows: it tells nobody who exists.
-func (s *smtpSession) Vrfy(context.Context, string) *smtp.Reply {
-	return smtp.NewReply(252, "2.5.2", "Cannot VRFY user; try RCPT to attempt delivery (or try finger)")
-}
 
 // Etrn makes what waits for a domain due now (RFC 1985). It tells nobody whether anything does.
 func (s *smtpSession) Etrn(ctx context.Context, node string) *smtp.Reply {
