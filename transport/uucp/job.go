@@ -171,7 +171,7 @@ func (j *job) publish(n names, text string) error {
 }
 
 // message writes what the command gets on its standard input.
-func (j *job) message(ctx context.Context, f *os.File) error {
+func (j *job) message(ctx context.Context, f io.Writer) error {
 	body, err := j.req.Body.Open()
 	if err != nil {
 		return errors.Join(fromline.ErrRead, err)

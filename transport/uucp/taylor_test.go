@@ -238,7 +238,11 @@ var steps = []string{"numbers reserved", "data created", "data written", "data s
 
 // killedAt is a process that delivers and dies at a step.
 func killedAt(step string) int {
-	u, err := New(Config{Spool: os.Getenv("UUCP_TEST_SPOOL"), Node: "alpha", Sites: []string{"beta"}})
+	conf := Config{Spool: os.Getenv("UUCP_TEST_SPOOL"), Node: "alpha", Sites: []string{"beta"}}
+	if conf.Uux = os.Getenv("UUCP_TEST_UUX"); conf.Uux != "" {
+		conf.Options = []string{"-r", "-I" + filepath.Join(filepath.Dir(conf.Spool), "config")}
+	}
+	u, err := New(conf)
 	if err != nil {
 		return 1
 	}
@@ -250,6 +254,7 @@ func killedAt(step string) int {
 	}
 	req := request("user")
 	req.Envelope.ID = os.Getenv("UUCP_TEST_ID")
+	req.Envelope.Sender = envelope.Address(req.Envelope.ID + "@x")
 	if u.Deliver(context.Background(), req)[0].Outcome() != transport.Relayed {
 		return 1
 	}

@@ -42,6 +42,10 @@ type Config struct {
 	Sites   []string
 	SysFile string
 	Layout  Layout // of the spool
+	// Uux is the absolute path of a uux that makes the jobs, with Options before all others (nil: "-r"). Spool is then only
+	// synced. Empty: we write the spool ourselves.
+	Uux     string
+	Options []string
 	Grade   byte   // 0-9 A-Z a-z, from urgent to not; 0 means 'C'
 	Command string // what runs there; empty: "rmail", or "rsmtp" for batches
 	// Batch sends batched SMTP (RFC 2442's form of it, LF line ends) instead of a message and a command line with users.
@@ -118,6 +122,12 @@ func New(c Config) (*UUCP, error) {
 	}
 	if c.Layout == Drop && !c.Batch {
 		return nil, errors.New("uucp: only batches can be dropped into a directory")
+	}
+	if c.Uux != "" && !filepath.IsAbs(c.Uux) {
+		return nil, fmt.Errorf("uucp: uux %q is not an absolute path", c.Uux)
+	}
+	if err := c.checkUux(); err != nil {
+		return nil, err
 	}
 	if c.Login == "" {
 		c.Login = "daemon"
@@ -210,7 +220,13 @@ func (t *UUCP) Deliver(ctx context.Context, req *transport.Request) []transport.
 		jobs = append(jobs, j)
 	}
 	for _, j := range jobs {
-		s := t.status(log, site, t.as(func() error { return j.write(ctx) }))
+		var err error
+		if t.conf.Uux != "" {
+			err = j.uux(ctx)
+		} else {
+			err = t.as(func() error { return j.write(ctx) })
+		}
+		s := t.status(log, site, err)
 		for _, i := range j.users {
 			statuses[i] = s
 		}
@@ -220,7 +236,10 @@ func (t *UUCP) Deliver(ctx context.Context, req *transport.Request) []transport.
 
 // status is the error policy: the spool is ours, so every failure of it is temporary.
 func (t *UUCP) status(log *slog.Logger, site string, err error) transport.Status {
+	var uux *uuxError
 	switch {
+	case errors.As(err, &uux):
+		return uuxStatus(log, site, uux)
 	case err == nil:
 		return transport.NewStatus(transport.Relayed, "2.0.0", "queued for UUCP site "+site)
 	case errors.Is(err, errTooBig):
@@ -243,21 +262,30 @@ func (t *UUCP) as(work func() error) error {
 	if !identity.CanChange() {
 		return work()
 	}
-	if t.conf.Owner == "" {
-		var st unix.Stat_t
-		if err := unix.Stat(t.conf.Spool, &st); err != nil {
-			return fmt.Errorf("%s: %w", t.conf.Spool, err)
-		}
-		return identity.As(identity.ID{UID: int(st.Uid), GID: int(st.Gid)}, work)
-	}
-	e, found, err := t.conf.Users.Lookup(t.conf.Owner)
+	id, err := t.owner()
 	if err != nil {
 		return err
 	}
-	if !found {
-		return fmt.Errorf("user %s does not exist", t.conf.Owner)
+	return identity.As(id, work)
+}
+
+// owner is whose files jobs are, for a process that may choose.
+func (t *UUCP) owner() (identity.ID, error) {
+	if t.conf.Owner == "" {
+		var st unix.Stat_t
+		if err := unix.Stat(t.conf.Spool, &st); err != nil {
+			return identity.ID{}, fmt.Errorf("%s: %w", t.conf.Spool, err)
+		}
+		return identity.ID{UID: int(st.Uid), GID: int(st.Gid)}, nil
 	}
-	return identity.As(identity.ID{UID: e.UID, GID: e.GID, Groups: e.Groups}, work)
+	e, found, err := t.conf.Users.Lookup(t.conf.Owner)
+	if err != nil {
+		return identity.ID{}, err
+	}
+	if !found {
+		return identity.ID{}, fmt.Errorf("user %s does not exist", t.conf.Owner)
+	}
+	return identity.ID{UID: e.UID, GID: e.GID, Groups: e.Groups}, nil
 }
 
 func unknownSite(sites []string) transport.Status {
