@@ -75,10 +75,7 @@ func benchQueue(b *testing.B, dir string, t transport.Transport, log bool) *Queu
 	if err != nil {
 		b.Fatal(err)
 	}
-	unlock, err := q.Spool().LockDaemon()
-	if err == nil && log {
-		err = q.StartLog()
-	}
+	unlock, err := q.Lock(log)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -218,7 +215,7 @@ func BenchmarkStart(b *testing.B) {
 		m.Close()
 	}
 	for range b.N {
-		before := heap()
+		before := heapInUse()
 		start := time.Now()
 		q := benchQueue(b, dir, &null{}, false)
 		ctx, cancel := context.WithCancel(context.Background())
@@ -232,12 +229,12 @@ func BenchmarkStart(b *testing.B) {
 		}
 		b.ReportMetric(time.Since(start).Seconds(), "s-to-plan-all")
 		cancel()
-		b.ReportMetric(float64(heap()-before)/messages, "octets/message")
+		b.ReportMetric(float64(heapInUse()-before)/messages, "octets/message")
 		q.Close(context.Background())
 	}
 }
 
-func heap() uint64 {
+func heapInUse() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

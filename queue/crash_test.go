@@ -34,6 +34,7 @@ func life(r *rig) (acked, refused []string) {
 	}
 	take("plain", 100, envelope.WhenNow, "bob@there.test")
 	take("large", 200_000, envelope.WhenNow, "bob@there.test", "later@there.test", "bad@there.test", "list")
+	take("several", 300, envelope.WhenNow, "bob@there.test", "later@else.test", "bad@other.test")
 	held := take("held", 100, envelope.WhenQueue, "bob@there.test")
 	if held != "" {
 		r.q.Hold(held)
@@ -113,7 +114,7 @@ func crashEverywhere(t *testing.T, newRig func(testing.TB) *rig) {
 	acked, _ := life(r)
 	steps := r.fs.Steps()
 	finish(r)
-	if gone := lost(r.world, acked); len(gone) > 0 || len(acked) != 8 {
+	if gone := lost(r.world, acked); len(gone) > 0 || len(acked) != 11 {
 		t.Fatalf("without a crash: %d acknowledged, lost %v", len(acked), gone)
 	}
 	t.Logf("%d steps", steps-before)

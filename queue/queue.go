@@ -144,15 +144,6 @@ func (q *Queue) Waiting() int {
 	return q.schedule.Len()
 }
 
-// StartLog makes the queue take small messages into the intake log of the spool, which is several times faster than a
-// file for each. The caller holds the daemon's lock until after Close.
-func (q *Queue) StartLog() error { return q.spool.StartLog(logSegment, logSegments) }
-
-const (
-	logSegment  = 16 << 20
-	logSegments = 16
-)
-
 // Close begins nothing new and waits for what runs: deliveries end when they end, or as temporary failures when ctx
 // does. Messages stay in the spool.
 func (q *Queue) Close(ctx context.Context) error {

@@ -28,7 +28,7 @@ func (a *try) checkpoint(g *group) {
 		}
 	}
 	if some {
-		if err := a.m.Flush(false); err != nil {
+		if err := a.m.Checkpoint(); err != nil {
 			a.q.cfg.Log.Error("outcome remembered in memory only", "id", a.m.ID, "err", err)
 		}
 	}

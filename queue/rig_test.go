@@ -212,9 +212,9 @@ func (r router) Route(ctx context.Context, q Question) (Decision, error) { retur
 func plainRoute(q Question) (Decision, error) {
 	local, domain := q.Recipient.Split()
 	if domain == "" || domain == "here.test" {
-		return Decision{Mailer: "local", User: local}, nil
+		return Decision{Mailer: "local", User: local, Priority: q.Priority}, nil
 	}
-	return Decision{Mailer: "smtp", Host: domain, User: string(q.Recipient)}, nil
+	return Decision{Mailer: "smtp", Host: domain, User: string(q.Recipient), Priority: q.Priority}, nil
 }
 
 // lines is the other log; WARN and ERROR fail the test unless they are expected.
@@ -271,7 +271,7 @@ func (r *rig) open() {
 	}
 	r.q = q
 	if r.useLog {
-		if r.unlock, err = q.spool.LockDaemon(); err == nil {
+		if r.unlock, err = q.spool.Lock(); err == nil {
 			err = q.spool.StartLog(64<<10, 4)
 		}
 		if err != nil && !errors.Is(err, crashfs.ErrStopped) {

@@ -118,6 +118,7 @@ func (q *Queue) Run(ctx context.Context) {
 	defer drops.Stop()
 	defer queue.Stop()
 	q.background(ctx, q.scanQueue)
+	q.background(ctx, q.settleLog)
 	q.Kick()
 	timer := time.NewTimer(0)
 	defer timer.Stop()

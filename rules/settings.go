@@ -19,6 +19,7 @@ type Settings struct {
 	TLSKey     string
 	Passwords  string   // file of those who may authenticate; empty: nobody
 	Resolver   string   // ADDR:PORT; empty: /etc/resolv.conf
+	Queue      string   // "log": accepted mail goes through an intake log; "files": each message is a file at once
 	Users      string   // passwd(5) format; /etc/passwd
 	Aliases    string   // name of the table with aliases; "aliases"
 	Log        string   // "syslog", "stderr" or a file
@@ -46,12 +47,12 @@ func (s Settings) Get(name string) []string { return slices.Clone(s.all[name]) }
 // newSettings reads the settings of a program. Their values were checked before.
 func newSettings(p *prog.Program, host string) Settings {
 	s := Settings{
-		Host: host, Spool: "/var/spool/waybill", Users: "/etc/passwd", Aliases: "aliases", Log: "syslog", Postmaster: "postmaster",
+		Host: host, Spool: "/var/spool/waybill", Users: "/etc/passwd", Aliases: "aliases", Log: "syslog", Postmaster: "postmaster", Queue: "log",
 		MaxHops: 100, MaxRecipients: 1000, Sessions: 200, Deliveries: 20, GiveUp: 5 * 24 * time.Hour, WarnAfter: 4 * time.Hour,
 		IdleTimeout: 5 * time.Minute, CutThrough: true, all: map[string][]string{},
 		Retry: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour},
 	}
-	text := map[string]*string{"spool": &s.Spool, "resolver": &s.Resolver, "users": &s.Users, "aliases": &s.Aliases, "log": &s.Log, "postmaster": &s.Postmaster,
+	text := map[string]*string{"spool": &s.Spool, "resolver": &s.Resolver, "users": &s.Users, "aliases": &s.Aliases, "log": &s.Log, "postmaster": &s.Postmaster, "queue": &s.Queue,
 		"tls-cert": &s.TLSCert, "tls-key": &s.TLSKey, "passwords": &s.Passwords}
 	lists := map[string]*[]string{"listen": &s.Listen, "listen-tls": &s.ListenTLS, "trust": &s.Trust}
 	numbers := map[string]*int{"max-hops": &s.MaxHops, "max-recipients": &s.MaxRecipients, "sessions": &s.Sessions, "deliveries": &s.Deliveries}

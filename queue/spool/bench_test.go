@@ -20,11 +20,15 @@ func BenchmarkLog(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer os.RemoveAll(dir)
-			l, err := newIntakeLog(OS{}, filepath.Join(dir), quiet(), 16<<20, 16, 0, func(uint64) {})
+			s, err := Open(filepath.Join(dir, "spool"), OS{}, quiet())
+			if err == nil {
+				err = s.StartLog(16<<20, 16)
+			}
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer l.close()
+			defer s.StopLog()
+			l := s.logged.log
 			var left atomic.Int64
 			left.Store(int64(b.N))
 			var wait sync.WaitGroup
@@ -43,7 +47,6 @@ func BenchmarkLog(b *testing.B) {
 			}
 			wait.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
-			b.ReportMetric(float64(b.N)/float64(l.batch), "messages/sync")
 		})
 	}
 }

@@ -17,6 +17,8 @@ const (
 	headLength = len(magic) + len("env=00000000 body=000000000000 src=00000000 crc=00000000 sum=00000000\n")
 	// draftBuffer is how much of a message waits in memory before a file is made: most messages are one write.
 	draftBuffer = 64 << 10
+	// largeDrafts is how many messages at a time may take up to logLimit instead, to go into the log.
+	largeDrafts = 32
 )
 
 // head is the first line of a message file.
@@ -66,6 +68,7 @@ type Draft struct {
 
 	buf     []byte // begins with room for the first line until something was spilled
 	spilled bool
+	large   bool // the buffer is one of largeDrafts
 	file    File // nil until the buffer ran over
 	off     int64
 	size    int64
@@ -105,8 +108,8 @@ func (d *Draft) Write(p []byte) (int, error) {
 		copy(d.buf[headLength:], d.env)
 	}
 	n := len(p)
-	for len(d.buf)+len(p) > draftBuffer {
-		k := max(0, min(len(p), draftBuffer-len(d.buf)))
+	for len(d.buf)+len(p) >= d.limit(len(p)) {
+		k := max(0, min(len(p), d.limit(0)-len(d.buf)))
 		d.buf = append(d.buf, p[:k]...)
 		p = p[k:]
 		d.spilled = true
@@ -116,6 +119,29 @@ func (d *Draft) Write(p []byte) (int, error) {
 	}
 	d.buf = append(d.buf, p...)
 	return n, nil
+}
+
+// limit is how long the buffer may become, if n more octets come.
+func (d *Draft) limit(n int) int {
+	switch {
+	case d.large:
+		return logLimit
+	case d.spilled || len(d.buf)+n < draftBuffer || d.spool == nil || d.spool.logged == nil:
+	case d.spool.large.Add(1) > largeDrafts:
+		d.spool.large.Add(-1)
+	default:
+		d.large = true
+		return logLimit
+	}
+	return draftBuffer
+}
+
+// giveBack lets another draft be large.
+func (d *Draft) giveBack() {
+	if d.large {
+		d.large, d.buf = false, []byte{}
+		d.spool.large.Add(-1)
+	}
 }
 
 // spill writes what is buffered, without a valid first line.
@@ -128,6 +154,7 @@ func (d *Draft) spill() error {
 	_, err := d.file.WriteAt(d.buf, d.off)
 	d.off += int64(len(d.buf))
 	d.buf = d.buf[:0]
+	d.giveBack()
 	return err
 }
 
@@ -210,6 +237,7 @@ func (d *Draft) finish(h head) error {
 
 // Abort removes what was written.
 func (d *Draft) Abort() {
+	d.giveBack()
 	if d.file != nil {
 		d.fs.Remove(d.temp())
 		d.file.Close()

@@ -7,7 +7,11 @@ import (
 	"io/fs"
 	"path/filepath"
 	"sync"
+	"time"
 )
+
+// logLimit is the largest message file, in octets, that goes into the log.
+const logLimit = 1 << 20
 
 // logIndex knows which messages are in the intake log and nowhere else. Messages leave it when their first attempt
 // has ended, in one way or the other.
@@ -20,10 +24,12 @@ type logIndex struct {
 
 // logged is one message in the log.
 type logged struct {
-	index *logIndex
-	id    string
-	slot  slot
-	busy  bool // some Message is open and locked
+	index   *logIndex
+	id      string
+	slot    slot
+	since   time.Time
+	journal []byte // what was noted about it
+	busy    bool   // some Message is open and locked
 }
 
 func (x *logIndex) find(id string) *logged {
@@ -55,7 +61,7 @@ func (x *logIndex) take(id string) (*logged, error) {
 
 // add enters a message that was just written, locked.
 func (x *logIndex) add(id string, s slot) *logged {
-	g := &logged{index: x, id: id, slot: s, busy: true}
+	g := &logged{index: x, id: id, slot: s, busy: true, since: time.Now()}
 	x.mu.Lock()
 	x.here[id] = g
 	x.mu.Unlock()
@@ -83,39 +89,72 @@ func (g *logged) remove() {
 }
 
 // ids lists what is there.
-func (x *logIndex) ids() []string {
+func (x *logIndex) ids() []string { return x.which(func(*logged) bool { return true }) }
+
+// which lists the messages that want says yes to.
+func (x *logIndex) which(want func(g *logged) bool) []string {
 	if x == nil {
 		return nil
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	ids := make([]string, 0, len(x.here))
-	for id := range x.here {
-		ids = append(ids, id)
+	for id, g := range x.here {
+		if want(g) {
+			ids = append(ids, id)
+		}
 	}
 	return ids
 }
 
-// image is a message file that is not on the disk under its own name: its octets are in the log.
-type image []byte
+// image is a message file that is not on the disk under its own name: it reads like one.
+type image struct {
+	text    []byte // the file, unless it is to be read from the segment
+	segment File   // of the log
+	off     int64  // where it begins there
+	size    int64
+	journal []byte
+}
 
-func (b image) ReadAt(p []byte, off int64) (int, error) {
-	if off >= int64(len(b)) {
-		return 0, io.EOF
+func (b *image) ReadAt(p []byte, off int64) (n int, err error) {
+	if off < b.size {
+		part := p[:min(int64(len(p)), b.size-off)]
+		if b.segment != nil {
+			n, err = b.segment.ReadAt(part, b.off+off)
+		} else {
+			n = copy(part, b.text[off:])
+		}
+		if err != nil || n < len(part) {
+			return n, err
+		}
 	}
-	n := copy(p, b[off:])
+	if n < len(p) {
+		tail := max(0, off-b.size)
+		if tail < int64(len(b.journal)) {
+			n += copy(p[n:], b.journal[tail:])
+		}
+	}
 	if n < len(p) {
 		return n, io.EOF
 	}
 	return n, nil
 }
 
-func (b image) WriteAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
-func (b image) Sync() error                        { return nil }
-func (b image) Datasync() error                    { return nil }
-func (b image) TryLock() (bool, error)             { return true, nil }
-func (b image) Stat() (Info, error)                { return Info{Size: int64(len(b)), Links: 1, Regular: true}, nil }
-func (b image) Close() error                       { return nil }
+func (b *image) WriteAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
+func (b *image) Sync() error                        { return nil }
+func (b *image) Datasync() error                    { return nil }
+func (b *image) TryLock() (bool, error)             { return true, nil }
+
+func (b *image) Stat() (Info, error) {
+	return Info{Size: b.size + int64(len(b.journal)), Links: 1, Regular: true}, nil
+}
+
+func (b *image) Close() error {
+	if b.segment != nil {
+		return b.segment.Close()
+	}
+	return nil
+}
 
 // toLog writes a finished draft into the log. ok false: it is to be a file of its own.
 func (d *Draft) toLog() (m *Message, ok bool) {
@@ -135,103 +174,262 @@ func (d *Draft) toLog() (m *Message, ok bool) {
 	}
 	e := *d.envelope
 	e.ID = d.id
-	m = &Message{ID: d.id, Envelope: &e, s: d.spool, path: d.final(), file: image(text), head: h, sound: true, logged: x.add(d.id, s)}
+	file := &image{text: text, size: int64(len(text))}
+	if len(text) > draftBuffer { // the memory is for those who are still writing
+		if f, off, err := x.log.read(d.id, s); err == nil {
+			file.text, file.segment, file.off = nil, f, off
+		}
+		d.giveBack()
+	}
+	m = &Message{ID: d.id, Envelope: &e, s: d.spool, path: d.final(), file: file, head: h, sound: true, logged: x.add(d.id, s)}
 	m.begin()
 	d.err = fs.ErrClosed
 	return m, true
 }
 
-// loadLogged opens a message of the log.
-func (s *Spool) loadLogged(id string, lock bool) (*Message, error) {
+// loadLogged opens a message of the log; nil: it is not there.
+func (s *Spool) loadLogged(x *logIndex, id string, lock bool) (*Message, error) {
 	var g *logged
 	var err error
 	if lock {
-		if g, err = s.logged.take(id); err != nil {
+		if g, err = x.take(id); err != nil {
 			return nil, fmt.Errorf("message %s: %w", id, err)
 		}
 	} else {
-		g = s.logged.find(id)
+		g = x.find(id)
 	}
 	if g == nil {
 		return nil, nil
 	}
-	text, err := s.logged.log.read(id, g.slot)
-	m := &Message{ID: id, s: s, path: s.at(queueDir, id), file: image(text), sound: true}
-	if lock {
-		m.logged = g
-	}
+	f, off, err := x.log.read(id, g.slot)
 	if err == nil {
-		err = m.read()
-	}
-	if err != nil {
-		if lock {
-			g.release()
+		x.mu.Lock()
+		journal := g.journal
+		x.mu.Unlock()
+		m := &Message{ID: id, s: s, path: s.at(queueDir, id), file: &image{segment: f, off: off, size: int64(g.slot.size), journal: journal}}
+		if err = m.read(); err == nil {
+			if lock {
+				m.logged = g
+			}
+			for _, e := range s.unwritten(id) {
+				e.apply(m)
+			}
+			return m, nil
 		}
-		return nil, fmt.Errorf("message %s: %w", id, err)
+		f.Close()
 	}
-	for _, e := range s.unwritten(id) {
-		e.apply(m)
+	if lock {
+		g.release()
+	} else if x.find(id) == nil {
+		return nil, nil // it left the log meanwhile
 	}
-	return m, nil
+	return nil, fmt.Errorf("message %s: %w", id, err)
+}
+
+// Checkpoint writes down what was noted while more is to come in the same attempt: a crash repeats little. Nothing of it
+// need be durable.
+func (m *Message) Checkpoint() error {
+	if m.logged == nil {
+		return m.Flush(false)
+	}
+	var text []byte
+	for _, e := range append(m.s.unwritten(m.ID), m.noted...) {
+		text = appendLine(text, e)
+	}
+	if looksLikeRecords(append(make([]byte, slotLength), text...)) {
+		return m.Flush(false)
+	}
+	m.noted = nil
+	m.s.remember(m.ID, nil)
+	if len(text) == 0 {
+		return nil
+	}
+	g := m.logged
+	g.index.mu.Lock()
+	g.journal = append(g.journal[:len(g.journal):len(g.journal)], text...)
+	g.index.mu.Unlock()
+	g.index.log.journal(g.slot, g.id, text)
+	return nil
 }
 
 // materialize makes a message of the log a file, with what was noted in its journal, and frees its place.
 func (m *Message) materialize(pending []Entry) error {
-	text := append([]byte(nil), m.file.(image)...)
+	var text []byte
 	for _, e := range pending {
 		text = appendLine(text, e)
 	}
-	d := &Draft{fs: m.s.fs, dir: filepath.Join(m.s.dir, queueDir), id: m.ID, suffix: "log", perm: 0o600, buf: text}
-	f, err := d.place()
+	d, err := m.draft(text)
 	if err != nil {
 		return err
 	}
-	m.file, m.end, m.torn = f, int64(len(text)), false
+	f, err := d.named()
+	if err != nil {
+		return err
+	}
+	m.file.Close()
+	m.file, m.end, m.torn = f, d.off, false
 	g := m.logged
 	m.logged = nil
 	g.remove()
 	return nil
 }
 
-// place writes d.buf, which is a whole file, under its name.
-func (d *Draft) place() (File, error) {
-	d.err = d.spill()
-	if d.err == nil {
-		d.err = d.file.Sync()
+// draft writes a message of the log into a file that has no name yet, and syncs it. journal comes behind what the log
+// has.
+func (m *Message) draft(journal []byte) (*Draft, error) {
+	m.logged.index.mu.Lock()
+	journal = append(m.logged.journal[:len(m.logged.journal):len(m.logged.journal)], journal...)
+	m.logged.index.mu.Unlock()
+	d := &Draft{fs: m.s.fs, dir: filepath.Join(m.s.dir, queueDir), id: m.ID, suffix: "log", perm: 0o600}
+	d.fs.Remove(d.temp()) // of a crash
+	err := d.create()
+	size := int64(m.logged.slot.size)
+	if err == nil {
+		buf := make([]byte, min(size, draftBuffer))
+		for d.off < size && err == nil {
+			part := buf[:min(size-d.off, int64(len(buf)))]
+			if _, err = m.file.ReadAt(part, d.off); err == nil || err == io.EOF {
+				_, err = d.file.WriteAt(part, d.off)
+			}
+			d.off += int64(len(part))
+		}
 	}
-	return d.named()
+	if err == nil && len(journal) > 0 {
+		_, err = d.file.WriteAt(journal, d.off)
+		d.off += int64(len(journal))
+	}
+	if err == nil {
+		err = d.file.Sync()
+	}
+	if err != nil {
+		d.Abort()
+		return nil, err
+	}
+	return d, nil
 }
 
-// StartLog makes this process, which holds the daemon's lock, take messages of up to 64 KB into the intake log. size is
-// that of a segment in octets, at least 1 MB, and most is the largest number of segments.
-func (s *Spool) StartLog(size uint32, most int) error {
-	last, err := s.lastEpoch()
+// toFiles makes files of messages of the log, several at a time, because a file system commits what comes together at
+// once. It returns what became of each. Those that somebody is at are left alone: ErrBusy.
+func (s *Spool) toFiles(x *logIndex, ids []string) []error {
+	const atATime, together = 16, 512
+	errs := make([]error, len(ids))
+	for start := 0; start < len(ids); start += together {
+		part := ids[start:min(len(ids), start+together)]
+		messages, drafts := make([]*Message, len(part)), make([]*Draft, len(part))
+		var wait sync.WaitGroup
+		work := make(chan int)
+		for range min(atATime, len(part)) {
+			wait.Go(func() {
+				for i := range work {
+					messages[i], drafts[i], errs[start+i] = s.toFile(x, part[i])
+				}
+			})
+		}
+		for i := range part {
+			work <- i
+		}
+		close(work)
+		wait.Wait()
+		err := s.fs.SyncDir(filepath.Join(s.dir, queueDir))
+		for i, m := range messages {
+			if m == nil {
+				continue
+			}
+			if d := drafts[i]; d != nil {
+				if err != nil {
+					errs[start+i] = errors.Join(err, s.fs.Remove(d.final()))
+				} else {
+					g := m.logged
+					m.logged = nil
+					g.remove()
+					s.remember(m.ID, nil)
+				}
+				d.file.Close()
+			}
+			m.Close()
+		}
+	}
+	return errs
+}
+
+// toFile gives a message of the log a file under its name; the directory is not synced yet.
+func (s *Spool) toFile(x *logIndex, id string) (*Message, *Draft, error) {
+	m, err := s.loadLogged(x, id, true)
+	if errors.Is(err, ErrDamaged) {
+		err = s.setLoggedAside(x.find(id), err)
+	}
+	if err != nil || m == nil {
+		return nil, nil, err
+	}
+	var text []byte
+	for _, e := range s.unwritten(id) {
+		text = appendLine(text, e)
+	}
+	d, err := m.draft(text)
+	if err == nil {
+		err = s.fs.Rename(d.temp(), d.final())
+		if err != nil {
+			d.Abort()
+			d = nil
+		}
+	}
+	return m, d, err
+}
+
+// setLoggedAside copies what the log has of a damaged message to the bad directory, with a log line, and frees its place.
+func (s *Spool) setLoggedAside(g *logged, reason error) error {
+	if g == nil {
+		return ErrGone
+	}
+	f, off, err := g.index.log.read(g.id, g.slot)
+	to := s.at(badDir, g.id)
+	d := &Draft{fs: s.fs, dir: filepath.Join(s.dir, badDir), id: g.id, suffix: "log", perm: 0o600}
+	if err == nil {
+		err = d.create()
+		for err == nil && d.off < int64(g.slot.size) {
+			part := make([]byte, min(draftBuffer, int64(g.slot.size)-d.off))
+			if _, err = f.ReadAt(part, off+d.off); err == nil || err == io.EOF {
+				_, err = d.file.WriteAt(part, d.off)
+			}
+			d.off += int64(len(part))
+		}
+		f.Close()
+		if err == nil {
+			err = d.file.Sync()
+		}
+		d.err = err
+		if f, err = d.named(); err == nil {
+			err = f.Close()
+		}
+	}
 	if err != nil {
+		s.log.Error("a damaged message of the intake log cannot be set aside", "id", g.id, "reason", reason, "err", err)
 		return err
 	}
-	x := &logIndex{here: map[string]*logged{}}
-	if x.log, err = newIntakeLog(s.fs, filepath.Join(s.dir, logDir), s.log, size, most, last, s.pressure); err != nil {
-		return fmt.Errorf("intake log: %w", err)
-	}
-	s.logged = x
+	s.log.Error("a damaged file was set aside", "id", g.id, "file", to, "reason", reason)
+	g.remove()
 	return nil
 }
 
 // pressure makes files of the messages in the oldest segment that nobody is delivering.
-func (s *Spool) pressure(epoch uint64) {
-	for _, id := range s.logged.ids() {
-		g := s.logged.find(id)
-		if g == nil || g.slot.epoch != epoch {
-			continue
+func (s *Spool) pressure(x *logIndex, epoch uint64) {
+	s.makeFiles(x, func(g *logged) bool { return g.slot.epoch == epoch && !g.busy })
+}
+
+// SettleLog makes files of the messages that have been in the log for longer than age and that nobody is delivering.
+func (s *Spool) SettleLog(age time.Duration) {
+	if s.logged != nil {
+		s.makeFiles(s.logged, func(g *logged) bool { return !g.busy && time.Since(g.since) > age })
+	}
+}
+
+func (s *Spool) makeFiles(x *logIndex, want func(g *logged) bool) {
+	ids := x.which(want)
+	for i, err := range s.toFiles(x, ids) {
+		if err != nil && !errors.Is(err, ErrBusy) {
+			s.log.Warn("a message of the log cannot become a file now", "id", ids[i], "err", err)
+			return
 		}
-		m, err := s.loadLogged(id, true)
-		if err != nil || m == nil {
-			continue
-		}
-		if err := m.materialize(s.unwritten(id)); err != nil {
-			s.log.Warn("a message of the log cannot become a file now", "id", id, "err", err)
-		}
-		m.Close()
 	}
 }
 
@@ -243,16 +441,7 @@ func (s *Spool) StopLog() {
 	if s.logged == nil {
 		return
 	}
-	for _, id := range s.logged.ids() {
-		m, err := s.loadLogged(id, true)
-		if err != nil || m == nil {
-			continue
-		}
-		if err := m.materialize(s.unwritten(id)); err != nil {
-			s.log.Warn("a message stays in the log", "id", id, "err", err)
-		}
-		m.Close()
-	}
+	s.makeFiles(s.logged, func(*logged) bool { return true })
 	s.logged.log.close()
 	s.logged = nil
 }

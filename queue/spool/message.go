@@ -36,7 +36,7 @@ type Message struct {
 	top   int   // the next free recipient index
 	noted []Entry
 
-	logged *logged // the message is in the intake log; nil: it is the file
+	logged *logged // the message is in the intake log, and this is its lock; nil: it is a file, or not locked
 }
 
 func (h head) bodyAt() int64 { return int64(headLength + h.env) }

@@ -1,226 +1,199 @@
 package spool
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
-	"sort"
 	"strconv"
+	"sync"
+	"time"
 )
 
-// recover makes files of the messages that a crash left in the intake log. The caller holds the daemon's lock. It is
-// called at every start, whether the log is used or not; without a log it does nothing.
-func (s *Spool) recover() error {
-	segments, err := s.readSegments()
+// adopt takes over the intake log that is there: its messages, its free segments, and what is damaged in it is set
+// aside. The caller holds the daemon's lock. Nothing of it needs room on the disk. size is that of a segment from now on;
+// 0: the log takes nothing new.
+func (s *Spool) adopt(size uint32, most int) (*logIndex, error) {
+	segments, err := s.scanLog()
 	if err != nil {
-		return fmt.Errorf("intake log: %w", err)
+		return nil, fmt.Errorf("intake log: %w", err)
 	}
-	var top uint64 // the last batch: nothing behind it was acknowledged
-	done := map[slot]bool{}
-	for _, seg := range segments {
-		for _, r := range seg.records {
-			if r.data != nil {
-				top = max(top, r.batch)
-			}
-			if r.kind == kindDone {
-				for d := r.data; len(d) >= doneEntry; d = d[doneEntry:] {
-					done[slot{epoch: binary.LittleEndian.Uint64(d), off: binary.LittleEndian.Uint32(d[8:])}] = true
+	l := &intakeLog{fs: s.fs, dir: filepath.Join(s.dir, logDir), log: s.log, size: size, most: most, full: size == 0}
+	l.idle = sync.NewCond(&l.mu)
+	x := &logIndex{log: l, here: map[string]*logged{}}
+	l.pressure = func(epoch uint64) { s.pressure(x, epoch) }
+
+	done, journals := map[slot]bool{}, map[slot][]byte{}
+	key := func(s slot) slot { s.size = 0; return s }
+	for i, seg := range segments {
+		s.mend(seg, i == len(segments)-1)
+		for _, r := range seg.notes {
+			switch {
+			case r.kind == kindDone:
+				for d := r.data; len(d) >= slotLength; d = d[slotLength:] {
+					done[readSlot(d)] = true
 				}
+			case r.kind == kindJournal && len(r.data) > slotLength:
+				at := readSlot(r.data)
+				journals[at] = append(journals[at], r.data[slotLength:]...)
 			}
 		}
 	}
-	count := 0
 	for _, seg := range segments {
-		for _, g := range seg.garbled {
-			if g.batch < top {
-				seg.keep = !s.keepGarbled(seg, g) || seg.keep
+		for _, r := range seg.messages {
+			switch {
+			case done[key(r.slot)]:
+			case !ValidID(r.id):
+				s.log.Error("a record of the intake log has no queue id", "segment", seg.name, "offset", r.off)
+			case s.elsewhere(r.id) || x.here[r.id] != nil:
+				l.notes = append(l.notes, note{slot: r.slot, done: true}) // it became a file, and the mark was lost
+			default:
+				x.here[r.id] = &logged{index: x, id: r.id, slot: r.slot, journal: journals[key(r.slot)], since: time.Now()}
+				seg.live++
 			}
 		}
-		for _, r := range seg.records {
-			if r.kind != kindMessage || done[slot{epoch: r.epoch, off: r.off}] {
-				continue
-			}
-			if err := s.recoverOne(r); err != nil {
-				return err
-			}
-			count++
+		n, _ := strconv.Atoi(filepath.Base(seg.name))
+		l.next = max(l.next, n+1)
+		l.epoch = max(l.epoch, seg.epoch)
+		own := seg.segment
+		if seg.live == 0 && len(l.segs) == 0 && own.size == size {
+			l.free = append(l.free, &own)
+		} else {
+			l.segs = append(l.segs, &own)
 		}
 	}
-	if count > 0 {
-		s.log.Info("messages of the intake log became files", "count", count)
+	if len(x.here) > 0 {
+		s.log.Info("the intake log has messages of an earlier process", "count", len(x.here))
 	}
-	return s.retire(segments)
+	return x, nil
 }
 
-// recoverOne makes a file of a record, unless that had been done before the crash.
-func (s *Spool) recoverOne(r record) error {
+// elsewhere tells whether a message of the log is a file already.
+func (s *Spool) elsewhere(id string) bool {
 	for _, dir := range []string{queueDir, holdDir, badDir} {
-		if _, err := s.fs.Stat(s.at(dir, r.id)); err == nil {
-			return nil
+		if _, err := s.fs.Stat(s.at(dir, id)); err == nil {
+			return true
 		}
 	}
-	d := &Draft{fs: s.fs, dir: filepath.Join(s.dir, queueDir), id: r.id, suffix: "log", perm: 0o600, buf: r.data}
-	d.fs.Remove(d.temp())
-	f, err := d.place()
-	if err != nil {
-		return fmt.Errorf("message %s of the intake log: %w", r.id, err)
-	}
-	return f.Close()
+	return false
 }
 
-// retire makes sure that what was recovered is not recovered again: the segments are removed.
-func (s *Spool) retire(segments []*readSegment) error {
-	for _, seg := range segments {
-		if seg.keep { // the disk had no room for the damaged part alone
-			if err := s.move(seg.name, s.at(badDir, fmt.Sprintf("log.%d", seg.epoch))); err != nil {
-				return err
-			}
+// mend saves what is damaged in a segment and had been synced, and overwrites all that is no record, so that the next
+// restart does not see it again. last: nothing was written after this segment.
+func (s *Spool) mend(seg *scanned, last bool) {
+	if len(seg.gaps) == 0 {
+		return
+	}
+	f, err := s.fs.Open(seg.name, true)
+	if err != nil {
+		s.log.Error("a damaged segment of the intake log cannot be opened", "file", seg.name, "err", err)
+		return
+	}
+	defer f.Close()
+	for _, g := range seg.gaps {
+		text := make([]byte, g.end-g.off)
+		if _, err := f.ReadAt(text, int64(g.off)); err != nil && err != io.EOF {
+			s.log.Error("a damaged part of the intake log cannot be read", "file", seg.name, "offset", g.off, "err", err)
 			continue
 		}
+		if last && g.off >= int(seg.synced) {
+			s.log.Info("an unfinished batch of the intake log is given up: nobody was told that it is safe", "segment", seg.name, "offset", g.off, "octets", len(text))
+		} else if !s.keepGap(seg, g, text) {
+			continue
+		}
+		clear(text)
+		_, err := f.WriteAt(text, int64(g.off))
+		if err == nil {
+			err = f.Datasync()
+		}
+		if err != nil {
+			s.log.Warn("a damaged part of the intake log cannot be overwritten", "file", seg.name, "offset", g.off, "err", err)
+		}
+	}
+}
+
+// keepGap saves a part of the log that was acknowledged and cannot be read any more.
+func (s *Spool) keepGap(seg *scanned, g gap, text []byte) bool {
+	name := s.at(badDir, fmt.Sprintf("log.%d.%d", seg.epoch, g.off))
+	s.log.Error("a part of the intake log is damaged and was set aside", "file", name, "segment", seg.name, "offset", g.off, "octets", len(text))
+	f, err := s.fs.Create(name, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return true
+	}
+	if err == nil {
+		if _, err = f.WriteAt(text, 0); err == nil {
+			err = f.Sync()
+		}
+		err = errors.Join(err, f.Close(), s.fs.SyncDir(filepath.Dir(name)))
+	}
+	if err != nil {
+		s.log.Error("it cannot be set aside", "file", name, "err", err)
+	}
+	return err == nil
+}
+
+// StartLog makes this process, which holds the daemon's lock, take messages of up to 1 MB into the intake log, and
+// deliver what an earlier process left in it. size is that of a segment in octets, at least 1 MB, and most is the
+// largest number of segments.
+func (s *Spool) StartLog(size uint32, most int) error {
+	if err := s.fs.Mkdir(filepath.Join(s.dir, logDir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("intake log: %w", err)
+	}
+	x, err := s.adopt(size, most)
+	if err != nil {
+		return err
+	}
+	l := x.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.free) < firstSegments && len(l.segs)+len(l.free) < most {
+		seg, err := l.grow(l.next)
+		if err != nil {
+			if len(x.here) == 0 && len(l.free) == 0 {
+				l.closeFiles()
+				return fmt.Errorf("intake log: %w", err)
+			}
+			s.log.Warn("the intake log cannot grow", "err", err)
+			break
+		}
+		l.next++
+		l.free = append(l.free, seg)
+	}
+	if len(l.notes) > 0 {
+		l.marking = true
+		l.writeNotes()
+	}
+	l.touch()
+	s.logged = x
+	return nil
+}
+
+// Recover makes files of the messages that a crash left in the intake log, and removes the log. The caller holds the
+// daemon's lock. Without a log it does nothing.
+func (s *Spool) Recover() error {
+	x, err := s.adopt(0, 0)
+	if err != nil {
+		return err
+	}
+	ids := x.ids()
+	for i, err := range s.toFiles(x, ids) {
+		if err != nil && !errors.Is(err, ErrGone) {
+			return fmt.Errorf("message %s of the intake log: %w", ids[i], err)
+		}
+	}
+	// The oldest first: done-marks stand in younger segments than what they speak of.
+	for _, seg := range append(x.log.free, x.log.segs...) {
 		if err := s.fs.Remove(seg.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	if len(segments) == 0 {
+	if len(ids) > 0 {
+		s.log.Info("messages of the intake log became files", "count", len(ids))
+	}
+	if len(x.log.free)+len(x.log.segs) == 0 {
 		return nil
 	}
 	return s.fs.SyncDir(filepath.Join(s.dir, logDir))
 }
 
-// keepGarbled saves a part of the log that was acknowledged and cannot be read any more.
-func (s *Spool) keepGarbled(seg *readSegment, g garbled) bool {
-	name := fmt.Sprintf("log.%d.%d", seg.epoch, g.off)
-	s.log.Error("a part of the intake log is damaged and was set aside", "file", s.at(badDir, name), "segment", seg.name, "offset", g.off, "octets", len(g.data))
-	f, err := s.fs.Create(s.at(badDir, name), 0o600)
-	if err != nil {
-		s.log.Error("it cannot be set aside", "file", name, "err", err)
-		return false
-	}
-	if _, err = f.WriteAt(g.data, 0); err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close(), s.fs.SyncDir(filepath.Join(s.dir, badDir))); err != nil {
-		s.log.Error("it cannot be set aside", "file", name, "err", err)
-		return false
-	}
-	return true
-}
-
-// readSegment is one segment as recovery finds it.
-type readSegment struct {
-	name    string
-	epoch   uint64
-	records []record
-	garbled []garbled
-	keep    bool // it has damaged parts that could not be saved
-}
-
-// garbled is what stands between two records and is none, or a record whose checksum is wrong.
-type garbled struct {
-	off   int
-	batch uint64 // the last batch before it
-	data  []byte
-}
-
-// readSegments reads all segments, in the order in which they were written.
-func (s *Spool) readSegments() ([]*readSegment, error) {
-	var segments []*readSegment
-	dir := filepath.Join(s.dir, logDir)
-	if _, err := s.fs.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	var names []string
-	if err := s.fs.ReadDir(dir, func(name string) bool {
-		if n, err := strconv.Atoi(name); err == nil && len(name) == 4 && n >= 0 {
-			names = append(names, filepath.Join(dir, name))
-		}
-		return true
-	}); err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		f, err := s.fs.Open(name, false)
-		if err != nil {
-			return nil, err
-		}
-		st, err := f.Stat()
-		text := make([]byte, max(0, st.Size))
-		if err == nil && len(text) > 0 {
-			if _, err = f.ReadAt(text, 0); err == io.EOF {
-				err = nil
-			}
-		}
-		f.Close()
-		if err != nil {
-			return nil, err
-		}
-		seg := parseSegment(text)
-		seg.name = name
-		segments = append(segments, seg)
-	}
-	sort.Slice(segments, func(i, j int) bool { return segments[i].epoch < segments[j].epoch })
-	return segments, nil
-}
-
-// parseSegment finds the records of a segment's present use: those of its highest epoch. Older ones behind them are
-// what is left of an earlier use.
-func parseSegment(text []byte) *readSegment {
-	seg := &readSegment{}
-	for off := 0; off+recordHeader <= len(text); {
-		r, ok, whole := readRecord(text, off)
-		if ok && whole {
-			seg.epoch = max(seg.epoch, r.epoch)
-			off += recordSize(len(r.data))
-		} else {
-			off += sector
-		}
-	}
-	if seg.epoch == 0 {
-		return seg
-	}
-	gap, batch := -1, uint64(0)
-	for off := 0; off+recordHeader <= len(text); {
-		r, ok, whole := readRecord(text, off)
-		if ok && whole && r.epoch == seg.epoch {
-			if gap >= 0 {
-				seg.garbled = append(seg.garbled, garbled{gap, batch, text[gap:off]})
-				gap = -1
-			}
-			batch = r.batch
-			seg.records = append(seg.records, r)
-			off += recordSize(len(r.data))
-			continue
-		}
-		if gap < 0 {
-			gap = off
-		}
-		if ok && r.epoch == seg.epoch { // a head whose message is damaged, perhaps the last of the segment
-			seg.garbled = append(seg.garbled, garbled{off, r.batch, text[off:min(len(text), off+recordSize(int(r.size)))]})
-		}
-		off += sector
-	}
-	return seg
-}
-
-// lastEpoch is the highest epoch of any segment that is there.
-func (s *Spool) lastEpoch() (uint64, error) {
-	dir := filepath.Join(s.dir, logDir)
-	if err := s.fs.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return 0, err
-	}
-	segments, err := s.readSegments()
-	if err != nil {
-		return 0, err
-	}
-	var last uint64
-	for _, seg := range segments {
-		last = max(last, seg.epoch)
-		if len(seg.records) > 0 {
-			return 0, fmt.Errorf("%s: the intake log has not been recovered", seg.name)
-		}
-	}
-	return last, nil
-}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,7 @@ type Spool struct {
 	ids IDs
 
 	logged *logIndex // nil: every message is a file
+	large  atomic.Int32
 
 	mu     sync.Mutex
 	memory map[string][]Entry // journal entries that could not be written
@@ -60,9 +62,21 @@ func (s *Spool) Socket() string { return filepath.Join(s.dir, socketName) }
 
 func (s *Spool) at(dir, id string) string { return filepath.Join(s.dir, dir, id) }
 
-// LockDaemon takes the spool for the one daemon that may run it, until unlock, and recovers the intake log if a crash
-// left something in it. ErrBusy: there is a daemon.
+// LockDaemon is Lock and Recover: for a process that works with files only.
 func (s *Spool) LockDaemon() (unlock func() error, err error) {
+	if unlock, err = s.Lock(); err != nil {
+		return nil, err
+	}
+	if err = s.Recover(); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
+// Lock takes the spool for the one daemon that may run it, until unlock. What a crash left in the intake log is to be
+// taken over next, with StartLog or with Recover. ErrBusy: there is a daemon.
+func (s *Spool) Lock() (unlock func() error, err error) {
 	name := filepath.Join(s.dir, lockName)
 	f, err := s.fs.Create(name, 0o600)
 	if err == nil {
@@ -76,9 +90,6 @@ func (s *Spool) LockDaemon() (unlock func() error, err error) {
 	ok, err := f.TryLock()
 	if err == nil && !ok {
 		err = fmt.Errorf("%s: a daemon has this spool: %w", name, ErrBusy)
-	}
-	if err == nil {
-		err = s.recover()
 	}
 	if err != nil {
 		f.Close()
@@ -139,7 +150,7 @@ func (d *Draft) Commit() (*Message, error) {
 
 // Load opens and locks a queued message. Errors: ErrBusy, ErrGone, ErrDamaged, or what the disk says.
 func (s *Spool) Load(id string) (*Message, error) {
-	if m, err := s.loadLogged(id, true); m != nil || err != nil {
+	if m, err := s.loadLogged(s.logged, id, true); m != nil || err != nil {
 		return m, err
 	}
 	return s.open(queueDir, id, true)
@@ -153,7 +164,7 @@ func (s *Spool) Peek(id string, held bool) (*Message, error) {
 	if held {
 		return s.open(holdDir, id, false)
 	}
-	if m, err := s.loadLogged(id, false); m != nil || err != nil {
+	if m, err := s.loadLogged(s.logged, id, false); m != nil || err != nil {
 		return m, err
 	}
 	return s.open(queueDir, id, false)
@@ -240,12 +251,14 @@ func (s *Spool) Busy(id string) bool {
 // Queued calls f with the id of each queued message until it returns false. Foreign names are logged once; half-written
 // files whose writer is gone are removed.
 func (s *Spool) Queued(f func(id string) bool) error {
+	seen := map[string]bool{}
 	for _, id := range s.logged.ids() {
+		seen[id] = true // it may become a file before the directory is read
 		if !f(id) {
 			return nil
 		}
 	}
-	return s.each(queueDir, f)
+	return s.each(queueDir, func(id string) bool { return seen[id] || f(id) })
 }
 
 // Held is Queued for the hold directory.
@@ -300,6 +313,9 @@ func (s *Spool) sweep(dir, name string) {
 
 // SetAside moves a queued message that Load found damaged to the bad directory, with a log line.
 func (s *Spool) SetAside(id string, reason error) error {
+	if g := s.logged.find(id); g != nil {
+		return s.setLoggedAside(g, reason)
+	}
 	return s.setAside(s.at(queueDir, id), reason)
 }
 
@@ -343,7 +359,7 @@ func (s *Spool) move(from, to string) error {
 }
 
 // settleAfter is how long removals may stay unsynced. Each that a power cut takes back is a message delivered twice.
-const settleAfter = 50 * time.Millisecond
+const settleAfter = 5 * time.Millisecond
 
 // removed plans a sync of the queue directory.
 func (s *Spool) removed() {

@@ -107,7 +107,7 @@ func serve(std stdio, args []string) int {
 
 // serve runs the daemon until SIGTERM or SIGINT. SIGHUP reads the rules again and opens the log anew.
 func (s *site) serve(std stdio) int {
-	unlock, err := s.queue.Spool().LockDaemon()
+	unlock, err := s.queue.Lock(s.settings.Queue != "files")
 	if err != nil {
 		fmt.Fprintf(std.err, "waybill: %v\n", err)
 		return sysexits.TempFail

@@ -1,0 +1,97 @@
+package spool
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
+
+const (
+	sector       = 512 // records begin at multiples of it; a disk writes it whole or not at all
+	recordHeader = 64
+	kindMessage  = 1
+	kindDone     = 2
+	kindJournal  = 3
+	slotLength   = 12 // of a slot's epoch and offset
+)
+
+var recordMagic = [4]byte{'W', 'B', 'L', '1'}
+
+// slot is where a record is.
+type slot struct {
+	epoch uint64
+	off   uint32
+	size  uint32 // of the content
+}
+
+// at tells whether both are one place.
+func (s slot) at(t slot) bool { return s.epoch == t.epoch && s.off == t.off }
+
+// record is one record as it was read.
+type record struct {
+	slot
+	kind byte
+	// synced is an offset of the same segment: what stands before it had been synced when this was written.
+	synced uint32
+	id     string
+	data   []byte
+}
+
+func appendSlot(b []byte, s slot) []byte {
+	return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint64(b, s.epoch), s.off)
+}
+
+// readSlot undoes appendSlot.
+func readSlot(b []byte) slot {
+	return slot{epoch: binary.LittleEndian.Uint64(b), off: binary.LittleEndian.Uint32(b[8:])}
+}
+
+// appendRecord renders a record, padded to whole sectors.
+func appendRecord(b []byte, epoch uint64, synced uint32, kind byte, id string, data []byte) []byte {
+	start := len(b)
+	var h [recordHeader]byte
+	copy(h[0:4], recordMagic[:])
+	binary.LittleEndian.PutUint64(h[8:], epoch)
+	binary.LittleEndian.PutUint32(h[16:], synced)
+	binary.LittleEndian.PutUint32(h[24:], uint32(len(data)))
+	binary.LittleEndian.PutUint32(h[28:], crc32.Checksum(data, castagnoli))
+	h[32] = kind
+	copy(h[33:47], id)
+	binary.LittleEndian.PutUint32(h[4:], crc32.Checksum(h[8:], castagnoli))
+	b = append(b, h[:]...)
+	b = append(b, data...)
+	if pad := (len(b) - start) % sector; pad > 0 {
+		b = append(b, make([]byte, sector-pad)...)
+	}
+	return b
+}
+
+func recordSize(data int) int { return (recordHeader + data + sector - 1) / sector * sector }
+
+// readHeader reads the head of a record; data is not set, and nothing is said about it.
+func readHeader(h []byte, off uint32) (r record, sum uint32, ok bool) {
+	if len(h) < recordHeader || [4]byte(h[:4]) != recordMagic || binary.LittleEndian.Uint32(h[4:]) != crc32.Checksum(h[8:recordHeader], castagnoli) {
+		return r, 0, false
+	}
+	r = record{
+		slot: slot{binary.LittleEndian.Uint64(h[8:]), off, binary.LittleEndian.Uint32(h[24:])},
+		kind: h[32], synced: binary.LittleEndian.Uint32(h[16:]), id: string(h[33:47]),
+	}
+	return r, binary.LittleEndian.Uint32(h[28:]), true
+}
+
+// readRecord reads the record at off of a segment's text. ok: there is a head; whole: what it says is there, too.
+func readRecord(text []byte, off int) (r record, ok, whole bool) {
+	if off+recordHeader > len(text) {
+		return r, false, false
+	}
+	r, sum, ok := readHeader(text[off:off+recordHeader], uint32(off))
+	if !ok {
+		return r, false, false
+	}
+	end := int64(off) + recordHeader + int64(r.size)
+	if end > int64(len(text)) {
+		return r, true, false
+	}
+	r.data = text[off+recordHeader : end]
+	return r, true, crc32.Checksum(r.data, castagnoli) == sum
+}
