@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,9 +17,10 @@ import (
 
 // how says what kind of attempt this is, and takes what its caller wants to know.
 type how struct {
-	first   bool // right after acceptance: recipients that are to wait for a queue run do
-	forced  bool // a queue run: before its time, and whatever waits for one
-	block   bool // wait for a place at the destination: nobody else would wake the message
+	first   bool      // right after acceptance: recipients that are to wait for a queue run do
+	forced  bool      // a queue run: before its time, and whatever waits for one
+	asked   time.Time // with forced: when somebody asked for it
+	block   bool      // wait for a place at the destination: nobody else would wake the message
 	verbose func(line string)
 	keep    bool
 	// statuses, with keep, is the result for each recipient of the envelope.
@@ -27,23 +29,35 @@ type how struct {
 
 // attempt tries the message once, which it then closes, and plans the next attempt if one is needed.
 func (q *Queue) attempt(ctx context.Context, m *spool.Message, how *how) {
+	if how.keep && !q.hasRunner() {
+		how.block = true
+	}
 	a := &try{q: q, w: q.wiring.Load(), m: m, how: how, began: time.Now(), now: q.cfg.Now()}
 	next, done := a.run(ctx)
 	if how.keep {
 		how.statuses = a.summary()
 	}
-	priority := m.Envelope.Priority
+	priority := a.priority()
 	if err := m.Close(); err != nil {
 		q.cfg.Log.Warn("closing a message file", "id", m.ID, "err", err)
 	}
-	if done {
+	id := schedID(m.ID)
+	if done || a.parked == "" && q.oneShot() {
+		q.tried(id)
 		return
 	}
-	id := schedID(m.ID)
-	q.plan(id, next, priority)
-	if a.parked != "" {
-		q.limits.park(a.parked, id)
+	if a.parked == "" {
+		q.tried(id)
+		q.plan(id, next, priority)
+		return
 	}
+	if how.forced {
+		q.mu.Lock()
+		q.forced[id] = how.asked // it has not been tried yet
+		q.mu.Unlock()
+	}
+	q.plan(id, next, priority)
+	q.limits.park(a.parked, id, priority)
 }
 
 // try is one attempt at one message.
@@ -55,12 +69,14 @@ type try struct {
 	began time.Time // for durations
 	now   time.Time // the calendar
 	head  *envelope.Header
+	heads sync.Once
+	urge  []int // the priorities that the rules gave to recipients
 
 	mu      sync.Mutex
 	results map[int]*result
 	parked  string    // a destination that has no room
 	wait    time.Time // when recipients that wait on purpose are due; zero: none do
-	early   bool      // before the time of the retry: only recipients that were never tried
+	later   time.Time // when recipients that failed before are due, and are not yet; zero: none
 }
 
 // result is what happened to a recipient in this attempt.
@@ -75,6 +91,7 @@ type result struct {
 	took    time.Duration
 	warned  bool
 	owed    dsn.Kind
+	plan    Plan // of one that was tried and failed for now, or ran out of time
 	old     bool // its outcome was logged in an earlier attempt
 }
 
@@ -90,7 +107,6 @@ func (a *try) run(ctx context.Context) (next time.Time, done bool) {
 		return time.Now().Add(a.q.cfg.Retry.After(a.m.Attempts + 1)), false
 	}
 	a.results = map[int]*result{}
-	a.early = !a.how.forced && a.m.Attempts > 0 && a.now.Before(a.m.NextTry) && a.now.After(a.m.LastTry)
 	a.payOwed(ctx)
 	groups := a.decide(ctx)
 	a.deliver(ctx, groups)
@@ -107,23 +123,52 @@ func (a *try) run(ctx context.Context) (next time.Time, done bool) {
 	return a.conclude(tried), false
 }
 
+// parkedFor is how long a message waits that waits for a place at its destination, if nothing wakes it.
+const parkedFor = 10 * time.Minute
+
+// dues tells when those are due that were tried and failed for now. What has the same schedule waits equally long, so
+// that it goes together.
+func (a *try) dues() map[int]time.Time {
+	due, waits := map[int]time.Time{}, map[string]time.Duration{}
+	for i, res := range a.results {
+		if res.status.Outcome() != transport.Deferred {
+			continue
+		}
+		key := fmt.Sprint(res.plan.Retry)
+		wait, ok := waits[key]
+		if !ok {
+			wait = res.plan.Retry.After(a.m.Attempts + 1)
+			if by := a.m.Envelope.By; by.Until.After(a.now) { // its sender is told in time
+				wait = min(wait, by.Until.Sub(a.now))
+			}
+			waits[key] = wait
+		}
+		due[i] = a.now.Add(wait).Truncate(time.Second)
+	}
+	return due
+}
+
 // conclude writes what is left of the message and when it is due again.
 func (a *try) conclude(tried bool) time.Time {
-	now := time.Now()
-	next := now.Add(time.Minute) // parked: it is woken earlier
-	switch {
-	case tried:
-		wait := a.q.cfg.Retry.After(a.m.Attempts + 1)
-		if by := a.m.Envelope.By; by.Until.After(now) { // its sender is told in time
-			wait = min(wait, by.Until.Sub(now))
+	at := a.later
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
 		}
-		next = now.Add(wait)
-		a.m.Note(spool.Try{Number: a.m.Attempts + 1, At: a.now, Next: a.now.Add(wait)})
-	case !a.wait.IsZero():
-		next = now.Add(max(time.Second, a.wait.Sub(a.now)))
-	case a.early:
-		next = now.Add(max(time.Second, a.m.NextTry.Sub(a.now)))
 	}
+	sooner(a.wait)
+	if tried {
+		first := a.replan(a.dues())
+		if first.IsZero() { // only notices are owed
+			first = a.now.Add(a.q.cfg.Retry.After(a.m.Attempts + 1))
+		}
+		sooner(first)
+		a.m.Note(spool.Try{Number: a.m.Attempts + 1, At: a.now, Next: first})
+	}
+	if at.IsZero() {
+		at = a.now.Add(parkedFor) // it waits for a place, and is woken when there is one
+	}
+	next := time.Now().Add(max(time.Second, at.Sub(a.now)))
 	final := false
 	for _, r := range a.results {
 		final = final || r.status.Outcome() != transport.Deferred
@@ -134,14 +179,22 @@ func (a *try) conclude(tried bool) time.Time {
 	return next
 }
 
+// priority is the message's place in the order: that of its most urgent recipient.
+func (a *try) priority() int {
+	if len(a.urge) == 0 {
+		return a.m.Envelope.Priority
+	}
+	return slices.Max(a.urge)
+}
+
 func (a *try) header(name string) string {
-	if a.head == nil {
+	a.heads.Do(func() {
 		h, err := envelope.HeaderOf(a.m.Body())
 		if err != nil && !errors.Is(err, envelope.ErrHeaderTooLong) {
 			a.q.cfg.Log.Warn("header cannot be read", "id", a.m.ID, "err", err)
 		}
 		a.head = h
-	}
+	})
 	return a.head.Value(name)
 }
 
@@ -166,7 +219,9 @@ type group struct {
 }
 
 // destination is what concurrency is counted for.
-func (g *group) destination() string { return g.mailer + "\x00" + strings.ToLower(g.host) }
+func (g *group) destination() string { return destinationKey(g.mailer, g.host) }
+
+func destinationKey(mailer, host string) string { return mailer + "\x00" + strings.ToLower(host) }
 
 // decide asks the rules about each recipient that is left, expands local ones, and sorts them into groups. What it can
 // settle by itself goes into results.
@@ -175,7 +230,13 @@ func (a *try) decide(ctx context.Context) []*group {
 	var order []*job
 	for i := 0; i < len(a.m.Recipients); i++ { // expansion appends to the list
 		r := &a.m.Recipients[i]
-		if r.Final() || a.early && r.Status.Outcome != "" {
+		if r.Final() {
+			continue
+		}
+		if rest := a.resting(r); !rest.IsZero() {
+			if a.later.IsZero() || rest.Before(a.later) {
+				a.later = rest
+			}
 			continue
 		}
 		j := a.resolve(ctx, i)
@@ -250,7 +311,7 @@ func userOf(j *job) string {
 // resolve finds the target of one recipient. nil: it was settled, expanded, or waits.
 func (a *try) resolve(ctx context.Context, i int) *job {
 	r := &a.m.Recipients[i]
-	j := &job{indices: []int{i}, sender: a.sender(i), to: transport.Recipient{Orig: r.Recipient, As: r.As}}
+	j := &job{indices: []int{i}, sender: a.sender(i), priority: a.m.Envelope.Priority, to: transport.Recipient{Orig: r.Recipient, As: r.As}}
 	if status, refused := refusedMember(r.Stage); refused {
 		a.settle(i, j, status, 0)
 		return nil
@@ -263,10 +324,7 @@ func (a *try) resolve(ctx context.Context, i int) *job {
 		j.mailer, j.via, j.to.User = "*file*", a.w.File, string(r.File)
 		return a.checked(i, j)
 	}
-	d, err := a.w.Router.Route(ctx, Question{
-		Recipient: r.Addr, Sender: j.sender, Origin: a.m.Envelope.Origin, Size: a.m.Size, Priority: a.m.Envelope.Priority,
-		Attempts: a.m.Attempts, Arrival: a.m.Envelope.Arrival, Asked: a.m.Envelope.When, Header: a.header,
-	})
+	d, err := a.w.Router.Route(ctx, a.question(i))
 	if err != nil {
 		a.q.cfg.Log.Warn("the rules could not decide now", "id", a.m.ID, "to", r.Name(), "err", err)
 		a.settle(i, j, transport.NewStatus(transport.Deferred, "4.3.0", "Temporary lookup failure"), 0)
@@ -281,6 +339,7 @@ func (a *try) resolve(ctx context.Context, i int) *job {
 		return nil
 	}
 	j.mailer, j.host, j.to.User, j.priority = d.Mailer, d.Host, d.User, d.Priority
+	a.urge = append(a.urge, d.Priority)
 	via, ok := a.w.Mailers[d.Mailer]
 	if !ok {
 		a.q.cfg.Log.Error("the rules name a transport that is not there", "id", a.m.ID, "to", r.Name(), "transport", d.Mailer)
@@ -336,11 +395,15 @@ func (a *try) sender(i int) envelope.Address {
 
 // settle notes the outcome of recipient i. A temporary one of a message that is too old becomes a failure.
 func (a *try) settle(i int, j *job, s transport.Status, took time.Duration) {
+	var plan Plan
+	if s.Outcome() == transport.Deferred {
+		plan = a.plan(i, j, s)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	res := &result{status: s, mailer: j.mailer, host: j.host, user: userOf(j), as: j.to.As, took: took}
+	res := &result{status: s, plan: plan, mailer: j.mailer, host: j.host, user: userOf(j), as: j.to.As, took: took}
 	by := a.m.Envelope.By
-	limit := a.q.cfg.GiveUp
+	limit := plan.GiveUp
 	if by.Return { // RFC 2852 4.1: returned when the time is over
 		limit = min(limit, by.Until.Sub(a.m.Envelope.Arrival))
 	}
@@ -360,35 +423,62 @@ func spell(d time.Duration) string {
 	return d.String()
 }
 
+// groupPatience is how long a group of a message with several waits for a place while the others are delivered.
+const groupPatience = 30 * time.Second
+
 // deliver hands the groups to their transports, side by side as far as each destination has room.
 func (a *try) deliver(ctx context.Context, groups []*group) {
 	var wait sync.WaitGroup
 	for n, g := range groups {
 		key := g.destination()
-		limit := g.via.Concurrency
-		if limit <= 0 {
-			limit = DefaultConcurrency
-		}
-		if status, dead := a.q.limits.dead(key); dead && !a.how.forced {
+		if status, dead := a.q.limits.dead(key, a.how.asked); dead && (!a.how.forced || !a.how.asked.IsZero()) {
 			a.unsent(g, status)
 			continue
 		}
-		var place *ticket
-		if a.how.block {
-			place = a.q.limits.admitWait(ctx, key, limit)
-		} else if place = a.q.limits.admit(key, limit); place == nil {
-			a.mu.Lock()
-			a.parked = key
-			a.mu.Unlock()
-			continue
-		}
-		if n == len(groups)-1 {
+		b := a.bound(g)
+		if place := a.q.limits.admit(key, b); place != nil && n == len(groups)-1 {
 			a.send(ctx, g, place, len(groups) > 1)
-		} else {
+		} else if place != nil {
 			wait.Go(func() { a.send(ctx, g, place, true) })
+		} else if len(groups) > 1 || a.how.block {
+			// What others of this message take must not keep this one waiting, nor the other way round.
+			wait.Go(func() { a.sendLater(ctx, g, key, b) })
+		} else {
+			a.parked = key
 		}
 	}
 	wait.Wait()
+}
+
+// sendLater makes a delivery when there is a place for it.
+func (a *try) sendLater(ctx context.Context, g *group, key string, b bound) {
+	patience := groupPatience
+	if a.how.block {
+		patience = 24 * time.Hour
+	}
+	if place := a.q.limits.admitWait(ctx, key, b, patience); place != nil {
+		a.send(ctx, g, place, true)
+		return
+	}
+	a.mu.Lock()
+	a.parked = key
+	a.mu.Unlock()
+}
+
+// bound is what the destination of a group may get: as its plan says, else as its mailer says.
+func (a *try) bound(g *group) bound {
+	b := bound{limit: g.via.Concurrency}
+	if a.w.Planner != nil {
+		p := a.plan(g.jobs[0].indices[0], g.jobs[0], transport.Status{})
+		b.rate = p.Rate
+		if p.Concurrency > 0 {
+			b.limit = p.Concurrency
+		}
+	}
+	if b.limit <= 0 {
+		b.limit = DefaultConcurrency
+	}
+	return b
 }
 
 // unsent settles a group whose destination did not answer a moment ago: not every message needs to find that out.
@@ -409,8 +499,10 @@ func (a *try) send(ctx context.Context, g *group, place *ticket, more bool) {
 		req.Recipients = append(req.Recipients, j.to)
 	}
 	start := time.Now()
+	long := time.AfterFunc(newcomerAfter, func() { a.q.limits.long(place) })
 	slow := time.AfterFunc(slowAfter, func() { a.q.limits.slow(place) })
 	statuses := guarded(ctx, g.via.Transport, req)
+	long.Stop()
 	slow.Stop()
 	took := time.Since(start)
 	a.q.limits.done(place, statuses)

@@ -31,6 +31,8 @@ type passage struct {
 	host string
 	to   []transport.Recipient
 	prio int
+	// asked is the question about the first recipient.
+	asked Question
 }
 
 // passage finds out whether the message can go through: when the rules send every recipient to the same next hop, now.
@@ -42,13 +44,16 @@ func (q *Queue) passage(ctx context.Context, e *envelope.Envelope, header *envel
 		if r.Notify.WantsSuccess() {
 			return nil // the notice that we may owe is written from the spool
 		}
-		d, err := w.Router.Route(ctx, Question{
+		ask := Question{
 			Recipient: r.Addr, Sender: e.Sender, Origin: e.Origin, Size: -1, Priority: e.Priority, Arrival: e.Arrival, Asked: e.When, Header: header.Value,
-		})
+			Failures: q.limits.failures,
+		}
+		d, err := w.Router.Route(ctx, ask)
 		if err != nil || d.Refused != nil || d.When != envelope.WhenNow || d.NotBefore.After(q.cfg.Now()) {
 			return nil
 		}
 		if i == 0 {
+			p.asked = ask
 			p.via, p.name, p.host, p.prio = w.Mailers[d.Mailer], d.Mailer, d.Host, d.Priority
 		}
 		if p.via.Transport == nil || p.via.Local || d.Mailer != p.name || !strings.EqualFold(d.Host, p.host) {
@@ -67,15 +72,12 @@ func (q *Queue) passage(ctx context.Context, e *envelope.Envelope, header *envel
 // recipients in rest still have to get it.
 func (p *passage) run(ctx context.Context, body io.Reader, t *tape, opt Options) (statuses []transport.Status, err error) {
 	key := (&group{mailer: p.name, host: p.host}).destination()
-	limit := p.via.Concurrency
-	if limit <= 0 {
-		limit = DefaultConcurrency
-	}
+	b := p.q.passageBound(ctx, p)
 	env := *p.e
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	result := make(chan []transport.Status, 1)
-	if p.q.limits.enter(key, limit) {
+	if p.q.limits.enter(key, b) {
 		req := &transport.Request{Envelope: &env, Host: p.host, Recipients: p.to, Body: t, Log: p.q.cfg.Log.With("id", p.e.ID)}
 		go func() {
 			statuses := guarded(ctx, p.via.Transport, req)
@@ -94,6 +96,24 @@ func (p *passage) run(ctx context.Context, body io.Reader, t *tape, opt Options)
 	slow := time.AfterFunc(slowNextHop, cancel)
 	defer slow.Stop()
 	return <-result, nil
+}
+
+// passageBound is what the next hop may get.
+func (q *Queue) passageBound(ctx context.Context, p *passage) bound {
+	b := bound{limit: p.via.Concurrency}
+	if planner := q.wiring.Load().Planner; planner != nil {
+		plan, err := planner.Plan(ctx, p.asked, Decision{Mailer: p.name, Host: p.host, User: p.to[0].User, Priority: p.prio}, nil)
+		if err == nil {
+			b.rate = plan.Rate
+			if plan.Concurrency > 0 {
+				b.limit = plan.Concurrency
+			}
+		}
+	}
+	if b.limit <= 0 {
+		b.limit = DefaultConcurrency
+	}
+	return b
 }
 
 // fill copies the message to the tape. The end is written only when nobody objects to the message.

@@ -1,7 +1,9 @@
 package queue
 
 import (
+	"container/heap"
 	"context"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -11,15 +13,21 @@ import (
 )
 
 const (
-	// firstWindow is how many deliveries a destination that we know nothing of gets at a time. Each success doubles it,
-	// up to the mailer's limit.
+	// firstWindow is how many deliveries a destination that we know nothing of gets at a time.
 	firstWindow = 1
+	// newcomerAfter is when a delivery to a destination that we know nothing of leaves its place to another newcomer, and
+	// an attempt its place to another attempt: most hosts answer sooner.
+	newcomerAfter = 250 * time.Millisecond
 	// slowAfter is when a delivery no longer counts as one that will soon make room.
 	slowAfter = time.Second
 	// forgetAfter is how long the behaviour of a destination is remembered.
 	forgetAfter = 15 * time.Minute
-	// deadAfter is after how many failed connections in a row a destination is left alone for a while.
+	// deadAfter is after how many failed connections in a row a destination is left alone for a while; after one that
+	// took hangs or longer it is at once.
 	deadAfter = 3
+	hangs     = 10 * time.Second
+	// slowest is how many deliveries that take long there may be beside the others, at least.
+	slowest = 1000
 )
 
 // limits knows how each destination behaves, how many deliveries run to it, and which messages wait for one to end. One
@@ -27,10 +35,12 @@ const (
 //   - a destination has a window of deliveries, which grows with success and shrinks with trouble;
 //   - destinations that have not shown yet that they answer share half of the places, so that those which do answer
 //     always have the other half;
-//   - a delivery that takes long gives its place back, and so does its attempt (see Queue.start);
+//   - a delivery that takes long gives its place back, and so does its attempt (see Queue.start), as long as there are
+//     not too many of those;
 //   - a destination that cannot be reached is not tried again for every message that waits for it.
 type limits struct {
 	newcomersMax int                    // places for destinations that have not answered yet
+	slowMax      int                    // deliveries that have given their place back
 	rest         time.Duration          // how long a dead destination is left alone
 	hasten       func(id sched.ID) bool // tries a message now; called with mu held
 
@@ -38,70 +48,92 @@ type limits struct {
 	free      *sync.Cond // a place became free somewhere
 	dest      map[string]*destination
 	newcomers int
-	crowd     []*waiter // for a newcomer's place
+	slows     int
+	crowd     waiting // for a newcomer's place
 	waiters   map[sched.ID]*waiter
 	leaves    int
 }
 
-// waiter is a message that waits for a place, in one list.
-type waiter struct {
-	id   sched.ID
-	gone bool // it is tried for another reason
+// bound is what a destination may get: deliveries at a time, and in a time.
+type bound struct {
+	limit int
+	rate  sched.Rate
 }
 
 type destination struct {
-	running int
-	limit   int
-	window  int
-	proven  bool // it answered lately
-	trouble int  // connections that failed, in a row
-	until   time.Time
-	why     transport.Status
-	used    time.Time
-	parked  []*waiter
+	running   int
+	limit     int
+	rate      sched.Rate
+	bucket    sched.Bucket
+	timer     *time.Timer // wakes those that wait because of the rate; nil: none is set
+	window    float64
+	threshold float64 // up to this window each success doubles it, above it grows by one in each round
+	proven    bool    // it answered lately
+	failures  int     // deliveries that failed for now, in a row
+	trouble   int     // connections that failed, in a row
+	died      time.Time
+	until     time.Time
+	why       transport.Status
+	used      time.Time
+	parked    waiting
 }
+
+// places is how many deliveries the destination may have at a time now.
+func (d *destination) places() int { return min(int(d.window), d.limit) }
 
 // ticket is a place at a destination.
 type ticket struct {
 	d        *destination
+	since    time.Time
 	newcomer bool // it takes one of the newcomers' places
+	slow     bool // it counts in limits.slows
 	ended    bool
 }
 
 func newLimits(deliveries int, rest time.Duration, hasten func(sched.ID) bool) *limits {
-	l := &limits{newcomersMax: max(1, deliveries/2), rest: rest, hasten: hasten, dest: map[string]*destination{}, waiters: map[sched.ID]*waiter{}}
+	l := &limits{
+		newcomersMax: max(1, deliveries/2), slowMax: slowMax(deliveries), rest: rest, hasten: hasten,
+		dest: map[string]*destination{}, waiters: map[sched.ID]*waiter{},
+	}
 	l.free = sync.NewCond(&l.mu)
 	return l
 }
 
-func (l *limits) at(key string, limit int) *destination {
+// slowMax is how many attempts, and deliveries, that take long may run beside the others.
+func slowMax(deliveries int) int { return min(max(10*deliveries, slowest), descriptors()/4) }
+
+func (l *limits) at(key string, b bound) *destination {
 	d := l.dest[key]
 	if d == nil {
-		d = &destination{window: firstWindow}
+		d = &destination{window: firstWindow, threshold: math.MaxInt32}
 		if strings.HasSuffix(key, "\x00") { // no host: it is this machine
-			d.window, d.proven = limit, true
+			d.window, d.proven = float64(b.limit), true
 		}
 		l.dest[key] = d
 	}
-	d.limit = limit
+	d.limit, d.rate = b.limit, b.rate
 	d.used = time.Now()
 	return d
 }
 
 // admit takes a place at the destination. It never waits; nil: there is none, see park.
-func (l *limits) admit(key string, limit int) *ticket {
+func (l *limits) admit(key string, b bound) *ticket {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.take(key, limit)
+	return l.take(key, b)
 }
 
-func (l *limits) take(key string, limit int) *ticket {
-	d := l.at(key, limit)
-	if d.running >= min(d.window, limit) || !d.proven && l.newcomers >= l.newcomersMax {
+func (l *limits) take(key string, b bound) *ticket {
+	d := l.at(key, b)
+	if d.running >= d.places() || !d.proven && l.newcomers >= l.newcomersMax {
+		return nil
+	}
+	if ok, wait := d.bucket.Take(d.rate, time.Now()); !ok {
+		l.wakeLater(d, wait)
 		return nil
 	}
 	d.running++
-	t := &ticket{d: d, newcomer: !d.proven}
+	t := &ticket{d: d, newcomer: !d.proven, since: time.Now()}
 	if t.newcomer {
 		l.newcomers++
 	} else if l.newcomers < l.newcomersMax {
@@ -110,35 +142,72 @@ func (l *limits) take(key string, limit int) *ticket {
 	return t
 }
 
-// admitWait waits for a place. When ctx ends it takes one at once: the delivery will see that ctx has ended.
-func (l *limits) admitWait(ctx context.Context, key string, limit int) *ticket {
-	defer context.AfterFunc(ctx, func() {
+// wakeLater sets the timer of a destination whose rate is used up.
+func (l *limits) wakeLater(d *destination, wait time.Duration) {
+	if d.timer != nil {
+		return
+	}
+	d.timer = time.AfterFunc(wait, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		d.timer = nil
+		l.free.Broadcast()
+		l.wake(&d.parked, 1)
+		if d.parked.Len() > 0 { // the one that was woken may have gone: somebody must take its turn
+			l.wakeLater(d, max(d.rate.Gap(), 10*time.Millisecond))
+		}
+	})
+}
+
+// admitWait waits for a place, but not longer than patience. When ctx ends it takes one at once: the delivery will see
+// that ctx has ended. nil: there was none.
+func (l *limits) admitWait(ctx context.Context, key string, b bound, patience time.Duration) *ticket {
+	wake := func() {
 		l.mu.Lock()
 		l.free.Broadcast()
 		l.mu.Unlock()
-	})()
+	}
+	defer context.AfterFunc(ctx, wake)()
+	over := time.AfterFunc(patience, wake)
+	defer over.Stop()
+	begun := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
-		if t := l.take(key, limit); t != nil {
+		if t := l.take(key, b); t != nil {
 			return t
 		}
 		if ctx.Err() != nil {
-			d := l.at(key, limit)
+			d := l.at(key, b)
 			d.running++
-			return &ticket{d: d}
+			return &ticket{d: d, since: time.Now()}
+		}
+		if time.Since(begun) >= patience {
+			return nil
 		}
 		l.free.Wait()
 	}
 }
 
-// slow tells that the delivery takes long. Its place goes to another newcomer, and the destination is one again.
+// long tells that the delivery has taken newcomerAfter: its place goes to another newcomer if there is room for one
+// more that takes long.
+func (l *limits) long(t *ticket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !t.ended && !t.slow && l.slows < l.slowMax {
+		t.slow = true
+		l.slows++
+		l.giveUpPlace(t)
+	}
+}
+
+// slow tells that the delivery takes longer than slowAfter: its destination is a newcomer again.
 func (l *limits) slow(t *ticket) {
+	l.long(t)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !t.ended {
 		t.d.proven = false
-		l.giveUpPlace(t)
 	}
 }
 
@@ -157,24 +226,45 @@ func (l *limits) done(t *ticket, statuses []transport.Status) {
 	defer l.mu.Unlock()
 	d := t.d
 	t.ended = true
-	switch verdict, why := judge(statuses); verdict {
+	if t.slow {
+		l.slows--
+	}
+	took := time.Since(t.since)
+	verdict, why := judge(statuses, took)
+	d.failures++
+	switch verdict {
 	case answered:
 		d.proven, d.trouble, d.until = true, 0, time.Time{}
-		d.window = min(d.limit, d.window*2)
+		if len(statuses) == 0 || why.Outcome() != transport.Deferred {
+			d.failures = 0
+		}
+		if d.window*2 <= d.threshold {
+			d.window *= 2
+		} else {
+			d.window += 1 / d.window
+		}
+		d.window = min(d.window, float64(max(d.limit, 1)))
 	case unreachable:
 		d.trouble++
-		d.window = max(1, d.window/2)
-		if d.trouble >= deadAfter {
-			d.until, d.why = time.Now().Add(l.rest), why
+		d.shrink()
+		if d.trouble >= deadAfter || took >= hangs {
+			d.died = time.Now()
+			d.until, d.why = d.died.Add(l.rest), why
 		}
 	case overloaded:
-		d.window = max(1, d.window/2)
+		d.shrink()
 	}
 	l.giveUpPlace(t)
 	if time.Now().Before(d.until) {
-		l.wake(&d.parked, len(d.parked)) // they need not wait to hear the same
+		l.wake(&d.parked, d.parked.Len()) // they need not wait to hear the same
 	}
 	l.release(d)
+}
+
+// shrink halves the window, and lets it grow slowly from there.
+func (d *destination) shrink() {
+	d.window = max(1, math.Floor(d.window/2))
+	d.threshold = max(2, d.window)
 }
 
 type behaviour uint8
@@ -185,17 +275,21 @@ const (
 	overloaded
 )
 
-// judge tells from the statuses of one delivery how the destination behaves.
-func judge(statuses []transport.Status) (behaviour, transport.Status) {
+// judge tells from the statuses of one delivery, and from how long it took, how the destination behaves.
+func judge(statuses []transport.Status, took time.Duration) (behaviour, transport.Status) {
 	for _, s := range statuses {
+		code := s.Code()
 		switch {
 		case s.Outcome() != transport.Deferred:
 			return answered, s
-		case s.Code() == "4.4.1": // no answer from the host (RFC 3463)
+		case code == "4.4.1" && s.Reply == "", code == "4.4.2" && s.Reply == "" && took >= hangs: // no answer from the host (RFC 3463)
 			return unreachable, s
-		case strings.HasPrefix(s.Code(), "4.4.") || s.Code() == "4.3.2" || s.Code() == "4.7.0":
+		case strings.HasPrefix(code, "4.4."), strings.HasPrefix(s.Reply, "421"), code == "4.3.2", code == "4.7.0":
 			return overloaded, s
 		}
+	}
+	for _, s := range statuses {
+		return answered, s
 	}
 	return answered, transport.Status{}
 }
@@ -206,57 +300,55 @@ func (l *limits) release(d *destination) {
 	l.free.Broadcast()
 	if l.leaves++; l.leaves%1000 == 0 {
 		for key, d := range l.dest {
-			if d.running == 0 && len(d.parked) == 0 && time.Since(d.used) > forgetAfter {
+			if d.running == 0 && d.parked.Len() == 0 && d.timer == nil && time.Since(d.used) > forgetAfter {
 				delete(l.dest, key)
 			}
 		}
 	}
-	l.wake(&d.parked, max(1, min(d.window, d.limit)-d.running))
+	l.wake(&d.parked, max(1, d.places()-d.running))
 }
 
 // wake lets the first n that still wait be tried.
-func (l *limits) wake(list *[]*waiter, n int) {
-	for n > 0 && len(*list) > 0 {
-		w := (*list)[0]
-		*list = (*list)[1:]
-		if !w.gone {
-			w.gone = true
-			delete(l.waiters, w.id)
-			if l.hasten(w.id) {
-				n--
-			}
+func (l *limits) wake(list *waiting, n int) {
+	for n > 0 && list.Len() > 0 {
+		w := heap.Pop(list).(*waiter)
+		delete(l.waiters, w.id)
+		if l.hasten(w.id) {
+			n--
 		}
-	}
-	if len(*list) == 0 {
-		*list = nil
 	}
 }
 
-// dead reports whether the destination is left alone for now, and why.
-func (l *limits) dead(key string) (transport.Status, bool) {
+// dead reports whether the destination is left alone for now, and why. For an attempt that somebody has asked for, only
+// what was found since then counts, but for as long as they ask.
+func (l *limits) dead(key string, asked time.Time) (transport.Status, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d := l.dest[key]
-	if d == nil || !time.Now().Before(d.until) {
-		return transport.Status{}, false
+	switch {
+	case d == nil || d.until.IsZero():
+	case asked.IsZero() && time.Now().Before(d.until), !asked.IsZero() && d.died.After(asked):
+		return d.why, true
 	}
-	return d.why, true
+	return transport.Status{}, false
 }
 
 // park lets a planned message wait for a place at the destination, or has it tried at once if there is one by now.
-func (l *limits) park(key string, id sched.ID) {
+func (l *limits) park(key string, id sched.ID, priority int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.drop(id)
 	d := l.dest[key]
 	room := l.newcomersMax - l.newcomers
-	w := &waiter{id: id}
+	w := &waiter{id: id, rank: time.Now().UnixNano() - int64(priority)*int64(sched.AgePoint)}
 	switch {
-	case d != nil && d.running >= min(d.window, d.limit):
-		d.parked = append(d.parked, w)
+	case d != nil && (d.running >= d.places() || d.timer != nil):
+		w.list = &d.parked
+		heap.Push(w.list, w)
 		l.wake(&l.crowd, min(1, room)) // it was given a newcomer's place that it cannot use
 	case d != nil && !d.proven && room <= 0:
-		l.crowd = append(l.crowd, w)
+		w.list = &l.crowd
+		heap.Push(w.list, w)
 	default:
 		l.hasten(id)
 		return
@@ -273,17 +365,20 @@ func (l *limits) unpark(id sched.ID) {
 
 func (l *limits) drop(id sched.ID) {
 	if w := l.waiters[id]; w != nil {
-		w.gone = true
+		heap.Remove(w.list, w.index)
 		delete(l.waiters, id)
 	}
 }
 
 // enter takes a place for a delivery that teaches nothing; leave gives it back.
-func (l *limits) enter(key string, limit int) bool {
+func (l *limits) enter(key string, b bound) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	d := l.at(key, limit)
-	if d.running >= min(d.window, limit) {
+	d := l.at(key, b)
+	if d.running >= d.places() {
+		return false
+	}
+	if ok, _ := d.bucket.Take(d.rate, time.Now()); !ok {
 		return false
 	}
 	d.running++
@@ -296,13 +391,23 @@ func (l *limits) leave(key string) {
 	l.release(l.dest[key])
 }
 
+// failures is how many deliveries to a host have failed for now, in a row.
+func (l *limits) failures(mailer, host string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d := l.dest[destinationKey(mailer, host)]; d != nil {
+		return d.failures
+	}
+	return 0
+}
+
 // busy is the number of destinations with deliveries or waiting messages.
 func (l *limits) busy() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0
 	for _, d := range l.dest {
-		if d.running > 0 || len(d.parked) > 0 {
+		if d.running > 0 || d.parked.Len() > 0 {
 			n++
 		}
 	}

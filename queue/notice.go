@@ -11,14 +11,18 @@ import (
 
 // due tells which notice the result of recipient i calls for.
 func (a *try) due(i int, res *result) dsn.Kind {
-	warn := max(0, a.q.cfg.WarnAfter)
+	sender := a.sender(i)
+	if a.how.keep && a.m.Envelope.Untold && sender == a.m.Envelope.Sender && res.status.Outcome() == transport.Failed {
+		return dsn.None // who waits for the outcome tells it
+	}
+	warn := max(0, res.plan.WarnAfter)
 	by := a.m.Envelope.By
 	if !by.Until.IsZero() && !by.Return { // RFC 2852 4.1: the sender hears when the time is over
 		warn = max(1, by.Until.Sub(a.m.Envelope.Arrival))
 	}
 	return dsn.Due(dsn.Event{
 		Trace:      by.Trace || !by.Until.IsZero() && !by.Return && !res.status.By,
-		Sender:     a.sender(i),
+		Sender:     sender,
 		Notify:     a.m.Recipients[i].Notify,
 		Status:     res.status,
 		Age:        a.now.Sub(a.m.Envelope.Arrival),
@@ -85,13 +89,22 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 		res := a.results[i]
 		r := dsn.Recipient{
 			Orig: a.m.Recipients[a.root(i)].Recipient, Status: res.status, LastAttempt: a.now, Expired: res.expired,
-			Age: a.now.Sub(a.m.Envelope.Arrival), RetryUntil: a.m.Envelope.Arrival.Add(a.q.cfg.GiveUp),
+			Age: a.now.Sub(a.m.Envelope.Arrival), RetryUntil: a.m.Envelope.Arrival.Add(res.plan.GiveUp),
 		}
-		if res.expired {
-			r.Status = res.last
+		switch {
+		case res.expired:
+			r.Status, r.Limit = res.last, res.plan.GiveUp
+		case kind == dsn.Delay:
+			r.Limit = res.plan.WarnAfter
 		}
 		if i != a.root(i) {
 			r.Actual = a.m.Recipients[i].Name()
+		}
+		for p := i; p >= 0; p = a.m.Recipients[p].Parent {
+			if a.m.Recipients[p].HasOwner {
+				r.List = a.m.Recipients[a.m.Recipients[p].Parent].Name()
+				break
+			}
 		}
 		n.Recipients = append(n.Recipients, r)
 		cause = res.status.Text()

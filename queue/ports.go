@@ -30,6 +30,8 @@ type Question struct {
 	Attempts  int   // earlier attempts of this message
 	Arrival   time.Time
 	Asked     envelope.When // what the submitter asked for; the rules decide
+	// Failures, if not nil, tells how many deliveries to a host have failed in a row.
+	Failures func(mailer, host string) int
 	// Header returns the value of the message's first field of that name; empty when there is none. Never nil.
 	Header func(name string) string
 }
@@ -39,7 +41,7 @@ type Decision struct {
 	Mailer, Host, User string
 	When               envelope.When // WhenDefault: as asked for, else background
 	NotBefore          time.Time     // zero: any time
-	Priority           int           // larger goes first
+	Priority           int           // larger goes first; the Question's where the rules say nothing
 	// Refused, if set, is the answer instead of a mailer: Failed, Deferred, or Discarded by an explicit rule.
 	Refused *transport.Status
 	Why     []string // the rules that led here, for people

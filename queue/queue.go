@@ -51,6 +51,7 @@ type Wiring struct {
 	File     Mailer // delivers to files that they name
 	Expander Expander
 	Notifier Notifier
+	Planner  Planner // nil: one plan for everything
 }
 
 // Queue accepts messages and delivers them. It is safe for concurrent use. Make one with Open.
@@ -64,12 +65,14 @@ type Queue struct {
 
 	mu       sync.Mutex
 	schedule *sched.Schedule
-	running  map[sched.ID]bool // attempts of this process
-	quick    int               // of these, those that count for Config.Deliveries
-	slow     int               // those that take long
-	forced   map[sched.ID]bool // a queue run wants these tried whatever they wait for
-	changed  chan struct{}     // something happened that the runner must look at
-	drops    chan struct{}     // the drop directory may have something
+	running  map[sched.ID]bool      // attempts of this process
+	quick    int                    // of these, those that count for Config.Deliveries
+	slow     int                    // those that take long
+	forced   map[sched.ID]time.Time // a queue run asked for these at that time, whatever they wait for
+	round    map[sched.ID]bool      // those of a queue run without a runner that have not been tried yet; nil: there is none
+	runners  int                    // Run is at work
+	changed  chan struct{}          // something happened that the runner must look at
+	drops    chan struct{}          // the drop directory may have something
 
 	work    sync.WaitGroup // attempts and callers that must end before Close returns
 	stop    context.CancelFunc
@@ -104,7 +107,7 @@ func Open(cfg Config, w Wiring) (*Queue, error) {
 		spool:    s,
 		schedule: sched.New(time.Now()),
 		running:  map[sched.ID]bool{},
-		forced:   map[sched.ID]bool{},
+		forced:   map[sched.ID]time.Time{},
 		changed:  make(chan struct{}, 1),
 		drops:    make(chan struct{}, 1),
 		stopped:  make(chan struct{}),

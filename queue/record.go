@@ -56,6 +56,7 @@ func (a *try) record() (deferred bool) {
 func sameTrouble(a, b *spool.Status) bool {
 	x, y := *a, *b
 	x.At, y.At = time.Time{}, time.Time{}
+	x.Next, y.Next = time.Time{}, time.Time{}
 	return x == y
 }
 

@@ -49,6 +49,10 @@ func (q *Queue) hasten(id sched.ID) bool {
 func (q *Queue) start(id sched.ID, f func(ctx context.Context)) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	return q.startLocked(id, f)
+}
+
+func (q *Queue) startLocked(id sched.ID, f func(ctx context.Context)) bool {
 	select {
 	case <-q.stopped:
 		return false
@@ -61,7 +65,7 @@ func (q *Queue) start(id sched.ID, f func(ctx context.Context)) bool {
 	q.quick++
 	q.work.Go(func() {
 		place := &place{q: q}
-		timer := time.AfterFunc(slowAfter, place.slow)
+		timer := time.AfterFunc(newcomerAfter, place.slow)
 		f(q.ctx)
 		timer.Stop()
 		place.free(id)
@@ -80,7 +84,7 @@ type place struct {
 func (p *place) slow() {
 	q := p.q
 	q.mu.Lock()
-	if !p.ended && q.slow < min(10*q.cfg.Deliveries, descriptors()/4) {
+	if !p.ended && q.slow < slowMax(q.cfg.Deliveries) {
 		p.isSlow = true
 		q.quick--
 		q.slow++
@@ -115,6 +119,14 @@ func (q *Queue) Kick() {
 // spool's daemon lock; several do no harm. Messages that were accepted before are read in the background.
 func (q *Queue) Run(ctx context.Context) {
 	drops, queue := time.NewTicker(rescanDrops), time.NewTicker(rescanQueue)
+	q.mu.Lock()
+	q.runners++
+	q.mu.Unlock()
+	defer func() {
+		q.mu.Lock()
+		q.runners--
+		q.mu.Unlock()
+	}()
 	defer drops.Stop()
 	defer queue.Stop()
 	q.background(ctx, q.scanQueue)
@@ -175,10 +187,12 @@ func (q *Queue) startDue() time.Duration {
 			}
 			return max(time.Millisecond, time.Until(wake))
 		}
-		how := how{forced: q.forced[id]}
+		how := how{}
+		how.asked, how.forced = q.forced[id]
 		delete(q.forced, id)
+		// If it runs already, that attempt plans the next one.
+		q.startLocked(id, func(ctx context.Context) { q.again(ctx, id, &how) })
 		q.mu.Unlock()
-		q.start(id, func(ctx context.Context) { q.again(ctx, id, &how) })
 	}
 }
 
@@ -198,6 +212,7 @@ func (q *Queue) again(ctx context.Context, id sched.ID, how *how) error {
 // unloadable deals with a message that cannot be opened.
 func (q *Queue) unloadable(id sched.ID, err error) error {
 	log := q.cfg.Log.With("id", stringID(id))
+	q.tried(id)
 	switch {
 	case errors.Is(err, spool.ErrGone):
 		return nil // another process delivered it

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sort"
 	"strings"
-	"sync"
 	"time"
 
 	"waybill/queue/spool"
@@ -83,7 +82,7 @@ func (q *Queue) Flush(ctx context.Context, s Selection) (int, error) {
 	for _, c := range ids {
 		q.mu.Lock()
 		if !q.running[schedID(c.id)] {
-			q.forced[schedID(c.id)] = true
+			q.forced[schedID(c.id)] = time.Now()
 			q.schedule.Set(schedID(c.id), time.Now(), c.priority)
 		}
 		q.mu.Unlock()
@@ -124,38 +123,4 @@ func (q *Queue) selected(ctx context.Context, s Selection) ([]candidate, error) 
 		return found[i].arrival.Before(found[j].arrival)
 	})
 	return found, err
-}
-
-// RunOnce is a queue run: it takes over what was dropped, tries each selected message once, whatever it waits for, and
-// returns when all those attempts have ended. It needs no daemon and does no harm beside one.
-func (q *Queue) RunOnce(ctx context.Context, s Selection) error {
-	if !q.begin() {
-		return errClosing
-	}
-	defer q.work.Done()
-	if unlock, err := q.spool.LockDaemon(); err == nil {
-		unlock() // no daemon runs, and what one may have left in the intake log has become files
-	}
-	q.takeDrops(ctx, true)
-	found, err := q.selected(ctx, s)
-	work := make(chan string)
-	var wait sync.WaitGroup
-	for range min(q.cfg.Deliveries, len(found)) {
-		wait.Go(func() {
-			for id := range work {
-				q.again(ctx, schedID(id), &how{forced: true, block: true})
-			}
-		})
-	}
-feed:
-	for _, c := range found {
-		select {
-		case work <- c.id:
-		case <-ctx.Done():
-			break feed
-		}
-	}
-	close(work)
-	wait.Wait()
-	return err
 }

@@ -22,6 +22,8 @@ type Recipient struct {
 	RetryUntil  time.Time     // in a Delay: when we give up; zero when not known
 	Expired     bool          // failed only because its time in the queue ran out; Status is then the last one, mostly Deferred
 	Age         time.Duration // time in the queue, for Expired and for a Delay
+	Limit       time.Duration // the time in the queue that the configuration has for this notice; 0: not known
+	List        string        // the list with an owner through which it came; empty: none
 }
 
 // Notice is what a message to compose speaks of.
@@ -61,29 +63,11 @@ var ErrNothingToSay = errors.New("a notice needs a kind and at least one recipie
 // boundary), write the text, the status fields, and the header of the last part into memory, and chain that with the
 // message itself, which stays where it is. The body of n must stay readable until the notice has been committed.
 func (c Composer) Compose(n Notice) (Message, error) {
-	if n.Kind == None || len(n.Recipients) == 0 {
-		return Message{}, ErrNothingToSay
-	}
-	if c.Postmaster == "" {
-		c.Postmaster = "postmaster"
-	}
-	if c.ReturnLimit <= 0 {
-		c.ReturnLimit = defaultReturnLimit
-	}
-	if c.token == nil {
-		c.token = randomToken
-	}
-	to := n.Envelope.Sender
-	if n.Kind == Double {
-		to = c.Postmaster
-	}
-	if to.Null() {
-		return Message{}, fmt.Errorf("notice about %s: the null sender is not answered", n.Envelope.ID)
-	}
-	back, err := c.returned(n)
+	p, err := c.begin(n)
 	if err != nil {
-		return Message{}, fmt.Errorf("notice about %s: reading the message: %w", n.Envelope.ID, err)
+		return Message{}, err
 	}
+	to, back := p.to, p.back
 	text := c.text(n, back.subject)
 	head := c.header(n, to, back)
 	eightBit := back.eightBit || !ascii(text)
@@ -115,16 +99,57 @@ func (c Composer) Compose(n Notice) (Message, error) {
 	}
 	parts = append(parts, envelope.BytesBody("\n--"+back.boundary+"--\n"))
 
+	return p.message(n, parts, eightBit), nil
+}
+
+// plan is what is settled before a word is written.
+type plan struct {
+	to    envelope.Address
+	back  returned
+	given int64 // octets of the message as it came in
+}
+
+// begin sets the defaults of c, and finds out to whom the notice goes and what it returns.
+func (c *Composer) begin(n Notice) (plan, error) {
+	if n.Kind == None || len(n.Recipients) == 0 {
+		return plan{}, ErrNothingToSay
+	}
+	if c.Postmaster == "" {
+		c.Postmaster = "postmaster"
+	}
+	if c.ReturnLimit <= 0 {
+		c.ReturnLimit = defaultReturnLimit
+	}
+	if c.token == nil {
+		c.token = randomToken
+	}
+	p := plan{to: n.Envelope.Sender}
+	if n.Kind == Double {
+		p.to = c.Postmaster
+	}
+	if p.to.Null() {
+		return plan{}, fmt.Errorf("notice about %s: the null sender is not answered", n.Envelope.ID)
+	}
+	var err error
+	if p.back, err = c.returned(n); err != nil {
+		return plan{}, fmt.Errorf("notice about %s: reading the message: %w", n.Envelope.ID, err)
+	}
+	p.given = p.back.given
+	return p, nil
+}
+
+// message puts the notice into an envelope.
+func (p plan) message(n Notice, body envelope.Body, eightBit bool) Message {
 	env := &envelope.Envelope{
-		Recipients: []envelope.Recipient{{Addr: to}},
+		Recipients: []envelope.Recipient{{Addr: p.to}},
 		Arrival:    n.Time,
 		Origin:     envelope.Origin{Protocol: "local", ClientName: "localhost", UID: -1},
-		SMTPUTF8:   !ascii(string(to)),
+		SMTPUTF8:   !ascii(string(p.to)),
 	}
 	if eightBit || env.SMTPUTF8 {
 		env.BodyType = envelope.Body8BitMIME
 	}
-	return Message{Envelope: env, Body: parts}, nil
+	return Message{Envelope: env, Body: body}
 }
 
 // randomToken returns 128 random bits as hex digits.
@@ -177,6 +202,8 @@ func oldest(rs []Recipient) time.Duration {
 func period(d time.Duration) string {
 	n, unit := int(d/time.Minute), "minute"
 	switch {
+	case d < time.Minute:
+		n, unit = int(d/time.Second), "second"
 	case d >= 48*time.Hour:
 		n, unit = int(d/(24*time.Hour)), "day"
 	case d >= time.Hour:

@@ -16,6 +16,8 @@ type returned struct {
 	eightBit  bool   // part holds octets above 127
 	boundary  string // occurs nowhere in part
 	subject   string // of the message, for people; may be empty
+	whole     bool   // part is the message
+	given     int64  // octets of the message as it came in
 }
 
 // returned decides what comes back to the sender, and reads that once to label it rightly.
@@ -42,6 +44,11 @@ func (c Composer) returned(n Notice) (returned, error) {
 	}
 	whole := returnsBody(kind, n.Envelope.Ret, header.Value("Precedence"), n.Body.Size(), c.ReturnLimit) &&
 		n.Envelope.BodyType != envelope.BodyBinaryMIME // 8BITMIME could not carry it
+	back.whole = whole
+	back.given = n.Body.Size() - int64(n.Envelope.Made)
+	if len(header.Fields) > 0 && header.Fields[0].Is("Received") && strings.Contains(header.Fields[0].Raw, " id "+n.Envelope.ID) {
+		back.given -= int64(len(header.Fields[0].Raw))
+	}
 	if whole {
 		back.part, back.mediaType = n.Body, "message/rfc822"
 		if n.Envelope.SMTPUTF8 {

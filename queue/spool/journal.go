@@ -36,8 +36,9 @@ type Status struct {
 	TLS        string
 	DSN        bool
 	Exit       int
-	Warned     bool   // the sender was told of the delay
-	Owed       string // a notice of this kind is still to be made; the recipient itself is done
+	Next       time.Time // when it is due again; zero: when the message is
+	Warned     bool      // the sender was told of the delay
+	Owed       string    // a notice of this kind is still to be made; the recipient itself is done
 }
 
 // Recipient is one recipient of a message: of its envelope, or a member that stands for one.
@@ -115,6 +116,7 @@ func (p Priority) apply(m *Message) error {
 
 func (o OutcomeOf) append(b []byte) []byte {
 	b = stamp(fmt.Appendf(b, "rcpt %d %s %s", o.Index, o.Outcome, o.Code), "at", o.At)
+	b = stamp(b, "next", o.Next)
 	b = field(b, "mailer", o.Mailer)
 	b = field(b, "host", o.Host)
 	b = field(b, "user", o.User)
@@ -266,6 +268,8 @@ func parseOutcome(n int, rest string) (Entry, error) {
 		switch name {
 		case "at":
 			o.At, err = parseTime(value)
+		case "next":
+			o.Next, err = parseTime(value)
 		case "mailer":
 			o.Mailer = value
 		case "host":

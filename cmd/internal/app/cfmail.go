@@ -24,7 +24,7 @@ import (
 
 // cfWiring makes transports of the mailers.
 func (s *site) cfWiring() (queue.Wiring, error) {
-	w := queue.Wiring{Mailers: map[string]queue.Mailer{}, Router: cfRouter{s.cf}, Notifier: dsn.Composer{Host: s.settings.Host, Bare: true}}
+	w := queue.Wiring{Mailers: map[string]queue.Mailer{}, Router: cfRouter{s.cf}, Planner: newCFPlans(s.cf.conf), Notifier: s.cfNotifier()}
 	user := s.defaultUser()
 	file, err := mbox.New(mbox.Config{Users: s.users, DefaultUser: user, NoReturnPath: false})
 	if err != nil {
@@ -61,6 +61,20 @@ func (s *site) cfWiring() (queue.Wiring, error) {
 	names, err := s.cfNames()
 	w.Expander = names
 	return w, err
+}
+
+// cfNotifier writes notices as sendmail does.
+func (s *site) cfNotifier() queue.Notifier {
+	return dsn.Classic{Composer: dsn.Composer{Host: s.settings.Host, Bare: true}, Head: func(e *envelope.Envelope, h *envelope.Header) []byte {
+		m, whole := macros(e.Sender, e.Origin), *h
+		s.cf.stamp(m, e, h)
+		s.cf.received(m, e, &whole)
+		text := []byte("Return-Path: <" + string(e.Sender) + ">\n")
+		for _, f := range whole.Fields {
+			text = append(text, f.Raw...)
+		}
+		return append(text, '\n')
+	}}
 }
 
 // defaultUser is the user of DefaultUser that has a name here.

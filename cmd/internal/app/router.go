@@ -25,19 +25,7 @@ type queueRouter struct {
 }
 
 func (q queueRouter) Route(ctx context.Context, question queue.Question) (queue.Decision, error) {
-	d, err := q.r.Route(ctx, rules.Query{
-		Recipient: string(question.Recipient),
-		Sender:    string(question.Sender),
-		Client:    ruleClient(question.Origin),
-		Size:      max(question.Size, 0),
-		Priority:  question.Priority,
-		Load:      q.load.Average(),
-		Time:      time.Now(),
-		Header:    question.Header,
-		Attempts:  question.Attempts,
-		Age:       time.Since(question.Arrival),
-		NoDNS:     question.Asked == envelope.WhenDefer && question.Attempts == 0,
-	}, nil)
+	d, err := q.r.Route(ctx, q.query(question), nil)
 	if err != nil {
 		return queue.Decision{}, err
 	}
@@ -50,6 +38,24 @@ func (q queueRouter) Route(ctx context.Context, question queue.Question) (queue.
 		out.Refused = &status
 	}
 	return out, nil
+}
+
+// query is what the rules are asked.
+func (q queueRouter) query(question queue.Question) rules.Query {
+	return rules.Query{
+		Recipient: string(question.Recipient),
+		Sender:    string(question.Sender),
+		Client:    ruleClient(question.Origin),
+		Size:      max(question.Size, 0),
+		Priority:  question.Priority,
+		Load:      q.load.Average(),
+		Time:      time.Now(),
+		Header:    question.Header,
+		Attempts:  question.Attempts,
+		Age:       time.Since(question.Arrival),
+		NoDNS:     question.Asked == envelope.WhenDefer && question.Attempts == 0,
+		Failures:  question.Failures,
+	}
 }
 
 var queueWhen = map[rules.When]envelope.When{

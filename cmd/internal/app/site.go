@@ -145,6 +145,7 @@ func (s *site) use(router *rules.Router) (queue.Wiring, error) {
 		return queue.Wiring{}, err
 	}
 	wiring.Router = queueRouter{router, &s.load}
+	wiring.Planner = queueRouter{router, &s.load}
 	wiring.Expander = expander
 	wiring.Notifier = dsn.Composer{Host: s.settings.Host, Postmaster: envelope.Address(s.settings.Postmaster)}
 	s.mu.Lock()

@@ -1,0 +1,367 @@
+package dsn
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"waybill/transport"
+	"waybill/transport/envelope"
+	"waybill/transport/sysexits"
+)
+
+// Classic writes notices word for word as sendmail does, for a site with a sendmail.cf: programs that read bounces were
+// written for these.
+type Classic struct {
+	Composer
+	// Head writes the header section of the message as the notice returns it; nil: as it is.
+	Head func(e *envelope.Envelope, h *envelope.Header) []byte
+}
+
+// Compose writes the notice. Where the message goes and how it is returned is as with a Composer.
+func (c Classic) Compose(n Notice) (Message, error) {
+	p, err := c.begin(n)
+	if err != nil {
+		return Message{}, err
+	}
+	back := p.back
+	var b strings.Builder
+	b.WriteString(c.header(n, p.to, back))
+	if back.eightBit {
+		b.WriteString("Content-Transfer-Encoding: 8bit\n")
+	}
+	fmt.Fprintf(&b, "\nThis is a MIME-encapsulated message\n\n--%s\n\n", back.boundary)
+	c.text(&b, n)
+	fmt.Fprintf(&b, "\n--%s\nContent-Type: message/delivery-status\n\n", back.boundary)
+	c.status(&b, n)
+	if back.part != nil {
+		fmt.Fprintf(&b, "\n--%s\nContent-Type: %s\n", back.boundary, back.mediaType)
+		if back.eightBit {
+			b.WriteString("Content-Transfer-Encoding: 8bit\n")
+		}
+		b.WriteString("\n")
+	}
+	parts := chain{envelope.BytesBody(b.String())}
+	if back.part != nil {
+		parts = append(parts, c.rewritten(n, back))
+	}
+	m := p.message(n, append(parts, envelope.BytesBody("\n--"+back.boundary+"--\n\n")), back.eightBit)
+	m.Envelope.For = envelope.Nobody
+	// sendmail announces the size of the returned message and 1024 octets more.
+	if given := int64(1024) + p.given; back.whole && p.given > 0 {
+		m.Envelope.Made = int(m.Body.Size() - given)
+	} else {
+		m.Envelope.Made = int(m.Body.Size())
+	}
+	return m, nil
+}
+
+// rewritten is the returned part with the header section that Head makes.
+func (c Classic) rewritten(n Notice, back returned) envelope.Body {
+	if c.Head == nil || n.Body == nil {
+		return back.part
+	}
+	h, err := envelope.HeaderOf(n.Body)
+	if err != nil {
+		return back.part
+	}
+	head := c.Head(n.Envelope, h)
+	if back.whole {
+		return envelope.ReplaceHead(head, h.Octets, n.Body)
+	}
+	return envelope.BytesBody(strings.TrimSuffix(string(head), "\n"))
+}
+
+// header has sendmail's order.
+func (c Classic) header(n Notice, to envelope.Address, back returned) string {
+	subject, auto := "Returned mail: see transcript for details", "failure"
+	switch n.Kind {
+	case Delay:
+		subject, auto = "Warning: could not send message for past "+period(n.Recipients[0].limit(n.Kind)), "warning-timeout"
+	case Success:
+		subject, auto = "Return receipt", "return-receipt"
+	case Double:
+		subject, auto = "Postmaster notify: see transcript for details", "postmaster-notification"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "Date: %s\n", n.Time.Format(dateForm))
+	b.WriteString("From: Mail Delivery Subsystem <MAILER-DAEMON>\n")
+	fmt.Fprintf(&b, "Message-Id: <%s.%s@%s>\n", n.Time.UTC().Format("200601021504"), c.token()[:16], c.Host)
+	fmt.Fprintf(&b, "To: %s\n", to)
+	b.WriteString("MIME-Version: 1.0\n")
+	fmt.Fprintf(&b, "Content-Type: multipart/report; report-type=delivery-status;\n\tboundary=\"%s\"\n", back.boundary)
+	fmt.Fprintf(&b, "Subject: %s\n", subject)
+	fmt.Fprintf(&b, "Auto-Submitted: auto-generated (%s)\n", auto) // RFC 3834 5
+	return b.String()
+}
+
+// limit is the time that ran out.
+func (r Recipient) limit(k Kind) time.Duration {
+	if r.Limit > 0 {
+		return r.Limit
+	}
+	return r.Age
+}
+
+// text is the part for people.
+func (c Classic) text(b *strings.Builder, n Notice) {
+	shown := n.Recipients[:min(len(n.Recipients), maxShown)]
+	if n.Kind == Delay {
+		b.WriteString(warningBox)
+	}
+	fmt.Fprintf(b, "The original message was received at %s\n", n.Envelope.Arrival.Format(dateForm))
+	fmt.Fprintf(b, "from %s\n", c.origin(n))
+	if n.Kind == Double {
+		fmt.Fprintf(b, "with id %s\n", n.Envelope.ID)
+	}
+	b.WriteByte('\n')
+	if n.Kind != Delay {
+		head := "permanent fatal errors"
+		if n.Kind == Success {
+			head = "successful delivery notifications"
+		}
+		fmt.Fprintf(b, "   ----- The following addresses had %s -----\n", head)
+		for _, r := range shown {
+			switch {
+			case n.Kind == Success:
+				fmt.Fprintf(b, "%s  (%s)\n", r.shown(n), classicArrival(r.Status))
+				continue
+			default:
+				fmt.Fprintln(b, r.shown(n))
+			}
+			if why := oneLine(r.reason()); why != "" {
+				fmt.Fprintf(b, "    (reason: %s)\n", why)
+			}
+			if r.expanded(n) {
+				fmt.Fprintf(b, "    (expanded from: %s)\n", oneLine(r.Orig.Name()))
+			}
+		}
+		b.WriteByte('\n')
+	}
+	b.WriteString("   ----- Transcript of session follows -----\n")
+	c.transcript(b, n, shown)
+}
+
+func classicArrival(s transport.Status) string {
+	if s.Outcome() == transport.Relayed {
+		return "relayed to non-DSN-aware mailer"
+	}
+	return "successfully delivered to mailbox"
+}
+
+// shown is who it is about: what aliases made of the recipient, where the sender may know.
+func (r Recipient) shown(n Notice) string {
+	name := r.Orig.Name()
+	if r.expanded(n) {
+		name = r.Actual
+	}
+	if rest, ok := strings.CutPrefix(name, "|"); ok && strings.Contains(rest, " ") {
+		name = `|"` + rest + `"`
+	}
+	return oneLine(name)
+}
+
+func (r Recipient) expanded(n Notice) bool {
+	_, is := shownActual(n, r)
+	return is
+}
+
+// hostUnknown is the name that is not in the DNS, where that is what went wrong.
+func hostUnknown(s transport.Status) string {
+	_, rest, ok := strings.Cut(s.Text(), "Host unknown (Name server: ")
+	name, _, end := strings.Cut(rest, ": host not found)")
+	if !ok || !end {
+		return ""
+	}
+	return strings.TrimSuffix(name, ".")
+}
+
+// aboutItself reports whether the domain of the address, and not a host behind it, does not exist.
+func (r Recipient) aboutItself() bool {
+	name := r.Actual
+	if name == "" {
+		name = string(r.Orig.Addr)
+	}
+	return strings.EqualFold(envelope.Address(name).Domain(), hostUnknown(r.Status))
+}
+
+// nowhere is the domain of an address that takes no mail (RFC 7505).
+func (r Recipient) nowhere() string {
+	if r.Status.Code() != "5.1.10" || said(r.Status) {
+		return ""
+	}
+	name := r.Actual
+	if name == "" {
+		name = string(r.Orig.Addr)
+	}
+	return envelope.Address(name).Domain()
+}
+
+// unix is the exit status of the program that refused.
+func unix(s transport.Status) (int, bool) {
+	if !strings.EqualFold(s.Diagnostic, "x-unix") {
+		return s.Exit, s.Exit == sysexits.CantCreat && s.Reply == ""
+	}
+	n, err := strconv.Atoi(s.Reply)
+	return n, err == nil
+}
+
+func (r Recipient) reason() string {
+	s := r.Status
+	if exit, ok := unix(s); ok {
+		if _, _, text, _, known := sysexits.Response(exit); known {
+			return text
+		}
+		return strconv.Itoa(exit)
+	}
+	switch {
+	case said(s):
+		return s.Reply
+	case r.userUnknown():
+		return "550 5.1.1 User unknown"
+	case hostUnknown(s) != "" && r.aboutItself():
+		return "550 Host unknown"
+	case r.nowhere() != "":
+		return nullMX
+	}
+	return ""
+}
+
+const nullMX = "556 Host does not accept mail: MX 0 ."
+
+func (r Recipient) userUnknown() bool {
+	s := r.Status
+	return s.Code() == "5.1.1" && s.Exit == sysexits.NoUser && len(s.Transcript) == 0 && s.Reply == ""
+}
+
+// transcript is what was said, or what would have been.
+func (c Classic) transcript(b *strings.Builder, n Notice, shown []Recipient) {
+	list := ""
+	for _, r := range shown {
+		if r.List != "" && r.List != list {
+			list = r.List
+			fmt.Fprintf(b, "Message delivered to mailing list %s\n", oneLine(list))
+		}
+		for _, l := range r.Status.Transcript {
+			if f := strings.SplitN(l, " ", 3); r.Status.Became != "" && len(f) == 3 && !r.expanded(n) {
+				l = f[0] + " " + f[1] + " " + r.shown(n) + "... " + f[2] // the rules refused the recipient itself
+			}
+			if l != "" {
+				b.WriteString(oneLine(l) + "\n")
+			}
+		}
+		if line := r.closing(n); line != "" {
+			b.WriteString(oneLine(line) + "\n")
+		}
+	}
+	switch last := shown[0]; {
+	case n.Kind == Delay:
+		fmt.Fprintf(b, "Warning: message still undelivered after %s\n", period(last.limit(n.Kind)))
+		if !last.RetryUntil.IsZero() {
+			fmt.Fprintf(b, "Will keep trying until message is %s old\n", period(last.RetryUntil.Sub(n.Envelope.Arrival)))
+		}
+	case n.Kind != Success && last.Expired:
+		fmt.Fprintf(b, "Message could not be delivered for %s\nMessage will be deleted from queue\n", period(last.limit(n.Kind)))
+	}
+}
+
+// closing is the last line of the transcript about one recipient; empty where the transcript has it already.
+func (r Recipient) closing(n Notice) string {
+	s := r.Status
+	who := r.shown(n)
+	exit, byExit := unix(s)
+	switch {
+	case n.Kind == Success && s.Outcome() == transport.Relayed:
+		return who + "... relayed; expect no further notifications"
+	case n.Kind == Success:
+		return who + "... Successfully delivered"
+	case byExit:
+	case len(s.Transcript) > 0:
+		return ""
+	case s.Outcome() == transport.Deferred:
+		return who + "... Deferred: " + s.Text()
+	case hostUnknown(s) != "":
+		return "550 5.1.2 " + who + "... " + s.Text()
+	case r.nowhere() != "":
+		exit, byExit = sysexits.Unavailable, true
+	case r.userUnknown():
+		exit, byExit = sysexits.NoUser, true
+	}
+	if !byExit {
+		return class(s) + " " + s.Code() + " " + s.Text()
+	}
+	code, enhanced, text, named, known := sysexits.Response(exit)
+	switch {
+	case !known:
+		return fmt.Sprintf("554 5.3.0 unknown mailer error %d", exit)
+	case named:
+		return fmt.Sprintf("%d %s %s... %s", code, enhanced, who, text)
+	}
+	return fmt.Sprintf("%d %s %s", code, enhanced, text)
+}
+
+// status writes the part for programs (RFC 3464).
+func (c Classic) status(b *strings.Builder, n Notice) {
+	field := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(b, "%s: %s\n", name, asciiLine(value))
+		}
+	}
+	field("Original-Envelope-Id", decodeXtext(n.Envelope.EnvID))
+	field("Reporting-MTA", "dns; "+c.Host)
+	if o := n.Envelope.Origin; o.ClientName != "" && o.ClientAddr != "" {
+		field("Received-From-MTA", "DNS; "+o.ClientName)
+	}
+	field("Arrival-Date", date(n.Envelope.Arrival))
+	for _, r := range n.Recipients {
+		b.WriteByte('\n')
+		s := r.Status
+		field("Original-Recipient", originalRecipient(r.Orig.ORcpt))
+		field("Final-Recipient", typedAddress(c.named(r)))
+		field("X-Actual-Recipient", c.actual(n, r))
+		action := action(n.Kind, s)
+		switch {
+		case n.Kind == Success && s.Outcome() == transport.Relayed:
+			action += " (to non-DSN-aware mailer)"
+		case n.Kind == Success:
+			action += " (to mailbox)"
+		}
+		field("Action", action)
+		field("Status", c.code(n.Kind, r))
+		remote, _, _ := strings.Cut(s.Remote, " ")
+		for _, name := range []string{hostUnknown(s), r.nowhere()} {
+			if remote == "" {
+				remote = name
+			}
+		}
+		if remote != "" && s.Code() != "5.1.8" {
+			field("Remote-MTA", "DNS; "+remote)
+		}
+		if exit, ok := unix(s); ok && n.Kind != Success {
+			field("Diagnostic-Code", "X-Unix; "+strconv.Itoa(exit))
+		} else if why := r.reason(); why != "" {
+			kind := "SMTP"
+			if r.userUnknown() {
+				kind = "X-Unix"
+			}
+			field("Diagnostic-Code", kind+"; "+why)
+		}
+		field("Last-Attempt-Date", date(r.LastAttempt))
+	}
+}
+
+// actual is the value of X-Actual-Recipient, which sendmail always gives.
+func (c Classic) actual(n Notice, r Recipient) string {
+	name, expanded := shownActual(n, r)
+	if !expanded {
+		name = r.Orig.Name()
+	}
+	if r.Status.Became != "" {
+		name = r.Status.Became
+	}
+	if strings.HasPrefix(name, "|") || strings.HasPrefix(name, "/") {
+		return "X-Unix; " + name
+	}
+	return "rfc822; " + qualified(envelope.Address(name), c.Host)
+}
