@@ -22,15 +22,31 @@ const (
 
 // Analyse looks at what the rules do: rules that never apply, rewriting or recursion without end, names that nothing
 // uses, tables whose failure is lost, addresses that no rule routes, and ways to relay for strangers, these two with an
-// example. All are warnings. Tables that ask others are taken to be empty.
+// example that a search finds (search.go). All are warnings. Tables that ask others are taken to be empty.
 func (r *Router) Analyse() Diagnostics {
 	diags := check.Program(r.Program(), r.line)
-	iso, err := r.isolated(map[string]map[string]compile.Step{}, nil)
-	if err == nil {
-		diags = append(diags, iso.unrouted()...)
-		diags = append(diags, iso.relays()...)
+	diags = append(diags, r.unusedConstants()...)
+	if iso, err := r.isolated(map[string]map[string]compile.Step{}, nil); err == nil {
+		diags = append(diags, iso.search()...)
 	}
 	return sorted(diags)
+}
+
+// unusedConstants finds define statements whose name nothing mentions.
+func (r *Router) unusedConstants() Diagnostics {
+	var out Diagnostics
+	for _, d := range r.defines {
+		name := d.Name.Value()
+		used := strings.HasPrefix(d.Pos.Filename, "<")
+		for _, src := range r.sources {
+			used = used || strings.Contains(src.Text, "{"+name+"}")
+		}
+		if src := r.sources[d.Pos.Filename]; !used && src != nil {
+			out = append(out, Diagnostic{Severity: lang.Warning, Name: check.UnusedName, Pos: d.Pos, End: src.Trim(d.Pos, d.EndPos), Source: src.Line(d.Pos.Line),
+				Message: fmt.Sprintf("constant %q is not used", name), Remedy: "remove it, or write ${" + name + "} where it is meant"})
+		}
+	}
+	return out
 }
 
 // line returns a line of a rule file.
@@ -84,84 +100,15 @@ func (r *Router) local(mailer string) bool {
 	return t.Kind == "" && strings.EqualFold(t.Name, "local")
 }
 
-// unrouted asks about addresses of every usual form.
-func (r *Router) unrouted() Diagnostics {
-	if r.route == "" {
-		return Diagnostics{r.finding(Unrouted, "", "there is no route block: no address goes anywhere", "write: route { ... }")}
-	}
-	forms := []string{"user", "user@remote.example", "user@host.sub.remote.example", "user@[192.0.2.1]", "user@[IPv6:2001:db8::1]", "first.last@remote.example", "user+detail", "site!user",
-		"user%remote.example", `"a user"@remote.example`, "user@host"}
-	if our := r.ourName(); our != "" {
-		forms = append(forms, "user@"+our, "first.last@"+our, "user+detail@"+our, "user%remote.example@"+our, "site!user@"+our)
-	}
-	for _, f := range forms {
-		d, err := r.Route(context.Background(), Query{Recipient: f, Sender: "someone@remote.example", Time: testTime()}, nil)
-		if err == nil && d.Refusal != nil && *d.Refusal == *unrouted() {
-			return Diagnostics{r.finding(Unrouted, r.route, fmt.Sprintf("no rule says where %s goes", f), "end the block with a rule that matches the rest: otherwise => reject 550 5.1.2 \"...\"")}
-		}
-	}
-	return nil
-}
-
-// relays plays a stranger who wants to get mail through us to a host that has nothing to do with us.
-func (r *Router) relays() Diagnostics {
-	const victim = "victim@remote.example"
-	forms := []string{victim, "victim@[203.0.113.9]", "remote.example!victim", "site!victim", "victim%remote.example", "victim@remote.example@other.example"}
-	if our := r.ourName(); our != "" {
-		forms = append(forms, "victim%remote.example@"+our, "remote.example!victim@"+our, "site!victim@"+our, our+"!remote.example!victim", "@"+our+":"+victim,
-			`"victim@remote.example"@`+our, "victim@remote.example@"+our, "victim@remote.example%"+our)
-	}
-	var senders = []string{"someone@stranger.example", "", "root"}
-	if our := r.ourName(); our != "" {
-		senders = append(senders, "root@"+our)
-	}
-	for _, client := range r.strangers() {
-		for _, sender := range senders {
-			for _, rcpt := range forms {
-				q := Query{Client: Client{Addr: client, Name: "host.stranger.example", Helo: "host.stranger.example"}, Sender: sender, Recipient: rcpt, Time: testTime(), Size: 1000, Recipients: 1}
-				d, err := r.Route(context.Background(), q, nil)
-				if err != nil || d.Refusal != nil || r.local(d.Mailer) {
-					continue
-				}
-				if r.refused(q) {
-					continue
-				}
-				from := sender
-				if from == "" {
-					from = "<>"
-				}
-				f := r.finding(Relay, compile.AcceptName("rcpt"), fmt.Sprintf("a stranger can relay: client %s, sender %s, recipient %s goes by %s to %s", client, from, rcpt, d.Mailer, d.Host),
-					"accept rcpt by where the mail goes (mailer local) and by who brings it, and end with: otherwise reject 550 5.7.1 \"Relaying denied\"")
-				if v, _ := r.Accept(context.Background(), StageRcpt, q, Explained()); len(v.Why) > 0 {
-					last := v.Why[len(v.Why)-1]
-					f.Related = append(f.Related, last.Place()+": "+last.Source)
-				}
-				return Diagnostics{f}
-			}
-		}
-	}
-	return nil
-}
-
-// refused reports whether some stage refuses the client, the sender or the recipient.
-func (r *Router) refused(q Query) bool {
-	for _, stage := range []Stage{StageConnect, StageHelo, StageMail, StageRcpt} {
-		v, err := r.Accept(context.Background(), stage, q, nil)
-		if err != nil || v.Refusal != nil {
-			return true
-		}
-	}
-	return false
-}
-
-// strangers are addresses of clients that no class of the rules has. One is a loopback address that is not our own:
-// a class with all of 127.0.0.0/8 trusts whatever can be made to connect from there.
+// strangers are addresses of clients that no class of the rules has. A network of more than 2^24 addresses is everybody's.
+// One is a loopback address that is not our own: a class with all of 127.0.0.0/8 trusts whatever can be made to connect
+// from there.
 func (r *Router) strangers() []netip.Addr {
 	var out []netip.Addr
 	known := func(a netip.Addr) bool {
 		for _, c := range r.Program().Classes {
 			for _, w := range c.Words {
-				if p, err := netip.ParsePrefix(w); err == nil && p.Contains(a) {
+				if p, err := netip.ParsePrefix(w); err == nil && p.Contains(a) && a.BitLen()-p.Bits() <= max(24, a.BitLen()-32) {
 					return true
 				}
 			}

@@ -99,6 +99,7 @@ func readRules(file string, opt Options, analyse bool) (*Router, lang.Diagnostic
 		return ""
 	}
 	wrong := l.diags.Errors()
+	opt.native = res.Program.Level == 0
 	r, diags := build(res.Program, opt, res.Host, line, wrong)
 	l.diags = append(l.diags, diags...)
 	if r == nil {
@@ -110,6 +111,13 @@ func readRules(file string, opt Options, analyse bool) (*Router, lang.Diagnostic
 	r.files = l.watch
 	r.sources = res.Sources
 	r.tests = res.Tests
+	for _, f := range l.files {
+		for _, st := range f.Statements {
+			if st.Define != nil {
+				r.defines = append(r.defines, st.Define)
+			}
+		}
+	}
 	if !opt.SkipTests {
 		l.diags = append(l.diags, r.failures()...)
 	}

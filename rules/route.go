@@ -79,7 +79,9 @@ func (r *Router) state(q *Query, t Tracer) *run {
 	if r.macros {
 		setMacros(s.Macros, q)
 	}
-	if t != nil {
+	if w, ok := t.(*wayTracer); ok { // which rules: nobody wants the texts
+		s.Tracer = w
+	} else if t != nil {
 		s.rec = &recorder{to: t}
 		s.Tracer = s.rec
 	}

@@ -142,6 +142,7 @@ type Router struct {
 	files       []string
 	sources     map[string]*lang.Source
 	tests       []testBlock
+	defines     []*lang.Define
 	warnings    Diagnostics
 	runs        *sync.Pool // of *run
 }

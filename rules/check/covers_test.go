@@ -35,11 +35,11 @@ func FuzzCovers(f *testing.F) {
 			return out
 		}
 		a, b := side(), side()
-		if !covers(a, b) {
-			return
-		}
 		p := prog.New()
 		p.Classes["c"] = &prog.Class{Name: "c", Words: []string{"a", "a.b"}}
+		if !(&program{p: p}).covers(a, b) {
+			return
+		}
 		for i, lhs := range [][]prog.Tok{a, b} {
 			rs := p.AddRuleset(string(rune('x'+i)), -1, prog.Pos{})
 			rs.Rules = []*prog.Rule{{LHS: lhs, Mode: prog.Return, RHS: []prog.Tok{{Kind: prog.Mailer}, {Kind: prog.Literal, Text: "yes"}}}}

@@ -26,12 +26,13 @@ type program struct {
 	p     *prog.Program
 	line  func(prog.Pos) string
 	diags lang.Diagnostics
+	dead  map[*prog.Rule]bool // rules that can never apply
 }
 
 // Program analyses what the rules of a program do. It reports what is certain, and nothing else. line returns the line
 // of the source at a place. Names of the library, which has its places in "<name>", count as used.
 func Program(p *prog.Program, line func(prog.Pos) string) lang.Diagnostics {
-	c := &program{p: p, line: line}
+	c := &program{p: p, line: line, dead: map[*prog.Rule]bool{}}
 	c.rules()
 	c.failures()
 	c.unused()
@@ -41,7 +42,7 @@ func Program(p *prog.Program, line func(prog.Pos) string) lang.Diagnostics {
 // Rules is the part of Program that holds for a program of which something is missing: each rule by itself and beside
 // its neighbours.
 func Rules(p *prog.Program, line func(prog.Pos) string) lang.Diagnostics {
-	c := &program{p: p, line: line}
+	c := &program{p: p, line: line, dead: map[*prog.Rule]bool{}}
 	c.rules()
 	return c.diags
 }
@@ -100,7 +101,7 @@ func (c *program) shadowed(rs *prog.Ruleset) {
 				break // what that one makes may match the later rule and not have been there for the earlier one
 			}
 			if fixed[i]&^fixed[j] != 0 {
-				continue // it wants a word or a class that the later one does not have
+				continue // it wants a word that the later one does not have
 			}
 			if earlier.Mode == prog.Once && !resolves(earlier) {
 				continue
@@ -117,7 +118,8 @@ func (c *program) shadowed(rs *prog.Ruleset) {
 			if strings.HasPrefix(later.Pos.File, "<") && earlier.Pos.File != later.Pos.File {
 				break // "use standard" behind rules that decide everything already
 			}
-			if covers(earlier.LHS, later.LHS) {
+			if c.covers(earlier.LHS, later.LHS) {
+				c.dead[later] = true
 				d := c.warn(ShadowedRule, later.Pos, "remove it, or move it above the other one", "this rule can never apply: an earlier one matches all that it matches")
 				d.Related = []string{place(earlier.Pos) + ": " + text(earlier)}
 				break
@@ -126,12 +128,12 @@ func (c *program) shadowed(rs *prog.Ruleset) {
 	}
 }
 
-// marks has a bit for each word and each class of a pattern: a pattern covers another one only when its bits are among
-// those of the other.
+// marks has a bit for each word of a pattern: a pattern covers another one only when its bits are among those of the
+// other.
 func marks(lhs []prog.Tok) uint64 {
 	var m uint64
 	for _, t := range lhs {
-		if t.Kind == prog.Literal || t.Kind == prog.InClass || t.Kind == prog.NotInClass || t.Kind == prog.RunMacro {
+		if t.Kind == prog.Literal || t.Kind == prog.RunMacro {
 			h := uint32(2166136261) ^ uint32(t.Kind) // FNV-1a
 			for i := 0; i < len(t.Text); i++ {
 				c := t.Text[i]
@@ -154,7 +156,7 @@ func samePattern(a, b []prog.Tok) bool {
 }
 
 // covers reports whether pattern a certainly matches everything that pattern b matches.
-func covers(a, b []prog.Tok) bool {
+func (c *program) covers(a, b []prog.Tok) bool {
 	type state struct {
 		i, j int
 		fed  bool // a[i] is $+ and has something already
@@ -197,6 +199,13 @@ func covers(a, b []prog.Tok) bool {
 			case prog.One:
 				single := y.Kind == prog.Literal || y.Kind == prog.One || y.Kind == prog.NotInClass || y.Kind == prog.Sep || y.Kind == prog.Mailer
 				return single && try(state{s.i + 1, s.j + 1, false})
+			case prog.InClass:
+				for n := s.j + 1; n <= len(b) && b[n-1].Kind == prog.Literal; n++ {
+					if c.member(x.Text, b[s.j:n]) && try(state{s.i + 1, n, false}) {
+						return true
+					}
+				}
+				return y.Kind == x.Kind && y.Text == x.Text && try(state{s.i + 1, s.j + 1, false})
 			default:
 				return x.Kind == y.Kind && strings.EqualFold(x.Text, y.Text) && try(state{s.i + 1, s.j + 1, false})
 			}
@@ -234,12 +243,52 @@ func symbolic(rhs []prog.Tok, lhs []prog.Tok) (out []prog.Tok, ok bool) {
 
 // endless finds rules that are applied again and again until the limit stops them.
 func (c *program) endless(r *prog.Rule) {
-	if r.Mode != prog.Repeat || resolves(r) || r.Cond != nil {
+	if r.Mode != prog.Repeat || resolves(r) || !constant(r.Cond) {
 		return
 	}
-	if result, ok := symbolic(r.RHS, r.LHS); ok && covers(r.LHS, result) {
+	if result, ok := symbolic(r.RHS, r.LHS); ok && c.covers(r.LHS, result) {
 		c.warn(EndlessRewrite, r.Pos, `write "-> once" or "-> return", or make the result look different`, "this rule always matches what it has made: it is applied until the limit of 100 times")
 	}
+}
+
+// constant reports whether a condition that holds once holds always, whatever becomes of the address.
+func constant(k *prog.Cond) bool {
+	if k == nil {
+		return true
+	}
+	free := true
+	eachCond(k, func(k *prog.Cond) {
+		if k.Op == prog.Test && (k.Fact == prog.FactCapture || k.Fact == prog.FactFocus || k.Fact == prog.FactMacro) {
+			free = false
+		}
+		for _, part := range append([][]prog.Tok{k.Key}, k.Args...) {
+			for _, t := range part {
+				free = free && t.Kind == prog.Literal
+			}
+		}
+	})
+	return free
+}
+
+// member reports whether literals together are a word of a class.
+func (c *program) member(class string, literals []prog.Tok) bool {
+	k := c.p.Classes[class]
+	if k == nil {
+		return false
+	}
+	text := ""
+	for i, t := range literals {
+		if i > 0 && wordy(t.Text) && wordy(literals[i-1].Text) {
+			return false // they do not touch
+		}
+		text += t.Text
+	}
+	return slices.ContainsFunc(k.Words, func(w string) bool { return strings.EqualFold(w, text) })
+}
+
+// wordy reports whether a token is certainly, or may be, no operator.
+func wordy(text string) bool {
+	return len(text) != 1 || text[0] >= 0x80 || text[0]|0x20 >= 'a' && text[0]|0x20 <= 'z' || text[0] >= '0' && text[0] <= '9'
 }
 
 // edge is a call of one ruleset by another that certainly hands on no less than it was given.

@@ -155,8 +155,8 @@ var transportKeys = map[string][]string{
 	"pipe": {"command", "user", "directory", "timeout", "environment", "concurrency", "max-recipients", "from-line", "return-path", "nice", "max-size", "line-ends", "local", "exit",
 		"sender", "recipient", "header"},
 	"mailer": nil,
-	"uucp": {"spool", "sites", "systems", "grade", "command", "node", "user", "owner", "max-size", "max-recipients", "max-command", "batch", "layout", "quoting", "address", "from-line", "concurrency",
-		"options", "sender", "recipient", "header"},
+	"uucp": {"spool", "sites", "systems", "grade", "command", "node", "user", "owner", "max-size", "max-recipients", "max-command", "batch", "layout", "quoting", "address", "concurrency",
+		"options", "uux", "sender", "recipient", "header"},
 }
 
 // TransportKinds returns the kinds of transport, sorted.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -89,7 +90,10 @@ func (pr *printer) program() {
 	for _, name := range sortedNames(p.Classes) {
 		pr.class(p.Classes[name])
 	}
-	for _, name := range pr.missingClasses() { // sendmail takes them to be empty
+	for _, name := range ClassesOf(p) { // sendmail takes those that nothing defines to be empty
+		if p.Classes[name] != nil {
+			continue
+		}
 		pr.linef("class %s { }", quote(name))
 	}
 	pr.linef("")
@@ -117,22 +121,20 @@ func (pr *printer) program() {
 	}
 }
 
-// missingClasses are the classes that rules mention and nothing defines.
-func (pr *printer) missingClasses() []string {
-	missing := map[string]bool{}
-	for _, rs := range pr.p.Rulesets {
+// ClassesOf are the classes that rules mention.
+func ClassesOf(p *prog.Program) []string {
+	mentioned := map[string]bool{}
+	for _, rs := range p.Rulesets {
 		for _, r := range rs.Rules {
 			for _, t := range r.LHS {
 				if t.Kind != prog.InClass && t.Kind != prog.NotInClass {
 					continue
 				}
-				if _, ok := pr.p.Classes[t.Text]; !ok {
-					missing[t.Text] = true
-				}
+				mentioned[t.Text] = true
 			}
 		}
 	}
-	return sortedNames(missing)
+	return sortedNames(mentioned)
 }
 
 func (pr *printer) class(k *prog.Class) {
@@ -204,6 +206,11 @@ func (pr *printer) rule(r *prog.Rule) (string, bool) {
 	}
 	if r.Cond != nil || r.Attr != nil {
 		return "", false
+	}
+	for _, t := range append(slices.Clone(r.LHS), r.RHS...) { // "$={}": sendmail complains, and so do we
+		if t.Text == "" && (t.Kind == prog.InClass || t.Kind == prog.NotInClass || t.Kind == prog.RunMacro) {
+			return "", false
+		}
 	}
 	names := pr.names(r)
 	var b strings.Builder
@@ -400,6 +407,9 @@ func operatorTok(s *addr.Syntax, t prog.Tok) bool {
 	return t.Kind == prog.Literal && s.IsOperator(addr.Token(t.Text))
 }
 
+// maxArgs is how many parts a lookup can have in the rule language: key, arguments, default.
+const maxArgs = 9
+
 // lookup writes $( name key $@ argument $: default $) as name(key, argument else default).
 func (pr *printer) lookup(toks []prog.Tok, at int, names []string) (text string, end int, ok bool) {
 	i := at + 1
@@ -436,7 +446,7 @@ func (pr *printer) lookup(toks []prog.Tok, at int, names []string) (text string,
 			return "", 0, false
 		}
 	}
-	if i == len(toks) {
+	if i == len(toks) || len(parts) > maxArgs || len(parts[0]) == 0 {
 		return "", 0, false
 	}
 	var b strings.Builder

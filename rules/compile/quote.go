@@ -72,6 +72,12 @@ func quote(text string) string {
 	return `"` + escape(text, '"') + `"`
 }
 
+// Quote writes a value as a word of the rule language, in quotes where it needs them.
+func Quote(text string) string { return quote(text) }
+
+// Words writes values as words of the rule language.
+func Words(values []string) string { return words(values) }
+
 func words(values []string) string {
 	out := make([]string, len(values))
 	for i, v := range values {

@@ -85,8 +85,23 @@ func (c *compiler) add(rs *prog.Ruleset, compile func() *prog.Rule) {
 
 var everything = []prog.Tok{{Kind: prog.ZeroOrMore, N: 1}}
 
+// origin is the comment behind a rule that came from a sendmail.cf: the place where it stood there. It belongs to what
+// explanations show of the rule.
+func (c *compiler) origin(from, to lang.Pos) string {
+	if c.p.Level == 0 {
+		return ""
+	}
+	line := c.src.Line(c.src.Trim(from, to).Line)
+	place := line[strings.LastIndex(line, "# ")+1:]
+	file, number, _ := strings.Cut(strings.TrimSpace(place), ":")
+	if _, err := strconv.Atoi(number); err != nil || !strings.HasSuffix(file, ".cf") || len(place) == len(line) {
+		return ""
+	}
+	return "  #" + place
+}
+
 func (c *compiler) rule(r *lang.Rule) *prog.Rule {
-	out := &prog.Rule{Pos: Place(r.Pos), Source: c.src.Between(r.Pos, r.EndPos)}
+	out := &prog.Rule{Pos: Place(r.Pos), Source: c.src.Between(r.Pos, r.EndPos) + c.origin(r.Pos, r.EndPos)}
 	s := newScope()
 	if r.Otherwise {
 		out.LHS = everything
