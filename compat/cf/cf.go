@@ -32,6 +32,7 @@ type Config struct {
 	Milters  []Line
 	Env      []string
 	Trusted  []string
+	Lines    []ClassLine // the lines that say what is in classes, in their order
 	Messages []Message
 	Notes    []Note
 	// Errors counts the messages that make sendmail -bC end with 70.
@@ -89,6 +90,15 @@ type Line struct {
 	Name    string
 	Equates []prog.Param
 	Pos     prog.Pos
+}
+
+// ClassLine is what one line adds to a class: words (C, T), or a file (F).
+type ClassLine struct {
+	Class string
+	Words []string
+	From  []string // classes whose words are among them
+	File  *prog.ClassFile
+	Pos   prog.Pos
 }
 
 // Exactness tells how well a line is honoured.

@@ -23,17 +23,24 @@ func (r *reader) classLine(body string) {
 	if !ok {
 		return
 	}
+	var added, from []string
+	defer func() {
+		r.cfg.Lines = append(r.cfg.Lines, ClassLine{Class: name, Words: added, From: from, Pos: r.pos()})
+	}()
 	for _, w := range strings.Fields(expand(rest, r.macro)) {
 		if strings.HasPrefix(w, string(rune(mark))+"=") {
 			if other, _, _, ok := CutName(w[2:]); ok {
 				if c := r.cfg.Prog.Classes[other]; c != nil {
+					from = append(from, other)
+					added = append(added, c.Words...)
 					r.addWords(name, c.Words)
 				}
 				r.class(name)
 				continue
 			}
 		}
-		r.addWords(name, []string{plain(w)})
+		added = append(added, plain(w))
+		r.addWords(name, added[len(added)-1:])
 	}
 }
 
@@ -98,6 +105,7 @@ func (r *reader) fileClassLine(body string) {
 	}
 	c := r.class(name)
 	c.Files = append(c.Files, f)
+	r.cfg.Lines = append(r.cfg.Lines, ClassLine{Class: name, File: &f, Pos: r.pos()})
 	if r.opt.NoFiles {
 		return
 	}

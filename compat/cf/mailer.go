@@ -18,16 +18,17 @@ type Mailer struct {
 	Flags string   // F=, each once, sorted
 	// The rulesets that rewrite sender and recipient addresses of the envelope and of headers; nil: none.
 	EnvSender, HdrSender, EnvRcpt, HdrRcpt *prog.Ruleset
-	MaxSize                                int64     // M=, octets; 0: no limit
-	LineLimit                              int       // L=
-	EOL                                    string    // E=
-	Types                                  [3]string // T=: MTA, address, diagnostic; empty: undefined
-	MaxMsgs                                int       // m=
-	MaxRcpts                               int       // r=
-	UID, GID                               int       // U=; -1: not given
-	Dir, Charset, Queue, Root              string    // D=, C=, Q=, /=
-	Nice, Wait                             int       // N=, W= (seconds)
-	Args                                   string    // A=, references as "$x"
+	MaxSize                                int64        // M=, octets; 0: no limit
+	LineLimit                              int          // L=
+	EOL                                    string       // E=
+	Types                                  [3]string    // T=: MTA, address, diagnostic; empty: undefined
+	MaxMsgs                                int          // m=
+	MaxRcpts                               int          // r=
+	UID, GID                               int          // U=; -1: not given
+	Dir, Charset, Queue, Root              string       // D=, C=, Q=, /=
+	Nice, Wait                             int          // N=, W= (seconds)
+	Args                                   string       // A=, references as "$x"
+	Equates                                []prog.Param // all of them, as they are written
 }
 
 // Has reports whether a flag is set.
@@ -89,6 +90,12 @@ func (r *reader) mailerLine(body string) {
 			return
 		}
 	}
+	r.addMailer(m, args)
+}
+
+// addMailer completes a mailer and keeps it, when it has all that it needs.
+func (r *reader) addMailer(m *Mailer, args bool) {
+	name := m.Name
 	if !args {
 		r.errorf("M%s: A= argument required", name)
 		return
@@ -154,6 +161,7 @@ func cutEquate(s string) (value, rest string) {
 // equate takes one equate of a mailer. It returns false when the mailer cannot be kept.
 func (r *reader) equate(m *Mailer, key byte, value string) bool {
 	text := plain(value)
+	m.Equates = append(m.Equates, prog.Param{Name: string(key), Value: text, Pos: r.pos()})
 	switch key {
 	case 'P':
 		m.Path = text

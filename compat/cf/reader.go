@@ -190,8 +190,10 @@ func (r *reader) one(raw string) {
 		r.priorityLine(join(body))
 		r.noteDefault(before, "precedence")
 	case 'T':
-		r.addWords("t", strings.Fields(plain(join(body))))
-		r.cfg.Trusted = append(r.cfg.Trusted, strings.Fields(plain(join(body)))...)
+		words := strings.Fields(plain(join(body)))
+		r.addWords("t", words)
+		r.cfg.Trusted = append(r.cfg.Trusted, words...)
+		r.cfg.Lines = append(r.cfg.Lines, ClassLine{Class: "t", Words: words, Pos: r.pos()})
 		r.noteDefault(before, "trusted users")
 	case 'V':
 		r.levelLine(body)
