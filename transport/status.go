@@ -32,6 +32,11 @@ type Status struct {
 	DSN        bool   // the next hop took over NOTIFY, ORCPT, RET and ENVID: success is its to report (RFC 3461 5.2.1)
 	By         bool   // the next hop took over DELIVERBY (RFC 2852)
 	Exit       int    // the exit status that sendmail would end with; 0 leaves it to the code
+	// Transcript are lines for the transcript of a notice: what a program printed, or the dialogue with a host in
+	// sendmail's form. It lives as long as the attempt.
+	Transcript []string
+	// Became is what the rules made of an address before they refused it, for the report; mostly empty.
+	Became string
 }
 
 // NewStatus returns a status with an enhanced code (RFC 3463, "5.1.1") and a text of one line for people. A status

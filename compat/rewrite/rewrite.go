@@ -52,6 +52,7 @@ type Refusal struct {
 	Enhanced, Text string // RFC 3463 code, and the text without either code
 	Exit           int    // sysexits
 	Discard        bool
+	Raw            string // what stands behind $:, as the rules left it
 }
 
 func (r *Rewriter) state(m Message) *eval.State {
@@ -126,7 +127,10 @@ func (r *Rewriter) resolve(ctx context.Context, toks []addr.Token, st *eval.Stat
 	host, user, hasUser := cut(toks[2:])
 	switch {
 	case strings.EqualFold(name, "error"):
-		return Target{Refusal: refusal(r.join(host), r.joinWith(user, " "))}, nil
+		raw := r.joinWith(user, " ")
+		no := refusal(r.join(host), raw)
+		no.Raw = raw
+		return Target{Refusal: no}, nil
 	case strings.EqualFold(name, "discard"):
 		return Target{Refusal: &Refusal{Discard: true}}, nil
 	}

@@ -349,6 +349,7 @@ func (r *run) outcome(res result, program string) transport.Status {
 	}
 	log.Info("program refused", "program", program, "exit", res.exit, "output", output)
 	s := reply(transport.NewStatus(verdict.outcome, verdict.code, text), res)
+	s.Transcript = r.out.lines()
 	if verdict.outcome == transport.Failed {
 		s.Exit = res.exit
 		if !known {
@@ -427,6 +428,17 @@ func (k *kept) line() string {
 		text += " [...]"
 	}
 	return text
+}
+
+// lines are the lines of the output.
+func (k *kept) lines() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	text := strings.TrimRight(string(k.text), "\n")
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\n")
 }
 
 // name is the first program of the line, for messages.

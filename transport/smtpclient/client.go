@@ -47,6 +47,7 @@ type delivery struct {
 	done   []bool       // the status is final
 	known  []bool       // the status says something
 	tries  int          // addresses that were tried
+	lines  map[int][]string // of the transcript, by recipient
 	plan   *recode.Plan // how the message becomes 7-bit; nil: nobody needed it yet
 }
 
@@ -59,6 +60,9 @@ func (c *Client) Deliver(ctx context.Context, req *transport.Request) []transpor
 	}
 	d.checkPaths()
 	d.run(ctx)
+	for i, lines := range d.lines {
+		d.status[i].Transcript = lines
+	}
 	return d.status
 }
 
@@ -280,7 +284,13 @@ func (d *delivery) use(ctx context.Context, s *session) {
 
 func (d *delivery) show(text string) {
 	if open := d.open(); d.req.Verbose != nil && len(open) > 0 {
-		d.req.Verbose(d.req.Recipients[open[0]].User + "... " + text)
+		who := d.req.Recipients[open[0]].User
+		if d.client.conf.Sendmail {
+			for _, i := range open[1:] {
+				who += "," + d.req.Recipients[i].User
+			}
+		}
+		d.req.Verbose(who + "... " + text)
 	}
 }
 

@@ -24,7 +24,10 @@ type session struct {
 	bw      *bufio.Writer
 	verbose func(string)
 	ext     extensions
-	tls     string // as in transport.Status
+	last    string   // the command that was sent last, until it is in lines
+	intro   bool     // lines has said with whom we talk
+	lines   []string // of the transcript, until somebody takes them
+	tls     string   // as in transport.Status
 	trouble error  // why TLS failed, for the log
 	dead    bool   // nothing more may be sent
 	release func() bool
@@ -264,8 +267,51 @@ func (s *session) send(line string) {
 	if s.verbose != nil {
 		s.verbose(">>> " + line)
 	}
+	s.last = line
 	s.bw.WriteString(line)
 	s.bw.WriteString("\r\n")
+}
+
+// write keeps a reply that is not a plain "go on" for the transcript of a notice.
+func (s *session) write(r *smtp.Reply) {
+	if !s.conf.Sendmail || r.Code < 400 {
+		return
+	}
+	if !s.intro {
+		s.lines, s.intro = append(s.lines, "... while talking to "+s.hop.verbose()+":"), true
+	}
+	if s.last != "" {
+		s.lines, s.last = append(s.lines, ">>> "+s.last), ""
+	}
+	for i, line := range asSent(r) {
+		s.lines = append(s.lines[:len(s.lines):len(s.lines)], "<<< "+line)
+		if i > 20 {
+			break
+		}
+	}
+}
+
+// asSent are the lines of a reply as they came.
+func asSent(r *smtp.Reply) []string {
+	lines := make([]string, len(r.Lines))
+	for i, line := range r.Lines {
+		sep := "-"
+		if i == len(r.Lines)-1 {
+			sep = " "
+		}
+		if r.Enhanced != "" {
+			line = r.Enhanced + " " + line
+		}
+		lines[i] = strconv.Itoa(r.Code) + sep + line
+	}
+	return lines
+}
+
+// take gives the transcript away.
+func (s *session) take() []string {
+	lines := s.lines
+	s.lines = nil
+	return lines
 }
 
 // ask sends one command and waits for its reply.
@@ -292,6 +338,7 @@ func (s *session) expect(ctx context.Context, at stage, timeout time.Duration) (
 		return nil, &v
 	}
 	s.show(r)
+	s.write(r)
 	if r.Code == 421 { // RFC 5321 3.8: the peer closes
 		s.dead = true
 	}
@@ -302,15 +349,8 @@ func (s *session) show(r *smtp.Reply) {
 	if s.verbose == nil {
 		return
 	}
-	for i, line := range r.Lines {
-		sep := "-"
-		if i == len(r.Lines)-1 {
-			sep = " "
-		}
-		if r.Enhanced != "" {
-			line = r.Enhanced + " " + line
-		}
-		s.verbose(strconv.Itoa(r.Code) + sep + line)
+	for _, line := range asSent(r) {
+		s.verbose(line)
 	}
 }
 
@@ -320,6 +360,9 @@ func (s *session) sign(st *transport.Status, r *smtp.Reply) {
 	st.TLS = s.tls
 	if r != nil {
 		st.Reply = clip(r.String(), 900)
+		if s.conf.Sendmail {
+			st.Reply = clip(asSent(r)[0], 900)
+		}
 		st.Diagnostic = "smtp"
 	}
 }
@@ -329,7 +372,7 @@ func (c *Client) close(s *session) {
 	if !s.release() { // the context has ended, and the connection is closed
 		s.dead = true
 	}
-	s.verbose = nil
+	s.verbose, s.intro, s.lines = nil, false, nil
 	if s.dead {
 		s.conn.Close()
 		s.detach()

@@ -67,6 +67,7 @@ func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again
 	}
 	if v != nil {
 		d.settle(batch, *v)
+		d.tellAll(s, batch, *v)
 		if s.conf.Sendmail {
 			if !s.dead {
 				d.reset(ctx, s)
@@ -97,17 +98,21 @@ func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again
 			d.settle(accepted, v)
 			d.settle(batch[n:], v)
 			d.settle(again, v)
+			d.tellAll(s, batch, v)
 			return nil
 		case r.Positive():
 			accepted = append(accepted, i)
 		case (r.Code == 452 || r.Code == 552) && len(accepted) > 0 && !strings.HasPrefix(r.Enhanced, "4.2") && !strings.HasPrefix(r.Enhanced, "5.2"):
 			again = append(again, i)
 		default:
-			d.settle([]int{i}, judge(atRcpt, r, s))
+			v := judge(atRcpt, r, s)
+			d.settle([]int{i}, v)
+			d.tell(s, i, v)
 		}
 	}
 	if len(accepted) == 0 {
 		d.skip(ctx, s, 0, chunked)
+		d.note(batch[len(batch)-1], s.take())
 		return nil
 	}
 
@@ -126,6 +131,7 @@ func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again
 		if v != nil {
 			d.settle(accepted, *v)
 			d.settle(again, *v)
+			d.tellAll(s, accepted, *v)
 			return nil
 		}
 	}
@@ -159,7 +165,9 @@ func (d *delivery) hand(ctx context.Context, s *session, accepted []int, chunked
 			}
 			d.settle(rest, d.taken(s, r))
 		} else {
-			d.settle(rest, judge(atDot, r, s))
+			v := judge(atDot, r, s)
+			d.settle(rest, v)
+			d.tellAll(s, rest, v)
 			if r.Intermediate() {
 				s.dead = true // it waits for more, and we have no more to say
 			}

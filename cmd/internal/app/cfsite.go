@@ -16,6 +16,7 @@ import (
 	"waybill/compat/cf"
 	"waybill/compat/flags"
 	"waybill/compat/rewrite"
+	"waybill/compat/submit"
 	"waybill/queue"
 	"waybill/queue/expand"
 	"waybill/queue/maillog"
@@ -30,9 +31,6 @@ import (
 	"waybill/transport/passwd"
 	"waybill/transport/smtpclient"
 )
-
-// isCF reports whether a configuration is a sendmail.cf, which is told by its name.
-func isCF(file string) bool { return strings.HasSuffix(file, ".cf") }
 
 // cfSite is what a site has when it runs by a sendmail.cf.
 type cfSite struct {
@@ -71,7 +69,7 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 	for _, g := range given {
 		how.Define = append(how.Define, g.lines()...)
 	}
-	conf, err := cf.ReadFile(file, how)
+	conf, err := readCF(file, how)
 	if err != nil {
 		return nil, err
 	}
@@ -218,6 +216,13 @@ func (r cfRouter) Route(ctx context.Context, q queue.Question) (queue.Decision, 
 		return queue.Decision{}, err
 	}
 	if t.Refusal != nil {
+		if t.Refusal.Enhanced == "5.1.3" && t.Refusal.Raw == "" { // the address cannot be read: sendmail says why
+			for _, m := range submit.ParseList(string(q.Recipient)) {
+				if m.Problem != "" {
+					t.Refusal.Text, t.Refusal.Raw = m.Problem, `"553 `+m.Problem+`"`
+				}
+			}
+		}
 		status := cfRefusal(t.Refusal)
 		return queue.Decision{Refused: &status}, nil
 	}
@@ -247,6 +252,13 @@ func cfRefusal(r *rewrite.Refusal) transport.Status {
 	}
 	s := transport.NewStatus(outcome, r.Enhanced, r.Text)
 	s.Exit = r.Exit
+	if r.Raw != "" {
+		code := r.Enhanced
+		if code == "5.0.0" {
+			code = "5.3.0" // sendmail says more in the transcript than in the status
+		}
+		s.Became, s.Transcript = r.Raw, []string{fmt.Sprintf("%d %s %s", r.Code, code, r.Text)}
+	}
 	return s
 }
 
