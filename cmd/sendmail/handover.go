@@ -128,7 +128,7 @@ func (h *handOver) mayDrop() bool {
 // interactive delivery came to. Other mail is dropped, and delivered in the background.
 func (h *handOver) ownEngine() (net.Conn, error) {
 	const manyHops = 15 // sites allow 25 or more
-	asks := isCF(h.v.ConfigFile) || !h.mayDrop() || h.v.Verbose || h.v.When == envelope.WhenNow || h.anyLocal() || h.message.Envelope.Hops > manyHops
+	asks := h.site.Sendmail || !h.mayDrop() || h.v.Verbose || h.v.When == envelope.WhenNow || h.anyLocal() || h.message.Envelope.Hops > manyHops
 	if !asks || !h.mayDeliver() && !h.rights.root {
 		return nil, spool.ErrNoDaemon
 	}
@@ -145,7 +145,7 @@ func (h *handOver) config() []string {
 		file = full
 	}
 	args := []string{"-C", file}
-	if isCF(file) { // which options and macros of the command line complete
+	if h.site.Sendmail { // which options and macros of the command line complete
 		for _, o := range h.v.Options {
 			args = append(args, "-O", o.Name+"="+o.Value)
 		}

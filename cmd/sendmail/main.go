@@ -86,7 +86,7 @@ func (p program) deliver(v *flags.Invocation, r rights, in io.Reader, out io.Wri
 	if err != nil {
 		return fail(sysexits.Config, "configuration", err)
 	}
-	bare := isCF(v.ConfigFile) // the rules of a sendmail.cf say what is added to names
+	bare := site.Sendmail // the rules of a sendmail.cf say what is added to names
 	for _, m := range v.Macros {
 		if m.Name == "j" { // the name of this host, as sendmail.cf has it, which the engine does not hear of
 			site.Host, bare = m.Value, false
@@ -101,7 +101,7 @@ func (p program) deliver(v *flags.Invocation, r rights, in io.Reader, out io.Wri
 		Trusted:      site.Trusted,
 		Local:        site.Local,
 		FullName:     p.fullName,
-		ReceiptIsDSN: !isCF(v.ConfigFile),
+		ReceiptIsDSN: !site.Sendmail,
 		Bare:         bare,
 	})
 	var known *submit.Error

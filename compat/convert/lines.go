@@ -17,7 +17,7 @@ func (w *writer) option(l line) {
 	}
 	again := w.lastOpt[o.Name] != l.number
 	switch {
-	case o.Name == "QueueDirectory" && !again && strings.HasPrefix(o.Value, "/") && !strings.ContainsAny(o.Value, " *$"):
+	case o.Name == "QueueDirectory" && !again && strings.HasPrefix(o.Value, "/") && !strings.ContainsAny(o.Value, " $"):
 		w.linef("spool %s", compile.Quote(o.Value))
 	case (o.Name == "OperatorChars" || o.Name == "BlankSub") && again:
 		w.linef("# set again below: %s", printable(oneLine(l.text)))

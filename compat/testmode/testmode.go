@@ -25,6 +25,8 @@ type Config struct {
 	File     string        // when -C is not given
 	Resolver eval.Resolver // for DNS; nil: lookups say "not now"
 	Host     cf.Host
+	// Read reads the configuration; nil: cf.ReadFile.
+	Read func(file string, how cf.Options) (*cf.Config, error)
 	// Getenv and the like are not needed: test mode reads nothing but its file and its commands.
 }
 
@@ -72,7 +74,10 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 	if conf.Host.Name == "" {
 		conf.Host = cf.LocalHost("/etc/hosts")
 	}
-	c, err := cf.ReadFile(file, cf.Options{Host: conf.Host, Mode: "t", CheckTable: eval.CheckTable})
+	if conf.Read == nil {
+		conf.Read = cf.ReadFile
+	}
+	c, err := conf.Read(file, cf.Options{Host: conf.Host, Mode: "t", CheckTable: eval.CheckTable})
 	if err != nil {
 		why := err.Error()
 		if errors.Is(err, fs.ErrNotExist) {

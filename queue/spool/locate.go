@@ -15,6 +15,8 @@ const (
 	DefaultConfig = "/etc/waybill/waybill.rules"
 	// DefaultSpool is the spool directory of a site that names none.
 	DefaultSpool = "/var/spool/waybill"
+	// sendmailSpool is that of a sendmail.cf.
+	sendmailSpool = "/var/spool/mqueue"
 )
 
 // Site is all that a front end must know.
@@ -24,6 +26,8 @@ type Site struct {
 	Socket  string   // the daemon's socket
 	Trusted []string // users who may name another sender without a warning, beside root
 	Local   []string // further names of this host, as far as a sendmail.cf tells them (class w)
+	// Sendmail tells that the configuration is a sendmail.cf, or rules made of one (set level).
+	Sendmail bool
 }
 
 // Locate scans a rules file for its top-level lines "host NAME", "spool DIR" and "set trust USER..." and nothing else,
@@ -41,6 +45,7 @@ func Locate(configFile string) (Site, error) {
 	case err == nil:
 		defer f.Close()
 		if isCF(configFile) {
+			site.Sendmail = true
 			err = site.scanCF(f)
 		} else {
 			err = site.scan(f, configFile)
@@ -51,7 +56,13 @@ func Locate(configFile string) (Site, error) {
 	case named || !errors.Is(err, fs.ErrNotExist):
 		return Site{}, err
 	}
-	if site.Spool == "" {
+	if site.Sendmail && strings.HasSuffix(site.Spool, "*") {
+		// A pattern for several directories ("/var/spool/mqueue/q*") names ours by what stands before it.
+		site.Spool = filepath.Dir(site.Spool)
+	}
+	if site.Spool == "" && site.Sendmail {
+		site.Spool = sendmailSpool
+	} else if site.Spool == "" {
 		site.Spool = DefaultSpool
 	}
 	if !filepath.IsAbs(site.Spool) {
@@ -68,8 +79,22 @@ func (s *Site) scan(f *os.File, name string) error {
 	in := bufio.NewScanner(f)
 	in.Buffer(make([]byte, 0, 4096), 1<<20)
 	depth := 0
+	class := "" // whose members are read: w or t
 	for n := 1; in.Scan(); n++ {
 		words, braces := tokens(in.Text())
+		switch {
+		case s.Sendmail && depth == 0 && len(words) > 2 && words[0] == "class" && (words[1] == "w" || words[1] == "t"):
+			class = words[1]
+			s.member(class, words[3:])
+		case class != "":
+			s.member(class, words)
+		}
+		if depth+braces == 0 {
+			class = ""
+		}
+		if depth == 0 && len(words) == 3 && words[0] == "set" && words[1] == "level" {
+			s.Sendmail = true
+		}
 		if depth == 0 && len(words) == 2 {
 			switch words[0] {
 			case "host":
@@ -87,6 +112,23 @@ func (s *Site) scan(f *os.File, name string) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
+}
+
+// member takes members of the classes w and t, which in rules made of a sendmail.cf are our names and the trusted users.
+func (s *Site) member(class string, list []string) {
+	for _, w := range list {
+		names := []string{w}
+		if file, ok := strings.CutPrefix(w, "@"); ok {
+			names = words(strings.TrimPrefix(file, "?"))
+		}
+		switch {
+		case w == "{" || w == "}":
+		case class == "w":
+			s.Local = append(s.Local, names...)
+		default:
+			s.Trusted = append(s.Trusted, names...)
+		}
+	}
 }
 
 // tokens splits a line of the rule language into words, as far as Locate must know it: quotes, comments, and how many

@@ -4,12 +4,20 @@ import (
 	"bufio"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
 // isCF reports whether a configuration is a sendmail.cf, which is told by its name.
 func isCF(file string) bool { return strings.HasSuffix(file, ".cf") }
+
+// Sendmail reports whether a configuration is a sendmail.cf, or rules made of one: only then it has a line "set level".
+func Sendmail(file string) bool {
+	if isCF(file) {
+		return true
+	}
+	site, err := Locate(file)
+	return err == nil && site.Sendmail
+}
 
 const submitCF, sendmailCF = "/etc/mail/submit.cf", "/etc/mail/sendmail.cf"
 
@@ -74,10 +82,6 @@ func (s *Site) scanCF(in io.Reader) error {
 				s.Local = append(s.Local, words(file)...)
 			}
 		}
-	}
-	// A pattern for several directories ("/var/spool/mqueue/q*") names ours by what stands before it.
-	if strings.HasSuffix(s.Spool, "*") {
-		s.Spool = filepath.Dir(s.Spool)
 	}
 	return lines.Err()
 }

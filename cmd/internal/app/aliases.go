@@ -17,7 +17,7 @@ func aliasPaths(config string) ([]string, error) {
 		}
 		return router.TableFiles(router.Settings().Aliases), nil
 	}
-	conf, err := cf.ReadFile(config, cf.Options{Host: cf.LocalHost("/etc/hosts")})
+	conf, err := readCF(config, cf.Options{Host: cf.LocalHost("/etc/hosts")})
 	if err != nil {
 		return nil, err
 	}

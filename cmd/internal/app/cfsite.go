@@ -107,7 +107,7 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 	s.queue, err = queue.Open(queue.Config{
 		Host: s.settings.Host, Dir: s.settings.Spool, Log: s.log, Mail: s.mail, Retry: sched.Delays(s.settings.Retry),
 		MinAge: minAge(conf), GiveUp: s.settings.GiveUp, WarnAfter: warnAfter(s.settings), Postmaster: "postmaster", MaxHops: s.settings.MaxHops, MaxSize: s.settings.MaxSize,
-		NoReceipts: !conf.Bool("RrtImpliesDsn", false),
+		NoReceipts: !conf.Bool("RrtImpliesDsn", false), Now: calendar,
 	}, wiring)
 	if err != nil {
 		return nil, fmt.Errorf("the queue directory cannot be used: %w", err)

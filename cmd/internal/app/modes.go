@@ -228,7 +228,7 @@ func newaliases(std stdio, v *flags.Invocation) int {
 
 // addressTest is -bt: sendmail's address test mode, over a sendmail.cf.
 func addressTest(std stdio, v *flags.Invocation, args []string) int {
-	if v.ConfigFile != "" && !strings.HasSuffix(v.ConfigFile, ".cf") {
+	if v.ConfigFile != "" && !isCF(v.ConfigFile) {
 		fmt.Fprintf(std.err, "waybill: -bt is for a sendmail.cf; for rules of our own use: waybill rules explain -C %s ADDRESS\n", v.ConfigFile)
 		return sysexits.Usage
 	}
@@ -236,5 +236,5 @@ func addressTest(std stdio, v *flags.Invocation, args []string) int {
 	if err != nil {
 		return failed(std, err)
 	}
-	return testmode.Main(args, std.in, std.out, testmode.Config{Resolver: ruleTables{resolver}})
+	return testmode.Main(args, std.in, std.out, testmode.Config{Read: readCF, Resolver: ruleTables{resolver}})
 }
