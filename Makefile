@@ -9,6 +9,8 @@ COMMANDS := waybill sendmail mail.local
 # Debian packages whose real programs the tests talk to; the C compiler is for the race detector.
 PACKAGES := git git-email mpack uucp nncp procmail maildrop dovecot-core dovecot-pop3d dovecot-lmtpd openssl m4 iproute2 \
 	fail2ban logwatch libmail-deliverystatus-bounceparser-perl gcc libc6-dev
+# Packages that a test installs into a Debian host of its own, a copy-on-write view of this one, beside Waybill's.
+export HOST_PACKAGES := cron bsd-mailx s-nail mutt git-email php-cli python3 at
 # Other mail servers are unpacked, not installed: two of them cannot be installed beside each other, nor beside the host's own.
 export PEERS := $(CURDIR)/run/peers
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -16,7 +18,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # cgo would cost the front end most of its start-up time, and is never needed.
 export CGO_ENABLED = 0
 
-.PHONY: all build try test check peers unit bench fuzz soak clean help
+.PHONY: all build try test check peers unit bench fuzz soak install uninstall deb clean help
 
 all: build
 
@@ -42,6 +44,16 @@ peers: ## install the Debian packages that the tests talk to, and unpack other m
 
 bench: build ## print the figures, as ratios to peers where they are installed
 	$(GO) run ./cmd/internal/bench $(BIN)
+
+# DESTDIR and PREFIX as everywhere. Without DESTDIR, as root, the user and the spool are made, too.
+install: ## install what "make build" made: the commands under all their names, manual pages, units
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BIN="$(BIN)" etc/packaging/install.sh install
+
+uninstall: ## take it away; mail in the spool and configuration stay
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BIN="$(BIN)" etc/packaging/install.sh uninstall
+
+deb: build ## make bin/waybill.deb, a Debian package that replaces the host's mail-transport-agent
+	@BIN="$(BIN)" etc/packaging/deb.sh "$(BIN)/waybill.deb"
 
 FUZZTIME ?= 60s
 fuzz: ## run every fuzz target for FUZZTIME

@@ -2,6 +2,7 @@
 # test-peers.sh DIRECTORY PACKAGE...
 # Installs the Debian packages that the tests talk to, and unpacks other mail servers, without installing them, into
 # DIRECTORY/postfix, DIRECTORY/exim and DIRECTORY/sendmail, with the libraries that they need installed. Run by "make peers", as root.
+# The packages in $HOST_PACKAGES, with what they depend on, are downloaded into DIRECTORY/debs for a host of the tests' own.
 # What is there already is left alone.
 set -eu
 dir=$1
@@ -45,3 +46,13 @@ install "$@"
 unpack postfix postfix
 unpack exim exim4-daemon-heavy exim4-base
 unpack sendmail sendmail-bin sendmail-base sendmail-cf
+if [ -n "${HOST_PACKAGES-}" ] && [ ! -d "$dir/debs" ]; then
+	update
+	echo "downloading for the tests: $HOST_PACKAGES"
+	rm -rf "$dir/.debs"
+	mkdir -p "$dir/.debs/partial"
+	# shellcheck disable=SC2086
+	apt-get install -y -qq --download-only --reinstall --no-install-recommends -o "Dir::Cache::archives=$dir/.debs" $HOST_PACKAGES >/dev/null
+	rm -rf "$dir/.debs/partial" "$dir/.debs/lock"
+	mv "$dir/.debs" "$dir/debs"
+fi
