@@ -102,6 +102,7 @@ func Open(cfg Config, w Wiring) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.SetCalendar(cfg.Now)
 	q := &Queue{
 		cfg:      cfg,
 		spool:    s,

@@ -196,4 +196,3 @@ func (s *Spool) Recover() error {
 	}
 	return s.fs.SyncDir(filepath.Join(s.dir, logDir))
 }
-

@@ -30,6 +30,8 @@ type Spool struct {
 	logged *logIndex // nil: every message is a file
 	large  atomic.Int32
 
+	calendar func() time.Time
+
 	mu     sync.Mutex
 	memory map[string][]Entry // journal entries that could not be written
 	settle *time.Timer        // set while removals are not synced
@@ -51,7 +53,7 @@ func Open(dir string, fsys FS, log *slog.Logger) (*Spool, error) {
 			return nil, fmt.Errorf("spool: %w", err)
 		}
 	}
-	return &Spool{dir: dir, fs: fsys, log: log, memory: map[string][]Entry{}, told: map[string]bool{}}, nil
+	return &Spool{dir: dir, fs: fsys, log: log, calendar: time.Now, memory: map[string][]Entry{}, told: map[string]bool{}}, nil
 }
 
 // Dir is the spool directory.
@@ -103,7 +105,7 @@ func (s *Spool) Lock() (unlock func() error, err error) {
 func (s *Spool) Create(e *envelope.Envelope) (*Draft, error) {
 	id := e.ID
 	if id == "" {
-		id = s.ids.New(time.Now())
+		id = s.NewID()
 	} else if !ValidID(id) {
 		return nil, fmt.Errorf("%q is not a queue id", id)
 	}
@@ -126,7 +128,10 @@ func (s *Spool) Create(e *envelope.Envelope) (*Draft, error) {
 }
 
 // NewID returns a queue id that was never given before.
-func (s *Spool) NewID() string { return s.ids.New(time.Now()) }
+func (s *Spool) NewID() string { return s.ids.New(s.calendar()) }
+
+// SetCalendar makes ids tell the time of another clock. It is called before anything else.
+func (s *Spool) SetCalendar(now func() time.Time) { s.calendar = now }
 
 // ID is the id that the message will have.
 func (d *Draft) ID() string { return d.id }

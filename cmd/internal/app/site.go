@@ -119,6 +119,7 @@ func openSite(file string, level slog.Level, given ...overrides) (*site, error) 
 		MaxHops:    s.settings.MaxHops,
 		MaxSize:    s.settings.MaxSize,
 		Deliveries: s.settings.Deliveries,
+		Now:        calendar,
 	}, wiring)
 	if err != nil {
 		return nil, fmt.Errorf("the spool cannot be used: %w", err)
