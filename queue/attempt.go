@@ -316,6 +316,10 @@ func (a *try) resolve(ctx context.Context, i int) *job {
 		a.settle(i, j, status, 0)
 		return nil
 	}
+	if by := a.m.Envelope.By; by.Return && by.Over(a.now) { // RFC 2852 4.1: nothing more is done with it
+		a.settle(i, j, transport.NewStatus(transport.Failed, "5.4.7", "Delivery time expired"), 0)
+		return nil
+	}
 	switch {
 	case r.Command != "":
 		j.mailer, j.via, j.to.User = "prog", a.w.Program, "|"+string(r.Command)
@@ -408,7 +412,9 @@ func (a *try) settle(i int, j *job, s transport.Status, took time.Duration) {
 		limit = min(limit, by.Until.Sub(a.m.Envelope.Arrival))
 	}
 	if s.Outcome() == transport.Deferred && a.now.Sub(a.m.Envelope.Arrival) >= limit {
-		res.expired, res.last = true, s
+		if limit == plan.GiveUp { // the notice speaks of the last failure; where the sender set the time, of the time
+			res.expired, res.last = true, s
+		}
 		// 5.4.7: delivery time expired (RFC 3463)
 		res.status = transport.NewStatus(transport.Failed, "5.4.7", "Message could not be delivered for "+spell(limit)+": "+s.Text())
 		res.status.Remote, res.status.Reply, res.status.Diagnostic = s.Remote, s.Reply, s.Diagnostic
