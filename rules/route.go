@@ -36,6 +36,7 @@ type run struct {
 	macros eval.Macros
 	rec    *recorder
 	toks   []addr.Token // of the address
+	steps  int          // of the budget that all evaluations of the question share
 }
 
 // maxKept is how many tokens of memory a run keeps for the next question.
@@ -73,7 +74,7 @@ func (r *Router) state(q *Query, t Tracer) *run {
 			return v, v != ""
 		}
 	}
-	s.Facts, s.Defer = &s.facts, q.NoDNS
+	s.Facts, s.Defer, s.Steps = &s.facts, q.NoDNS, &s.steps
 	s.macros = *eval.NewMacros(r.engine.Program())
 	s.Macros = &s.macros
 	if r.macros {

@@ -197,7 +197,7 @@ func (s *searcher) lost(d Decision, err error) (why string, ok bool) {
 		return "no rule says where %s goes", d.Refusal != nil && *d.Refusal == *unrouted()
 	case !errors.As(err, &wrong):
 		return "the rules cannot decide where %s goes: " + strings.ReplaceAll(lastPart(err), "%", "%%"), true
-	case wrong.Status == eval.Config || wrong.Rule != nil && wrong.Err == nil:
+	case wrong.Status == eval.Config || errors.Is(err, eval.ErrBudget):
 		return "the rules never get ready with %s: " + strings.ReplaceAll(wrong.Error(), "%", "%%"), true
 	}
 	return "", false
@@ -314,7 +314,7 @@ func (s *searcher) reportRelay(q Query, c circumstance) {
 // shorter leaves tokens of an address out while it still does what is asked.
 func (s *searcher) shorter(address string, holds func(string) bool) string {
 	syntax := s.r.engine.Syntax()
-	for again := true; again; {
+	for again := !strings.ContainsAny(address, `["`); again; {
 		again = false
 		toks, _ := syntax.Split(address)
 		for i := range toks {
@@ -330,5 +330,5 @@ func (s *searcher) shorter(address string, holds func(string) bool) string {
 
 // plain reports whether an address begins and ends with something that people write there.
 func plain(a string) bool {
-	return a != "" && (isWord(a[0]) || a[0] == '"' || a[0] == '@') && (isWord(a[len(a)-1]) || a[len(a)-1] == ']')
+	return a != "" && (isWord(a[0]) || a[0] == '@') && isWord(a[len(a)-1])
 }

@@ -205,5 +205,5 @@ type tableError struct {
 }
 
 func newEngine(p *prog.Program, ts map[string]table.Table) (*eval.Engine, error) {
-	return eval.New(p, eval.Options{Tables: ts})
+	return eval.New(p, eval.Options{Tables: ts, Native: p.Level == 0})
 }

@@ -13,7 +13,7 @@ import (
 // holds evaluates a condition against the captures of the workspace at base. What it binds goes behind the arena, as
 // captures. A lookup that fails for now gives a status and ends the whole run: it is neither yes nor no.
 func (m *machine) holds(c *prog.Cond, base int) (ok bool, status int) {
-	if !m.tick(1) {
+	if !m.tick(8) {
 		return false, TempFail
 	}
 	switch c.Op {
@@ -106,7 +106,9 @@ func (m *machine) condText(toks []prog.Tok, base int) string {
 			parts = append(parts, addr.Token(t.Text))
 		}
 	}
-	return m.e.syntax.Join(parts)
+	text := m.e.syntax.Join(parts)
+	m.steps += 16 + 4*len(parts) + len(text)/4
+	return text
 }
 
 func (m *machine) testHolds(c *prog.Cond, base int) (ok bool, status int) {
@@ -189,6 +191,7 @@ func (m *machine) matchFact(c *prog.Cond, text string, base int) bool {
 	}
 	lo := len(m.mem)
 	toks, _ := m.e.syntax.SplitStripped(text)
+	m.steps += 32 + 16*len(toks) + len(text)/2
 	for _, t := range toks {
 		m.push(t)
 	}

@@ -24,7 +24,7 @@ const (
 	MaxRepeats = 100            // applications of one rule in a row
 	MaxDepth   = 50             // calls within calls
 	MaxTokens  = addr.MaxTokens // tokens in a workspace
-	MaxSteps   = 1 << 20        // elements compared and tokens copied, with something for each rule: about 10 ms
+	MaxSteps   = 1 << 18        // elements compared and tokens copied, with something for each rule: at most 10 ms (TestNoRunTakesLong)
 )
 
 // Options are what an Engine needs beside the program.
@@ -34,6 +34,8 @@ type Options struct {
 	Called func(*prog.Rule)
 	// Steps limits one run; 0 means MaxSteps.
 	Steps int
+	// Native makes the limits of repetitions and calls "not now", with the rule; else they are sendmail's, which goes on.
+	Native bool
 }
 
 // Engine is a program made ready to run.
@@ -51,6 +53,7 @@ type Engine struct {
 	patterns map[*prog.Cond]*pattern // of conditions that match a fact
 	called   func(*prog.Rule)
 	limit    int
+	native   bool          // the limits end an evaluation
 	numbers  [100]*ruleset // empty rulesets for numbers that nobody defined [11]
 	pool     sync.Pool
 }
@@ -127,7 +130,7 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		prog: p, blank: fold(p.BlankSub), syntax: addr.New(p.Operators, syntax...), byName: map[string]*ruleset{}, classes: map[string]*class{},
-		ids: map[string]int32{}, tables: o.Tables, setters: map[string]bool{}, folded: map[string]table.Table{}, patterns: map[*prog.Cond]*pattern{}, limit: o.Steps, called: o.Called,
+		ids: map[string]int32{}, tables: o.Tables, setters: map[string]bool{}, folded: map[string]table.Table{}, patterns: map[*prog.Cond]*pattern{}, limit: o.Steps, native: o.Native, called: o.Called,
 	}
 	if e.limit == 0 {
 		e.limit = MaxSteps

@@ -217,8 +217,8 @@ func (m *machine) ask(name, key string, args []string) (r table.Result, found bo
 	case t == nil:
 		m.message(OK, fmt.Sprintf("rewrite: map %s not found", name))
 	default:
-		if !m.tick(64) {
-			return r, false, errBudget
+		if !m.tick(64 + len(key)) {
+			return r, false, ErrBudget
 		}
 		r, found, err = t.Lookup(m.ctx, key, args)
 		m.report(err)
@@ -248,7 +248,7 @@ func (m *machine) report(err error) {
 // one, or with an empty one, the macro has no value any more [44].
 func (m *machine) setMacro(key string, args []string) error {
 	name := m.macroName(key)
-	if name == "" {
+	if m.steps += 32 + len(key); name == "" {
 		return nil
 	}
 	if len(args) == 0 || args[0] == "" {

@@ -39,7 +39,7 @@ func (m *machine) replace(rs *ruleset, r *rule, index, base int) (status int, go
 			return m.tooLong(top), false
 		}
 	}
-	if !m.tick(len(m.mem) - top + 8) {
+	if !m.tick(len(m.mem) - top + 24) {
 		return TempFail, false
 	}
 	special := r.special

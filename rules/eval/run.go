@@ -50,7 +50,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // Temporary reports whether trying later may help.
 func (e *Error) Temporary() bool { return e.Status == TempFail }
 
-var errBudget = errors.New("the rules ran too long")
+// ErrBudget is in the error of a run that one of the limits has ended.
+var ErrBudget = errors.New("the rules ran too long")
 
 // machine is one run. Workspaces lie in one arena, each behind that of its caller.
 type machine struct {
@@ -138,6 +139,10 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 			m.wants = c.Wants()
 		}
 	}
+	if st != nil && st.Steps != nil {
+		m.steps = *st.Steps
+		defer func() { *st.Steps = m.steps }()
+	}
 	for _, t := range tokens {
 		m.push(t)
 	}
@@ -201,7 +206,7 @@ func (m *machine) tick(n int) bool {
 	}
 	if m.steps > m.e.limit {
 		m.err = nil
-		m.blame(TempFail, errBudget.Error(), errBudget)
+		m.blame(TempFail, ErrBudget.Error(), ErrBudget)
 		m.abort, m.final = true, TempFail
 	} else if m.ctx.Err() != nil {
 		m.err = nil
@@ -239,10 +244,14 @@ func (m *machine) ruleset(rs *ruleset, base int) (status int, complete bool) {
 		m.trace(trace.Enter, rs, m.mem[base:])
 	}
 	if m.depth > MaxDepth+1 { // [29]
+		m.cur, m.curIdx = outer, outerIdx // the rule that calls is to blame
+		if m.native() {
+			return m.end(TempFail, fmt.Sprintf("the rules call each other more than %d deep", MaxDepth), ErrBudget), false
+		}
 		m.message(Config, fmt.Sprintf("rewrite: excessive recursion (max %d), ruleset %s", MaxDepth, rs.src.Name))
 		return Config, false
 	}
-	if !m.tick(len(m.mem) - base + 16) {
+	if !m.tick(len(m.mem) - base + 40) {
 		return TempFail, false
 	}
 	mask := maskOf(m.mem[base:])
@@ -270,6 +279,9 @@ func (m *machine) ruleset(rs *ruleset, base int) (status int, complete bool) {
 			continue
 		}
 		if repeats++; repeats > MaxRepeats { // [26]
+			if m.native() {
+				return m.end(TempFail, fmt.Sprintf("this rule was applied %d times and would be again", MaxRepeats), ErrBudget), false
+			}
 			m.message(OK, fmt.Sprintf("Infinite loop in ruleset %s, rule %d", rs.src.Name, i+1))
 			break
 		}
@@ -297,6 +309,10 @@ func (m *machine) ruleset(rs *ruleset, base int) (status int, complete bool) {
 	}
 	return status, true
 }
+
+// native reports whether the rules are of our own language: where sendmail goes on with what a limit has left of an
+// address, they say "not now".
+func (m *machine) native() bool { return m.e.native }
 
 // worse combines statuses: the first trouble stays, but "not now" beats everything.
 func worse(old, stat int) int {
@@ -330,7 +346,7 @@ func (m *machine) matches(r *rule, base int) (ok bool, status int) {
 		m.caps = make([]span, r.caps+16)
 	}
 	m.caps = m.caps[:r.caps]
-	m.steps += 8
+	m.steps += 12
 	if !m.match(r.lhs, r.rest, ws) {
 		if m.steps > m.e.limit {
 			m.tick(0)

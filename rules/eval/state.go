@@ -16,6 +16,9 @@ type State struct {
 	Tracer trace.Tracer // nil: nobody listens
 	// Defer asks tables not to use DNS and other slow sources (delivery mode "defer").
 	Defer bool
+	// Steps, if not nil, is what earlier runs about the same question have used of its budget; this one goes on from
+	// there.
+	Steps *int
 	// Out is memory for the tokens of a Result, for callers that ask often: the next run overwrites them.
 	Out []addr.Token
 }
