@@ -45,7 +45,7 @@ func (q *Queue) segmentSize() uint32 {
 	if err := unix.Statfs(q.cfg.Dir, &st); err != nil {
 		return 0
 	}
-	size := st.Bavail * uint64(st.Bsize) / logShare
+	size := (st.Bavail*uint64(st.Bsize) + q.spool.LogSize()) / logShare
 	if size < minLogSegment {
 		q.cfg.Log.Info("the file system is too small for an intake log: every message becomes a file at once", "dir", q.cfg.Dir)
 		return 0

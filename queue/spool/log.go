@@ -33,7 +33,7 @@ type intakeLog struct {
 	busy    bool       // somebody writes a batch or changes segments
 	waiting []*appending
 	closing bool
-	full    bool // it takes no messages: what is there is only to be got rid of
+	choked  bool // its messages cannot become files: it takes no more of them
 	buf     []byte
 
 	notes    []note
@@ -82,7 +82,7 @@ func looksLikeRecords(data []byte) bool {
 func (l *intakeLog) append(id string, data []byte) (slot, error) {
 	a := &appending{id: id, data: data}
 	l.mu.Lock()
-	if l.closing || l.full || recordSize(len(data)) > int(l.size)/4 || looksLikeRecords(data) {
+	if l.closing || l.choked || recordSize(len(data)) > int(l.size)/4 || looksLikeRecords(data) {
 		l.mu.Unlock()
 		return slot{}, errLogFull
 	}
@@ -103,6 +103,14 @@ func (l *intakeLog) append(id string, data []byte) (slot, error) {
 	l.yield()
 	l.mu.Unlock()
 	return a.slot, a.err
+}
+
+// choke tells whether a message of the log could become a file. While none can, for want of room or of inodes, the log
+// takes nothing new: what comes is to be a file at once, and is refused if it cannot be one.
+func (l *intakeLog) choke(err error) {
+	l.mu.Lock()
+	l.choked = err != nil
+	l.mu.Unlock()
 }
 
 // yield ends a turn of writing: who waits takes it over. l.mu is held.

@@ -259,10 +259,11 @@ func (m *Message) materialize(pending []Entry) error {
 		text = appendLine(text, e)
 	}
 	d, err := m.draft(text)
-	if err != nil {
-		return err
+	var f File
+	if err == nil {
+		f, err = d.named()
 	}
-	f, err := d.named()
+	m.logged.index.log.choke(err)
 	if err != nil {
 		return err
 	}
@@ -426,7 +427,11 @@ func (s *Spool) SettleLog(age time.Duration) {
 func (s *Spool) makeFiles(x *logIndex, want func(g *logged) bool) {
 	ids := x.which(want)
 	for i, err := range s.toFiles(x, ids) {
-		if err != nil && !errors.Is(err, ErrBusy) {
+		if errors.Is(err, ErrBusy) || errors.Is(err, ErrGone) {
+			continue
+		}
+		x.log.choke(err)
+		if err != nil {
 			s.log.Warn("a message of the log cannot become a file now", "id", ids[i], "err", err)
 			return
 		}

@@ -147,7 +147,7 @@ func (l *intakeLog) grow(n int) (*segment, error) {
 
 // growAhead makes one more segment while there is still one to write to. l.mu is held.
 func (l *intakeLog) growAhead() {
-	if l.growing || l.closing || l.full || len(l.free) > 0 || len(l.segs) >= l.most {
+	if l.growing || l.closing || l.choked || len(l.free) > 0 || len(l.segs) >= l.most {
 		return
 	}
 	l.growing = true

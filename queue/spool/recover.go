@@ -19,10 +19,12 @@ func (s *Spool) adopt(size uint32, most int) (*logIndex, error) {
 	if err != nil {
 		return nil, fmt.Errorf("intake log: %w", err)
 	}
-	l := &intakeLog{fs: s.fs, dir: filepath.Join(s.dir, logDir), log: s.log, size: size, most: most, full: size == 0}
+	l := &intakeLog{fs: s.fs, dir: filepath.Join(s.dir, logDir), log: s.log, size: size, most: most, closing: size == 0}
 	l.idle = sync.NewCond(&l.mu)
 	x := &logIndex{log: l, here: map[string]*logged{}}
-	l.pressure = func(epoch uint64) { s.pressure(x, epoch) }
+	if size > 0 {
+		l.pressure = func(epoch uint64) { s.pressure(x, epoch) }
+	}
 
 	done, journals := map[slot]bool{}, map[slot][]byte{}
 	key := func(s slot) slot { s.size = 0; return s }
@@ -195,4 +197,16 @@ func (s *Spool) Recover() error {
 		return nil
 	}
 	return s.fs.SyncDir(filepath.Join(s.dir, logDir))
+}
+
+// LogSize is what the segments of the log take up, in octets.
+func (s *Spool) LogSize() (size uint64) {
+	dir := filepath.Join(s.dir, logDir)
+	s.fs.ReadDir(dir, func(name string) bool {
+		if st, err := s.fs.Stat(filepath.Join(dir, name)); err == nil {
+			size += uint64(st.Size)
+		}
+		return true
+	})
+	return size
 }

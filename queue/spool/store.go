@@ -146,6 +146,9 @@ func (d *Draft) Commit() (*Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("message %s: %w", d.id, err)
 	}
+	if x := d.spool.logged; x != nil && !d.spilled {
+		x.log.choke(nil) // the disk takes files again
+	}
 	e := *d.envelope
 	e.ID = d.id
 	m := &Message{ID: d.id, Envelope: &e, s: d.spool, path: d.final(), file: f, head: h, sound: true}
