@@ -46,7 +46,7 @@ func (q *Queue) passage(ctx context.Context, e *envelope.Envelope, header *envel
 		}
 		ask := Question{
 			Recipient: r.Addr, Sender: e.Sender, Origin: e.Origin, Size: -1, Priority: e.Priority, Arrival: e.Arrival, Asked: e.When, Header: header.Value,
-			Failures: q.limits.failures,
+			Failures: q.limits.failures, Recipients: len(e.Recipients),
 		}
 		d, err := w.Router.Route(ctx, ask)
 		if err != nil || d.Refused != nil || d.When != envelope.WhenNow || d.NotBefore.After(q.cfg.Now()) {
@@ -179,7 +179,7 @@ func (q *Queue) passOn(ctx context.Context, e *envelope.Envelope, header *envelo
 	for i, s := range statuses {
 		if s.Outcome() == transport.Relayed || s.Outcome() == transport.Delivered || s.Outcome() == transport.Discarded {
 			q.cfg.Mail.Tried(Tried{
-				ID: e.ID, To: e.Recipients[i].Name(), Orig: e.Recipients[i], Mailer: p.name, Host: p.host, Priority: p.prio,
+				ID: e.ID, To: e.Recipients[i].Name(), Orig: e.Recipients[i], Mailer: p.name, Host: p.host, Size: t.Size(), Priority: p.prio,
 				Status: s, Final: true, Age: q.cfg.Now().Sub(e.Arrival), Took: took,
 			})
 		}

@@ -66,7 +66,7 @@ func (a *try) question(i int) Question {
 	return Question{
 		Recipient: r.Addr, Sender: a.sender(i), Origin: a.m.Envelope.Origin, Size: a.m.Size, Priority: a.m.Envelope.Priority,
 		Attempts: a.m.Attempts, Arrival: a.m.Envelope.Arrival, Asked: a.m.Envelope.When, Header: a.header,
-		Failures: a.q.limits.failures,
+		Failures: a.q.limits.failures, Recipients: len(a.m.Recipients),
 	}
 }
 

@@ -32,6 +32,8 @@ type Question struct {
 	Asked     envelope.When // what the submitter asked for; the rules decide
 	// Failures, if not nil, tells how many deliveries to a host have failed in a row.
 	Failures func(mailer, host string) int
+	// Recipients is how many the message has.
+	Recipients int
 	// Header returns the value of the message's first field of that name; empty when there is none. Never nil.
 	Header func(name string) string
 }
@@ -134,6 +136,7 @@ type Tried struct {
 	Mailer   string
 	Host     string
 	As       string // controlling user
+	Size     int64  // octets of the message
 	Priority int
 	Status   transport.Status
 	Final    bool          // nothing more will be tried for it: delivered, relayed, discarded, or failed

@@ -19,9 +19,13 @@ func (r *Router) Accept(ctx context.Context, stage Stage, q Query, t Tracer) (Ve
 
 // AcceptHeader asks the policy for one header field with this value.
 func (r *Router) AcceptHeader(ctx context.Context, name, value string, q Query, t Tracer) (Verdict, error) {
+	others := q.Header
 	q.Header = func(n string) string {
-		if strings.EqualFold(n, name) {
+		switch {
+		case strings.EqualFold(n, name):
 			return value
+		case others != nil:
+			return others(n)
 		}
 		return ""
 	}

@@ -74,6 +74,7 @@ func (r *Router) state(q *Query, t Tracer) *run {
 			return v, v != ""
 		}
 	}
+	s.facts.Health = q.Failures
 	s.Facts, s.Defer, s.Steps = &s.facts, q.NoDNS, &s.steps
 	s.macros = *eval.NewMacros(r.engine.Program())
 	s.Macros = &s.macros

@@ -288,7 +288,7 @@ func (n *names) lookup(l *lang.Lookup) {
 	name := strings.TrimSuffix(l.Table, "(")
 	end := l.Pos
 	end.Column += len(name)
-	if _, ok := n.tables[name]; !ok && name != "host" && !n.lost.May("table", name) {
+	if _, ok := n.tables[name]; !ok && name != "host" && name != compile.Failures && !n.lost.May("table", name) {
 		n.errorf(l.Pos, end, nearest(name, n.tables, "write: table "+name+" CLASS ARGUMENT..."), "table %q is not defined", name)
 	}
 	if len(l.Args) > 9 {

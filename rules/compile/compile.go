@@ -22,6 +22,7 @@ const (
 	Canonify   = "canonify" // 3
 	Route      = "route"    // 0
 	Send       = "send"
+	Failures   = "failures" // the built-in table failures(TRANSPORT, HOST)
 	Schedule   = "schedule"
 	acceptName = "accept_"
 )

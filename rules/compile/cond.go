@@ -90,8 +90,24 @@ func (c *compiler) lookupTest(t *lang.LookupTest, s *scope) *prog.Cond {
 		out.Bind = s.bind("")
 		test := &prog.Cond{Op: prog.Test, Fact: prog.FactCapture, Cap: out.Bind, Cmp: prog.In, Value: prog.Value{Text: t.In.Value()}, Pos: out.Pos}
 		return combine(prog.And, []*prog.Cond{out, test})
+	case t.Op != "":
+		out.Bind = s.bind("")
+		test := &prog.Cond{Op: prog.Test, Fact: prog.FactCapture, Cap: out.Bind, Pos: out.Pos}
+		c.numeric(test, t.Op, t.Value)
+		return combine(prog.And, []*prog.Cond{out, test})
 	}
 	return out
+}
+
+var operators = map[string]prog.Cmp{"<": prog.Lt, "<=": prog.Le, ">": prog.Gt, ">=": prog.Ge}
+
+// numeric completes a test that compares a text, read as a number, with another number.
+func (c *compiler) numeric(test *prog.Cond, op string, value *lang.Name) {
+	var err error
+	test.Cmp = operators[op]
+	if test.Value.Int, err = Size(value.Value()); err != nil {
+		c.errorf(value.Pos, value.EndPos, "write a number, or a size such as 20M", "%q is no number", value.Value())
+	}
 }
 
 func (c *compiler) rebound(i lang.Item, name string, s *scope) {
@@ -132,11 +148,14 @@ func (c *compiler) varTest(t *lang.VarTest, s *scope) *prog.Cond {
 			out.Cap = 1
 		}
 	default:
-		c.errorf(at.Pos, at.End, "write: $x in CLASS, $x is PATTERN, $&{macro} is PATTERN", "%s cannot be tested", t.Var)
+		c.errorf(at.Pos, at.End, "write: $x in CLASS, $x is PATTERN, $x > 5, $&{macro} is PATTERN", "%s cannot be tested", t.Var)
 	}
-	if t.In != nil {
+	switch {
+	case t.In != nil:
 		out.Cmp, out.Value.Text = prog.In, t.In.Value()
-	} else {
+	case t.Op != "":
+		c.numeric(out, t.Op, t.Value)
+	default:
 		c.matches(out, t.Is, s)
 	}
 	return out
@@ -209,7 +228,7 @@ func (c *compiler) factTest(t *lang.FactTest, s *scope) *prog.Cond {
 	case arg != "", (t.Op != "") != (numeric && out.Fact != prog.FactTime), (t.Window != nil) != (out.Fact == prog.FactTime):
 		return bad()
 	case t.Op != "":
-		out.Cmp = map[string]prog.Cmp{"<": prog.Lt, "<=": prog.Le, ">": prog.Gt, ">=": prog.Ge}[t.Op]
+		out.Cmp = operators[t.Op]
 		if !number(out, t.Value.Value()) {
 			c.errorf(t.Value.Pos, t.Value.EndPos, "write: "+factForms[out.Fact], "%q cannot be compared with %s", t.Value.Value(), t.Fact)
 		}

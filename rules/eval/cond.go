@@ -3,6 +3,7 @@ package eval
 import (
 	"math"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"waybill/rules/addr"
@@ -61,7 +62,7 @@ func (m *machine) lookupHolds(c *prog.Cond, base int) (ok bool, status int) {
 	for _, a := range c.Args {
 		args = append(args, m.condText(a, base))
 	}
-	if m.e.table(c.Table) == nil && !m.e.setters[c.Table] {
+	if m.e.table(c.Table) == nil && !m.e.setters[c.Table] && c.Table != healthTable {
 		return false, m.end(Config, "no table "+c.Table, nil)
 	}
 	r, found, err := m.ask(c.Table, key, args)
@@ -148,6 +149,9 @@ func (m *machine) testHolds(c *prog.Cond, base int) (ok bool, status int) {
 		return failedSo(f.Error, c), OK
 	}
 	switch c.Cmp {
+	case prog.Lt, prog.Le, prog.Gt, prog.Ge: // a capture or a macro: its text as a number
+		n, err := strconv.ParseInt(text, 10, 64)
+		return known && err == nil && compare(c.Cmp, n, c.Value.Int), OK
 	case prog.IsSet:
 		return known, OK
 	case prog.Eq:

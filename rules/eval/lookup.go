@@ -2,6 +2,7 @@ package eval
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"waybill/rules/table"
@@ -214,6 +215,8 @@ func (m *machine) ask(name, key string, args []string) (r table.Result, found bo
 	switch {
 	case m.e.setters[name]:
 		return r, key != "", m.setMacro(key, args)
+	case t == nil && name == healthTable:
+		r.Value, found = m.health(key, args), true
 	case t == nil:
 		m.message(OK, fmt.Sprintf("rewrite: map %s not found", name))
 	default:
@@ -232,6 +235,18 @@ func (m *machine) ask(name, key string, args []string) (r table.Result, found bo
 		m.st.Tracer.Event(&e)
 	}
 	return r, found, err
+}
+
+// healthTable is the name of a table that every program has, unless it declares one of this name: how many deliveries
+// of a transport (the key) to a host (the argument) have failed in a row.
+const healthTable = "failures"
+
+func (m *machine) health(transport string, args []string) string {
+	n := 0
+	if f := m.st.Facts; f != nil && f.Health != nil && len(args) > 0 {
+		n = f.Health(transport, strings.ToLower(args[0]))
+	}
+	return strconv.Itoa(n)
 }
 
 // report passes on what an error wants printed, in the words of the real engine.

@@ -104,4 +104,6 @@ type Facts struct {
 	Recipients int
 	Error      []string // what is known of a temporary failure: its class, its codes
 	Failures   int      // deliveries to the host of the decision that have failed in a row
+	// Health, if not nil, tells the same of any transport and host: it is the built-in table "failures".
+	Health func(transport, host string) int
 }

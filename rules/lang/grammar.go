@@ -296,15 +296,19 @@ type LookupTest struct {
 	Pos, EndPos Pos
 	Lookup      *Lookup  `parser:"@@"`
 	Is          *Pattern `parser:"( 'is' @@"`
-	In          *Name    `parser:"| 'in' @@ )?"`
+	In          *Name    `parser:"| 'in' @@"`
+	Op          string   `parser:"| @('<' | '>' | '<=' | '>=')"`
+	Value       *Name    `parser:"  @@ )?"`
 }
 
-// VarTest looks at a capture or a macro: `$domain in partners`, `$&{auth_type} is $+`.
+// VarTest looks at a capture or a macro: `$domain in partners`, `$&{auth_type} is $+`, `$n > 5`.
 type VarTest struct {
 	Pos, EndPos Pos
 	Var         string   `parser:"@Var"`
 	In          *Name    `parser:"( 'in' @@"`
-	Is          *Pattern `parser:"| 'is' @@ )"`
+	Is          *Pattern `parser:"| 'is' @@"`
+	Op          string   `parser:"| @('<' | '>' | '<=' | '>=')"`
+	Value       *Name    `parser:"  @@ )"`
 }
 
 // FactTest looks at something known about the message or its client: `size > 20M`, `client in inside`.

@@ -63,6 +63,12 @@ func Open(def *prog.Table, env Env) (Table, error) {
 		return openFile(f, loadAliases)
 	case "cidr":
 		return openFile(f, loadPrefixes)
+	case "pathalias":
+		t, err := openFile(f, loadRoutes)
+		if file, ok := t.(*file); ok {
+			return routes{file}, err
+		}
+		return nil, err
 	case "regex":
 		return newRegex(f)
 	case "hash", "btree", "implicit":

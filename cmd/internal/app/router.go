@@ -55,6 +55,8 @@ func (q queueRouter) query(question queue.Question) rules.Query {
 		Age:       time.Since(question.Arrival),
 		NoDNS:     question.Asked == envelope.WhenDefer && question.Attempts == 0,
 		Failures:  question.Failures,
+
+		Recipients: question.Recipients,
 	}
 }
 

@@ -88,6 +88,7 @@ type smtpSession struct {
 	reverse reverse // what looking for the client's name came to
 
 	env        *envelope.Envelope // of the transaction; nil outside of one
+	size       int64              // that the client announced; 0 when it did not
 	discard    bool               // a rule said: take it and throw it away
 	quarantine string             // a rule said: take it and hold it, for this reason
 }
@@ -123,6 +124,7 @@ func (s *smtpSession) query(recipient string) rules.Query {
 	if s.env != nil {
 		q.Sender = string(s.env.Sender)
 		q.Recipients = len(s.env.Recipients)
+		q.Size = s.size
 	}
 	return q
 }
@@ -161,7 +163,9 @@ func (s *smtpSession) logRefusal(ruleset, arg, verb, text string) {
 }
 
 func (s *smtpSession) Helo(ctx context.Context, name string) *smtp.Reply {
-	v, err := s.rules.Accept(ctx, rules.StageHelo, s.query(name), nil)
+	query := s.query(name)
+	query.Client.Helo = name
+	v, err := s.rules.Accept(ctx, rules.StageHelo, query, nil)
 	return s.refuse("check_helo", name, v, err)
 }
 
@@ -185,7 +189,7 @@ func (s *smtpSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.
 	if reply := s.refuse("check_mail", arg, v, err); reply != nil {
 		return reply
 	}
-	s.env = env
+	s.env, s.size = env, query.Size
 	return smtp.NewReply(250, "2.1.0", arg+"... Sender ok")
 }
 
@@ -270,6 +274,7 @@ var errDiscarded = errors.New("discarded by a rule")
 // checkHeader asks the rules about each header field that has an accept block of its own.
 func (s *smtpSession) checkHeader(ctx context.Context, h *envelope.Header) error {
 	query := s.query("")
+	query.Header = h.Value
 	if p, ok := s.rules.(cfPolicy); ok {
 		if !p.checksHeaders() {
 			return nil
@@ -324,7 +329,7 @@ func acceptReply(s *site, receipt queue.Receipt, err error) *smtp.Reply {
 	return smtp.NewReply(451, "4.3.0", "The message could not be stored. Please try again later.")
 }
 
-func (s *smtpSession) Reset() { s.env, s.discard, s.quarantine = nil, false, "" }
+func (s *smtpSession) Reset() { s.env, s.size, s.discard, s.quarantine = nil, 0, false, "" }
 
 func (s *smtpSession) Close() {}
 
