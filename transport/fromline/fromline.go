@@ -23,6 +23,7 @@ type Form struct {
 	AfterBlank bool // EscapeFrom only behind an empty line, as sendmail's mail.local does
 	BlankEnd   bool // one empty line at the end
 
+	Text   string // of the From line, in place of the one that Sender, When and Remote make; no line end
 	Sender envelope.Address
 	When   time.Time // time of the From line, printed in its own zone
 	Remote string    // "remote from" of the From line; empty for none
@@ -50,6 +51,25 @@ func Line(sender envelope.Address, when time.Time, remote string) string {
 	return line
 }
 
+// Ugly returns the From line of sendmail's mailer flag U, for uux: the first site of the sender's path stands at the end,
+// "From user  date remote from site". Where there is no path it is that of other mailers, whose blanks stay as well.
+func Ugly(sender envelope.Address, when time.Time) string {
+	site, user, path := strings.Cut(oneLine(string(sender)), "!")
+	if !path {
+		return Plain(sender, when)
+	}
+	return "From " + user + "  " + when.Format(time.ANSIC) + " remote from " + site
+}
+
+// Plain returns the From line that sendmail writes for programs: the sender as he is.
+func Plain(sender envelope.Address, when time.Time) string {
+	name := oneLine(string(sender))
+	if name == "" {
+		name = "MAILER-DAEMON"
+	}
+	return "From " + name + " " + when.Format(time.ANSIC)
+}
+
 const bufferSize = 64 << 10
 
 // Copy writes the message of r to w in the given form. It holds one buffer of 64 KB and no more, whatever the length of
@@ -58,7 +78,11 @@ func (f Form) Copy(w io.Writer, r io.Reader) error {
 	out := bufio.NewWriterSize(w, bufferSize)
 	in := bufio.NewReaderSize(r, bufferSize)
 	if f.FromLine {
-		out.WriteString(Line(f.Sender, f.When, f.Remote))
+		text := f.Text
+		if text == "" {
+			text = Line(f.Sender, f.When, f.Remote)
+		}
+		out.WriteString(text)
 		out.WriteByte('\n')
 	}
 	if f.ReturnPath {

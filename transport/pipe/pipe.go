@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"waybill/transport"
+	"waybill/transport/envelope"
 	"waybill/transport/fromline"
 	"waybill/transport/identity"
 	"waybill/transport/mbox"
@@ -35,7 +36,7 @@ type Config struct {
 	Program string
 	// Args is the argument vector, Args[0] included: templates with $u (user, or the Command), $h (host), $f and $g
 	// (sender), $i (queue id), $z (home directory of the user), $d (detail); also written $user, $host, $sender, $id,
-	// $home, $detail and with braces. $$ is a dollar sign. An element that is $u alone stands for all users of a run.
+	// $home, $detail and with braces. $$ is a dollar sign. An element with $u is repeated for all users of a run.
 	Args []string
 	// Users is the user database; needed as root, for As, AsRecipient and $home.
 	Users passwd.Source
@@ -65,6 +66,8 @@ type Config struct {
 	MaxOutput int
 	// The form of the message: a From line unless NoFromLine (flag n), the others when set (flags P, E, b).
 	NoFromLine, ReturnPath, EscapeFrom, BlankEnd bool
+	// FromLine writes another From line than package fromline does by itself.
+	FromLine func(sender envelope.Address, when time.Time) string
 	// Files, if set, takes the recipients that are files of an alias.
 	Files *mbox.Mbox
 	// Now is the clock of the From line; nil means time.Now.
@@ -224,7 +227,7 @@ func (p *Pipe) program(ctx context.Context, req *transport.Request, which []int)
 	ended := false // a "--" stands before: nothing can be taken for an option
 	for n, t := range p.args {
 		users := []string{values["user"]}
-		if t.isUserAlone() {
+		if t.uses("user") {
 			for _, i := range which[1:] {
 				users = append(users, req.Recipients[i].User)
 			}
@@ -313,10 +316,14 @@ func (p *Pipe) home(rcpt transport.Recipient) string {
 }
 
 func (p *Pipe) form(req *transport.Request) fromline.Form {
-	return fromline.Form{
+	f := fromline.Form{
 		FromLine: !p.conf.NoFromLine, ReturnPath: p.conf.ReturnPath, EscapeFrom: p.conf.EscapeFrom, BlankEnd: p.conf.BlankEnd,
 		Sender: req.Envelope.Sender, When: p.conf.Now(),
 	}
+	if p.conf.FromLine != nil {
+		f.Text = p.conf.FromLine(f.Sender, f.When)
+	}
+	return f
 }
 
 func logger(req *transport.Request) *slog.Logger {

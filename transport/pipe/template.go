@@ -77,8 +77,6 @@ func (t template) uses(value string) bool {
 	return false
 }
 
-func (t template) isUserAlone() bool { return len(t) == 1 && t[0].value == "user" }
-
 // beginsLiterally reports whether the argument's beginning stands in the configuration.
 func (t template) beginsLiterally() bool { return len(t) > 0 && t[0].value == "" }
 

@@ -64,7 +64,7 @@ type Config struct {
 	Quoting bool
 	// MaxCommand is how long the command line may be, in octets; 0 means 900. More users make more jobs.
 	MaxCommand int
-	// MaxSize is the largest message for a site, in octets; "" stands for all others. No entry is no limit.
+	// MaxSize is the largest message for a site, in octets; names in lower case; "" stands for all others. No entry is no limit.
 	MaxSize map[string]int64
 	Now     func() time.Time // the clock of the From line; nil means time.Now
 }
@@ -195,7 +195,7 @@ func (t *UUCP) Deliver(ctx context.Context, req *transport.Request) []transport.
 		return transport.All(n, unknownSite(sites))
 	}
 	site = sites[at]
-	limit, limited := t.conf.MaxSize[site]
+	limit, limited := t.conf.MaxSize[strings.ToLower(site)]
 	if !limited {
 		limit = t.conf.MaxSize[""]
 	}

@@ -17,6 +17,7 @@ import (
 	"waybill/queue/dsn"
 	"waybill/transport"
 	"waybill/transport/envelope"
+	"waybill/transport/fromline"
 	"waybill/transport/mbox"
 	"waybill/transport/pipe"
 	"waybill/transport/smtpclient"
@@ -24,7 +25,7 @@ import (
 
 // cfWiring makes transports of the mailers.
 func (s *site) cfWiring() (queue.Wiring, error) {
-	w := queue.Wiring{Mailers: map[string]queue.Mailer{}, Router: cfRouter{s.cf}, Planner: newCFPlans(s.cf.conf), Notifier: s.cfNotifier()}
+	w := queue.Wiring{Mailers: map[string]queue.Mailer{}, Router: cfRouter{s.cf}, Planner: newCFPlans(s.cf.conf), Notifier: s.cfNotifier(), Spoken: true}
 	user := s.defaultUser()
 	file, err := mbox.New(mbox.Config{Users: s.users, DefaultUser: user, NoReturnPath: false})
 	if err != nil {
@@ -143,7 +144,10 @@ func (s *site) cfProgram(m *cf.Mailer, user, senderFlag string) (transport.Trans
 	conf := pipe.Config{
 		Program: m.Path, Args: strings.Fields(m.Args), Users: s.users, User: user, AsRecipient: m.Has('o'), MaxUsers: 1,
 		NoFromLine: m.Has('n'), ReturnPath: m.Has('P'), EscapeFrom: m.Has('E'), BlankEnd: m.Has('b'), Env: s.cf.conf.Env,
-		BareEnv: true, Name: m.Name,
+		BareEnv: true, Name: m.Name, FromLine: fromline.Plain,
+	}
+	if m.Has('U') {
+		conf.FromLine = fromline.Ugly
 	}
 	if senderFlag != "" && len(conf.Args) > 0 {
 		conf.Args = slices.Insert(conf.Args, 1, senderFlag, "$g")
@@ -192,6 +196,7 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 		return transport.All(len(req.Recipients), transport.NewStatus(transport.Deferred, "4.3.0", "Temporary lookup failure"))
 	}
 	m := macros(req.Envelope.Sender, req.Envelope.Origin)
+	m["h"] = strings.TrimSuffix(req.Host, ".") // UUCP mailers leave a path alone that begins with the neighbour
 	sender, err := t.site.rw.Remote(ctx, string(req.Envelope.Sender), t.mailer, rewrite.EnvelopeSender, m)
 	if err != nil {
 		return later(err)
@@ -204,6 +209,9 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	given := queue.Given(req.Body.Size(), header, req.Envelope, req.Envelope.ID)
 	t.site.stamp(m, req.Envelope, header)
 	t.site.received(m, req.Envelope, header)
+	if t.site.queueRun || t.site.pipe && len(req.Envelope.Recipients) > 1 { // which sendmail takes out of its queue
+		given = req.Body.Size() - header.Octets + queuedHeader(header, req.Envelope)
+	}
 	text, err := t.site.rw.Header(ctx, header, t.mailer, m)
 	if err != nil {
 		return later(err)
@@ -218,10 +226,21 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	out.Host = strings.TrimSuffix(req.Host, ".") // the rules' sign for a name that is complete
 	out.Body = envelope.ReplaceHead(text, header.Octets, req.Body)
 	env.Made = int(out.Body.Size() - given)
-	if t.from != nil && t.site.namesSender(req.Envelope) {
-		return t.from.Deliver(ctx, &out)
+	if t.mailer.Has('A') || t.mailer.Has('w') { // "+detail" is the host of a user of this host
+		out.Host = strings.TrimPrefix(out.Host, "+")
 	}
-	return t.inner.Deliver(ctx, &out)
+	inner := t.inner
+	if t.from != nil && t.site.namesSender(req.Envelope) {
+		inner = t.from
+	}
+	if _, program := inner.(*pipe.Pipe); program && t.site.alone() { // the queue turned them round, as for SMTP
+		out.Recipients = slices.Clone(out.Recipients)
+		slices.Reverse(out.Recipients)
+		statuses := t.watched(ctx, inner, &out)
+		slices.Reverse(statuses)
+		return statuses
+	}
+	return t.watched(ctx, inner, &out)
 }
 
 // stamp sets what the templates of H lines say about a message: its id, dates, and who sent it.

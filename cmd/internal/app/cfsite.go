@@ -42,6 +42,7 @@ type cfSite struct {
 
 	queueRun bool        // this process runs the queue
 	oneShot  bool        // this process serves one submission
+	pipe     bool        // this process is sendmail -bs
 	named    atomic.Bool // with oneShot: its sender was named
 }
 
@@ -56,6 +57,9 @@ func (c *cfSite) namesSender(e *envelope.Envelope) bool {
 	}
 	return e.Origin.Protocol != "local" || string(e.Sender) != e.Origin.User
 }
+
+// alone reports whether this process is one that sendmail would be for a caller, and not a daemon.
+func (c *cfSite) alone() bool { return c.oneShot || c.queueRun || c.pipe }
 
 // isNotice tells our own notices.
 func isNotice(sender envelope.Address, o envelope.Origin) bool {
@@ -105,13 +109,15 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 		return nil, err
 	}
 	s.queue, err = queue.Open(queue.Config{
-		Host: s.settings.Host, Dir: s.settings.Spool, Log: s.log, Mail: s.mail, Retry: sched.Delays(s.settings.Retry),
+		Host: s.settings.Host, Dir: s.settings.Spool, Log: s.log, Mail: counter{s.mail, s}, Retry: sched.Delays(s.settings.Retry),
 		MinAge: minAge(conf), GiveUp: s.settings.GiveUp, WarnAfter: warnAfter(s.settings), Postmaster: "postmaster", MaxHops: s.settings.MaxHops, MaxSize: s.settings.MaxSize,
-		NoReceipts: !conf.Bool("RrtImpliesDsn", false), Now: calendar,
+		NoReceipts: !conf.Bool("RrtImpliesDsn", false), InOrder: s.cf.alone, BareOwners: true, Now: calendar,
 	}, wiring)
 	if err != nil {
 		return nil, fmt.Errorf("the queue directory cannot be used: %w", err)
 	}
+	s.number(cfMailers(conf))
+	s.count()
 	return s, nil
 }
 
@@ -195,9 +201,13 @@ func daemonPort(v string) string {
 
 // macros are what the rules may ask about a message.
 func macros(sender envelope.Address, o envelope.Origin) rewrite.Message {
-	return rewrite.Message{
+	m := rewrite.Message{
 		"f": string(sender), "r": o.Protocol, "s": o.Helo, "client_addr": o.ClientAddr, "client_name": o.ClientName, "auth_authen": o.Auth,
 	}
+	if o.User != "" && o.ClientAddr == "" { // submitted by a program: names are completed, also with nocanonify
+		m["daemon_flags"] = "c u"
+	}
+	return m
 }
 
 // cfRouter answers the queue with the rules of a sendmail.cf.
@@ -284,7 +294,22 @@ func (s *site) cfNames() (localNames, error) {
 		}
 	}
 	x, err := expand.New(conf)
-	return localNames{x}, err
+	names := localNames{x: x}
+	if !s.cf.conf.Bool("MeToo", true) {
+		names.notMe = s.cf.sameUser
+	}
+	return names, err
+}
+
+// sameUser reports whether two addresses are one user of this host.
+func (c *cfSite) sameUser(a, b envelope.Address) bool {
+	bare := func(addr envelope.Address) (string, bool) {
+		local, domain := addr.Split()
+		return strings.ToLower(local), domain == "" || c.rw.InClass("w", strings.ToLower(domain))
+	}
+	x, own := bare(a)
+	y, too := bare(b)
+	return a != "" && own && too && x == y
 }
 
 // aliasFiles are several alias files, asked in order.

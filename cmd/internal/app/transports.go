@@ -63,6 +63,26 @@ func (p *params) size(name string) int64 {
 	return n
 }
 
+// sizes reads "100K beta=2M": a limit for all, and others for some. Without a value it is nil.
+func (p *params) sizes(name string) map[string]int64 {
+	var limits map[string]int64
+	for _, word := range p.words(name) {
+		site, text, special := strings.Cut(word, "=")
+		if !special {
+			site, text = "", word
+		}
+		n, err := compile.Size(text)
+		if err != nil {
+			p.fail(name, "%v", err)
+		}
+		if limits == nil {
+			limits = map[string]int64{}
+		}
+		limits[strings.ToLower(site)] = n
+	}
+	return limits
+}
+
 func (p *params) duration(name string) time.Duration {
 	text := p.text(name, "")
 	if text == "" {
@@ -285,6 +305,9 @@ func (s *site) uucp(p *params) (*uucp.UUCP, error) {
 		Local:   []string{s.settings.Host},
 
 		MaxCommand: p.number("max-command"),
+		Uux:        p.text("uux", ""),
+		Options:    p.words("options"),
+		MaxSize:    p.sizes("max-size"),
 	}
 	switch word := p.text("layout", "taylor"); word {
 	case "taylor":
@@ -309,9 +332,6 @@ func (s *site) uucp(p *params) (*uucp.UUCP, error) {
 		conf.Grade = grade[0]
 	} else {
 		p.fail("grade", "%q is no grade: one letter or digit", grade)
-	}
-	if max := p.size("max-size"); max > 0 {
-		conf.MaxSize = map[string]int64{"": max}
 	}
 	if p.err != nil {
 		return nil, p.err
