@@ -89,12 +89,12 @@ func (a *try) logResults() {
 			continue
 		}
 		r := &a.m.Recipients[i]
-		if a.how.verbose != nil {
+		if a.how.verbose != nil && !(a.w.Spoken && res.sent) {
 			a.how.verbose(r.Name() + "... " + spoken(res.status))
 		}
 		a.q.cfg.Mail.Tried(Tried{
 			ID: a.m.ID, To: r.Name(), Orig: a.m.Recipients[a.root(i)].Recipient, Mailer: res.mailer, Host: res.host, As: res.as,
-			Priority: a.m.Envelope.Priority, Status: res.status, Final: res.status.Outcome() != transport.Deferred,
+			Size: a.m.Size, Priority: a.m.Envelope.Priority, Status: res.status, Final: res.status.Outcome() != transport.Deferred,
 			Age: a.now.Sub(a.m.Envelope.Arrival), Took: res.took,
 		})
 	}

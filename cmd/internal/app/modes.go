@@ -33,6 +33,7 @@ var companions = map[string]func(std stdio, args []string) int{
 	"smrsh":      smrsh,
 	"vacation":   answerForAbsent,
 	"praliases":  printAliases,
+	"mailstats":  mailStats,
 }
 
 // sendmailMode does what sendmail does under this name with these arguments. The front end has dropped its privileges.
@@ -63,6 +64,9 @@ func sendmailMode(std stdio, name string, args []string) int {
 		}
 		if v.Queue.Interval > 0 || v.Queue.Persistent {
 			return daemon(std, v)
+		}
+		if isCF(v.ConfigFile) {
+			return cfQueueRun(std, v)
 		}
 		return controlQueue(std, v.ConfigFile, append([]string{"run"}, selection(v.Queue.Select).Words()...), overridesOf(v))
 	case flags.Daemon, flags.DaemonLocal:
@@ -191,6 +195,9 @@ func smtpOnPipe(std stdio, v *flags.Invocation) int {
 	}
 	exit := 0
 	s.pipeExit = &exit
+	if s.cf != nil {
+		s.cf.pipe = true
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	defer s.close(context.Background())

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"waybill/compat/mailstats"
 	"waybill/etc"
 	"waybill/queue"
 	"waybill/queue/dsn"
@@ -18,6 +19,7 @@ import (
 	"waybill/queue/sched"
 	"waybill/queue/spool"
 	"waybill/rules"
+	"waybill/transport"
 	"waybill/transport/dns"
 	"waybill/transport/envelope"
 	"waybill/transport/mtasts"
@@ -42,6 +44,10 @@ type site struct {
 	mu      sync.Mutex
 	router  *rules.Router
 	closers []func() // of the transports of router
+
+	statistics                 *mailstats.Recorder // nil: nothing is counted
+	mailerNumber               map[string]int
+	localMailer, networkMailer string // whose the mail of local programs and of the network is
 }
 
 // defaultRules is where the embedded rules say they come from.
@@ -111,7 +117,7 @@ func openSite(file string, level slog.Level, given ...overrides) (*site, error) 
 		Host:       s.settings.Host,
 		Dir:        s.settings.Spool,
 		Log:        s.log,
-		Mail:       s.mail,
+		Mail:       counter{s.mail, s},
 		Retry:      sched.Delays(s.settings.Retry),
 		GiveUp:     s.settings.GiveUp,
 		WarnAfter:  warnAfter(s.settings),
@@ -124,6 +130,7 @@ func openSite(file string, level slog.Level, given ...overrides) (*site, error) 
 	if err != nil {
 		return nil, fmt.Errorf("the spool cannot be used: %w", err)
 	}
+	s.count()
 	return s, nil
 }
 
@@ -153,6 +160,7 @@ func (s *site) use(router *rules.Router) (queue.Wiring, error) {
 	old := s.closers
 	s.router, s.closers = router, closers
 	s.mu.Unlock()
+	s.number(ruleMailers(kinds(router.Transports())))
 	if len(old) > 0 {
 		go func() {
 			for _, c := range old {
@@ -204,6 +212,7 @@ func (s *site) reload() error {
 // close ends the queue: what runs may finish until ctx ends.
 func (s *site) close(ctx context.Context) error {
 	err := s.queue.Close(ctx)
+	s.statistics.Close()
 	s.mu.Lock()
 	closers := s.closers
 	s.closers = nil
@@ -234,11 +243,14 @@ func (s *site) expander(router *rules.Router) (localNames, error) {
 		conf.Aliases = table
 	}
 	x, err := expand.New(conf)
-	return localNames{x}, err
+	return localNames{x: x}, err
 }
 
 // localNames gives the queue package expand's answers.
-type localNames struct{ x *expand.Expander }
+type localNames struct {
+	x     *expand.Expander
+	notMe func(sender, member envelope.Address) bool // a member who is the sender and gets no copy (MeToo off); nil: all do
+}
 
 func (l localNames) Expand(ctx context.Context, u queue.LocalUser) (queue.Expansion, error) {
 	r, err := l.x.Expand(ctx, expand.User{Name: u.Name, Stage: u.Stage, Depth: u.Depth, Trail: u.Trail})
@@ -247,7 +259,14 @@ func (l localNames) Expand(ctx context.Context, u queue.LocalUser) (queue.Expans
 	}
 	out := queue.Expansion{Mailbox: r.Mailbox, Detail: r.Detail, Owner: r.Owner, HasOwner: r.HasOwner, Status: r.Status}
 	for _, m := range r.Members {
+		if l.notMe != nil && m.Addr != "" && l.notMe(u.Sender, m.Addr) {
+			continue
+		}
 		out.Members = append(out.Members, queue.Member{Addr: m.Addr, Command: m.Command, File: m.File, As: m.As, Stage: m.Stage, Refused: m.Refused, Name: m.Name})
+	}
+	if len(r.Members) > 0 && len(out.Members) == 0 {
+		alone := transport.NewStatus(transport.Discarded, "2.0.0", "nobody but the sender is on the list")
+		out.Status = &alone
 	}
 	return out, nil
 }

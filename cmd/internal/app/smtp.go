@@ -36,7 +36,8 @@ func (b smtpBackend) NewSession(ctx context.Context, client *smtpserver.Client) 
 	query := s.query("")
 	query.Recipient = s.clientName()
 	verdict, err := s.rules.Accept(ctx, rules.StageConnect, query, nil)
-	if reply := s.refuse("check_relay", s.clientName(), verdict, err); reply != nil {
+	reply := s.refuse("check_relay", s.clientName(), verdict, err)
+	if b.s.countConnection(reply == nil); reply != nil {
 		return nil, reply
 	}
 	if b.s.cf != nil {
@@ -159,6 +160,7 @@ func (s *smtpSession) refuse(ruleset, arg string, v rules.Verdict, err error) *s
 }
 
 func (s *smtpSession) logRefusal(ruleset, arg, verb, text string) {
+	s.site.countVerdict(verb)
 	s.site.mail.Reject(maillog.Reject{Ruleset: ruleset, Arg: arg, Relay: maillog.Relay(s.origin()), Verb: verb, Text: text})
 }
 
