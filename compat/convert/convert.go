@@ -34,9 +34,10 @@ type Result struct {
 }
 
 // File converts the text of a sendmail.cf. conf is what compat/cf read from it, with NoFiles: what stands in other files
-// stays there.
-func File(text string, conf *cf.Config) Result {
-	w := newWriter(text, conf)
+// stays there. marked is the same, read for the host that Marked returns: where its names stand in rules, because sendmail
+// puts $j, $w and $m into them while it reads, the result has the constants ${host}, ${short} and ${domain}.
+func File(text string, conf, marked *cf.Config) Result {
+	w := newWriter(text, conf, marked)
 	w.head()
 	for _, l := range w.lines {
 		w.line(l)
@@ -44,6 +45,82 @@ func File(text string, conf *cf.Config) Result {
 	w.close()
 	w.rest()
 	return Result{Text: lang.Format(lang.NewSource("", w.out.String())), Lost: w.lost}
+}
+
+// The names of a host that no real one has.
+const markShort, markDomain = "xWaybillHostx", "xWaybillDomainx"
+
+// Marked is a host like h, with names that can be found again.
+func Marked(h cf.Host) cf.Host {
+	name := markShort
+	if strings.Contains(h.Name, ".") {
+		name += "." + markDomain
+	}
+	h.Name = name
+	return h
+}
+
+// constant replaces the names of the marked host.
+var constant = strings.NewReplacer(markShort+"."+markDomain, "\x00{host}", markShort, "\x00{short}", markDomain, "\x00{domain}")
+
+// value writes a text as a word of the language.
+func value(text string) string {
+	text = constant.Replace(text)
+	if !strings.Contains(text, "\x00") {
+		return compile.Quote(text)
+	}
+	var b strings.Builder
+	for i, part := range strings.Split(text, "\x00") {
+		if i > 0 {
+			name, rest, _ := strings.Cut(part, "}")
+			b.WriteString("$" + name + "}")
+			part = rest
+		}
+		if part != "" {
+			b.WriteString(compile.Quote(part))
+		}
+	}
+	return b.String()
+}
+
+func values(words []string) string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = value(w)
+	}
+	return strings.Join(out, " ")
+}
+
+// symbols are those of a side with constants in place of the names of the marked host. ok is false when a name stands
+// where no constant can.
+func symbols(side []prog.Tok) (out []prog.Tok, ok bool) {
+	text := func(i int) string {
+		if i < len(side) && side[i].Kind == prog.Literal {
+			return side[i].Text
+		}
+		return ""
+	}
+	for i := 0; i < len(side); i++ {
+		t := side[i]
+		name := ""
+		switch {
+		case text(i) == markShort && text(i+1) == "." && text(i+2) == markDomain:
+			name, i = "host", i+2
+		case text(i) == markShort+"."+markDomain:
+			name = "host"
+		case text(i) == markShort:
+			name = "short"
+		case text(i) == markDomain:
+			name = "domain"
+		case strings.Contains(t.Text, markShort) || strings.Contains(t.Text, markDomain):
+			return nil, false
+		}
+		if name != "" {
+			t = prog.Tok{Kind: prog.Literal, Text: compile.Constant + name}
+		}
+		out = append(out, t)
+	}
+	return out, true
 }
 
 // writer is the state of one conversion.
@@ -60,6 +137,7 @@ type writer struct {
 
 	refused  map[int]string // lines about which sendmail complains
 	rules    map[int]ruleAt
+	marked   map[int]*prog.Rule // the rules for the marked host
 	options  map[int]cf.Option
 	headers  map[int]cf.Header
 	mailers  map[int]*cf.Mailer
@@ -98,9 +176,9 @@ func logical(text string) []line {
 	return out
 }
 
-func newWriter(text string, conf *cf.Config) *writer {
+func newWriter(text string, conf, marked *cf.Config) *writer {
 	w := &writer{
-		conf: conf, file: filepath.Base(conf.File), lines: logical(text), refused: map[int]string{}, rules: map[int]ruleAt{}, options: map[int]cf.Option{}, headers: map[int]cf.Header{},
+		conf: conf, file: filepath.Base(conf.File), lines: logical(text), refused: map[int]string{}, rules: map[int]ruleAt{}, marked: map[int]*prog.Rule{}, options: map[int]cf.Option{}, headers: map[int]cf.Header{},
 		mailers: map[int]*cf.Mailer{}, tables: map[int]*prog.Table{}, classes: map[int]cf.ClassLine{}, lastDef: map[string]int{}, lastOpt: map[string]int{},
 		defined: map[string]bool{}, declared: map[*prog.Ruleset]bool{}, first: true,
 	}
@@ -125,10 +203,15 @@ func newWriter(text string, conf *cf.Config) *writer {
 	for _, m := range conf.Mailers {
 		w.mailers[m.Pos.Line] = m
 	}
-	for _, t := range conf.Prog.Tables {
+	for _, rs := range marked.Prog.Rulesets {
+		for _, r := range rs.Rules {
+			w.marked[r.Pos.Line] = r
+		}
+	}
+	for _, t := range marked.Prog.Tables {
 		w.tables[t.Pos.Line] = t
 	}
-	for _, c := range conf.Lines {
+	for _, c := range marked.Lines {
 		w.classes[c.Pos.Line] = c
 	}
 	for _, l := range w.lines {
@@ -316,7 +399,15 @@ func (w *writer) rule(l line) {
 		w.enter(at.set)
 	}
 	w.flush()
-	text, err := compile.PrintRule(w.conf.Prog, at.rule)
+	rule := *at.rule
+	if m := w.marked[l.number]; m != nil {
+		lhs, ok1 := symbols(m.LHS)
+		rhs, ok2 := symbols(m.RHS)
+		if ok1 && ok2 && m.Mode == rule.Mode {
+			rule.LHS, rule.RHS = lhs, rhs
+		}
+	}
+	text, err := compile.PrintRule(w.conf.Prog, &rule)
 	if err != nil {
 		w.lose(l, "the rule has no form in this language")
 		return
@@ -361,13 +452,13 @@ func (w *writer) class(l line) {
 		w.linef("class %s { %s }", compile.Quote(c.Class), classFile(*c.File))
 	case l.text[0] == 'T':
 		if all := w.trusted(); all != nil { // one statement says it for all T lines
-			w.linef("set trust %s", compile.Words(all))
+			w.linef("set trust %s", values(all))
 		}
 	default:
 		w.linef("class %s {", compile.Quote(c.Class))
 		text := ""
 		for _, word := range c.Words {
-			if q := compile.Quote(word); len(text)+len(q) > 100 {
+			if q := value(word); len(text)+len(q) > 100 {
 				w.linef("%s", text)
 				text = q
 			} else {
@@ -398,7 +489,7 @@ func classFile(f prog.ClassFile) string {
 	if f.Scan != "" && f.Scan != "%s" {
 		path += " " + f.Scan
 	}
-	return mark + compile.Quote(path)
+	return mark + value(path)
 }
 
 // trusted are the words of all T lines, the first time.
@@ -426,7 +517,7 @@ func (w *writer) table(l line) {
 		w.lose(l, "no table that can be used here")
 		return
 	}
-	w.linef("table %s %s %s", compile.Quote(t.Name), compile.Quote(t.Class), compile.Words(t.Args))
+	w.linef("table %s %s %s", compile.Quote(t.Name), compile.Quote(t.Class), values(t.Args))
 }
 
 // text is the line with a number.

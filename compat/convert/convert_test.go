@@ -64,7 +64,12 @@ func same(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res := convert.File(string(text), bare)
+	how.Host = convert.Marked(how.Host)
+	marked, err := cf.Read(strings.NewReader(string(text)), file, how)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res := convert.File(string(text), bare, marked)
 	for _, l := range res.Lost {
 		if !strings.Contains(file, "/errors.cf") && !strings.Contains(l.What, "can be read here") {
 			t.Error(l)

@@ -138,7 +138,7 @@ func Compile(files []*lang.File, opt Options) (*Result, lang.Diagnostics) {
 	maps.Copy(c.consts, opt.Define)
 	maps.Copy(c.p.Macros, c.consts)
 	c.out.Host = c.consts["host"]
-	c.consts["short"], _, _ = strings.Cut(c.out.Host, ".")
+	c.consts["short"], c.consts["domain"], _ = strings.Cut(c.out.Host, ".")
 	c.p.Macros["host"], c.p.Macros["j"] = c.out.Host, c.out.Host
 	firstOwn(c.settings)
 	eightBit := []addr.Option{addr.BlankSub(c.p.BlankSub), addr.EightBit()}

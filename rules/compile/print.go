@@ -346,7 +346,7 @@ func (pr *printer) side(toks []prog.Tok, names []string, glued bool) (string, bo
 		case prog.Literal:
 			text = pr.literal(t.Text)
 			word := i == 0 && (t.Text == "once" || t.Text == "return" || t.Text == "repeat")
-			if text == t.Text && text[0] != '"' && (word || glued && pr.merges(toks)) {
+			if text == t.Text && text[0] != '"' && text[0] != Constant[0] && (word || glued && pr.merges(toks)) {
 				text = single(t.Text)
 			}
 		case prog.Capture:
@@ -383,6 +383,9 @@ func (pr *printer) side(toks []prog.Tok, names []string, glued bool) (string, bo
 func (pr *printer) merges(toks []prog.Tok) bool {
 	for i, t := range toks {
 		if t.Kind != prog.Literal {
+			continue
+		}
+		if strings.HasPrefix(t.Text, Constant) {
 			continue
 		}
 		if text := pr.literal(t.Text); text != t.Text || t.Text == "#" {

@@ -9,8 +9,14 @@ import (
 	"waybill/rules/lang"
 )
 
+// Constant before a name makes a literal that PrintRule writes as a constant: "${name}".
+const Constant = "\x00"
+
 // literal writes a token so that it is read as this one token.
 func (pr *printer) literal(text string) string {
+	if name, ok := strings.CutPrefix(text, Constant); ok {
+		return "${" + name + "}"
+	}
 	if len(text) > 1 && text[0] == '"' && text[len(text)-1] == '"' && plainString(text[1:len(text)-1]) {
 		return text
 	}
