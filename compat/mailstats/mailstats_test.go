@@ -118,12 +118,15 @@ func trim(s string) string {
 	return strings.Join(lines, "\n")
 }
 
+// made is what becomes of a new file.
+func made(*os.File) error { return nil }
+
 func TestRecorder(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "statistics")
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			r := mailstats.NewRecorder(file, true, func(err error) { t.Error(err) })
+			r := mailstats.NewRecorder(file, made, func(err error) { t.Error(err) })
 			for range 100 {
 				r.CountMailer(3, func(m *mailstats.Mailer) { m.To++; m.ToK += mailstats.Kilobytes(1001) })
 				r.Count(func(s *mailstats.Statistics) { s.In++ })
@@ -144,7 +147,7 @@ func TestRecorder(t *testing.T) {
 // As sendmail does it: without the file, nothing is counted, and that is no error.
 func TestRecorderWithoutAFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "none")
-	r := mailstats.NewRecorder(file, false, func(err error) { t.Error(err) })
+	r := mailstats.NewRecorder(file, nil, func(err error) { t.Error(err) })
 	r.CountMailer(3, func(m *mailstats.Mailer) { m.To++ })
 	r.Close()
 	if _, err := os.Stat(file); err == nil {
@@ -154,7 +157,7 @@ func TestRecorderWithoutAFile(t *testing.T) {
 
 func TestRecorderCannotWrite(t *testing.T) {
 	var told []error
-	r := mailstats.NewRecorder(filepath.Join(t.TempDir(), "no", "such", "file"), true, func(err error) { told = append(told, err) })
+	r := mailstats.NewRecorder(filepath.Join(t.TempDir(), "no", "such", "file"), made, func(err error) { told = append(told, err) })
 	for range 2 {
 		r.CountMailer(3, func(m *mailstats.Mailer) { m.To++ })
 		r.Close()

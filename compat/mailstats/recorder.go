@@ -18,9 +18,9 @@ const every = 10 * time.Second
 // Recorder adds numbers to a statistics file, which several processes may do at the same time. A Recorder that is nil
 // counts nothing.
 type Recorder struct {
-	file   string
-	create bool
-	tell   func(error) // hears, once, that the file cannot be written
+	file string
+	made func(*os.File) error
+	tell func(error) // hears, once, that the file cannot be written
 
 	mu    sync.Mutex
 	fresh Statistics // what the file does not have yet
@@ -28,10 +28,10 @@ type Recorder struct {
 	told  bool
 }
 
-// NewRecorder counts into file. sendmail counts only if the file exists; create makes it instead. tell hears the first
-// error; mail goes on without statistics.
-func NewRecorder(file string, create bool, tell func(error)) *Recorder {
-	return &Recorder{file: file, create: create, tell: tell}
+// NewRecorder counts into file. sendmail counts only if the file exists, and so do we when made is nil; otherwise the file
+// is made, and made gets it. tell hears the first error; mail goes on without statistics.
+func NewRecorder(file string, made func(*os.File) error, tell func(error)) *Recorder {
+	return &Recorder{file: file, made: made, tell: tell}
 }
 
 // Count lets f count. It writes nothing itself; that happens within ten seconds, or in Close.
@@ -75,7 +75,7 @@ func (r *Recorder) write() {
 	defer r.mu.Unlock()
 	r.timer = nil
 	err := r.add()
-	if err == nil || !r.create && errors.Is(err, fs.ErrNotExist) {
+	if err == nil || r.made == nil && errors.Is(err, fs.ErrNotExist) {
 		r.fresh = Statistics{}
 		return
 	}
@@ -86,11 +86,14 @@ func (r *Recorder) write() {
 }
 
 func (r *Recorder) add() error {
-	flag := os.O_RDWR
-	if r.create {
-		flag |= os.O_CREATE
+	const flag = os.O_RDWR | unix.O_NOFOLLOW
+	f, err := os.OpenFile(r.file, flag, 0)
+	if errors.Is(err, fs.ErrNotExist) && r.made != nil {
+		// Everybody may look at the numbers, whatever the umask is.
+		if f, err = os.OpenFile(r.file, flag|os.O_CREATE, 0o644); err == nil {
+			err = errors.Join(f.Chmod(0o644), r.made(f))
+		}
 	}
-	f, err := os.OpenFile(r.file, flag|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
 	if err != nil {
 		return err
 	}

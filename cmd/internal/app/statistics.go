@@ -16,6 +16,7 @@ import (
 	"waybill/queue/spool"
 	"waybill/rules"
 	"waybill/transport"
+	"waybill/transport/identity"
 	"waybill/transport/sysexits"
 )
 
@@ -113,13 +114,13 @@ func (s *site) senderMailer(local bool) string {
 
 // count begins to keep statistics.
 func (s *site) count() {
-	file, create := filepath.Join(s.settings.Spool, statisticsFile), true
+	file, made := filepath.Join(s.settings.Spool, statisticsFile), identity.Leave
 	if s.cf != nil {
-		if file, create = statusFile(s.cf.conf), false; file == "" {
+		if file, made = statusFile(s.cf.conf), nil; file == "" {
 			return
 		}
 	}
-	rec := mailstats.NewRecorder(file, create, func(err error) { s.log.Warn("statistics are not kept", "err", err) })
+	rec := mailstats.NewRecorder(file, made, func(err error) { s.log.Warn("statistics are not kept", "err", err) })
 	s.mu.Lock()
 	s.statistics = rec
 	s.mu.Unlock()

@@ -4,11 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
 
 	"waybill/compat/flags"
+	"waybill/compat/mailstats"
 	"waybill/compat/praliases"
 	"waybill/compat/vacation"
 )
@@ -179,4 +181,14 @@ func TestManualOfCompanions(t *testing.T) {
 		same(t, name+": flag", items(text, `\.It Fl (\w)\b`), letters)
 		same(t, name+": flag with a value", items(text, `\.It Fl (\w) .*Ar`), takes)
 	}
+}
+
+func TestManualHasEveryFlagOfMailstats(t *testing.T) {
+	var code []string
+	for c := byte('!'); c <= '~'; c++ {
+		if _, err := mailstats.Parse([]string{"-" + string(c), "x"}); err == nil || !strings.Contains(err.Error(), "invalid option") {
+			code = append(code, string(c))
+		}
+	}
+	same(t, "flag", items(section(t, page(t, "mailstats.8"), "DESCRIPTION"), `\.It Fl (\w)\b`), slices.DeleteFunc(code, func(s string) bool { return s == "-" }))
 }
