@@ -37,6 +37,8 @@ type Config struct {
 	Notes    []Note
 	// Errors counts the messages that make sendmail -bC end with 70.
 	Errors int
+	// Fatal is the exit status with which sendmail gives up while it reads the file; 0: it does not.
+	Fatal int
 
 	// Nameless are names of rulesets whose S line was wrong: the name is known, but got no number. NextNamed is the
 	// number that the next ruleset with a name would get.

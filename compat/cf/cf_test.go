@@ -36,7 +36,7 @@ func TestGolden(t *testing.T) {
 					}
 				}
 			}
-			c, err := ReadFile(filepath.Join(dir, "cf"), Options{Host: Host{Name: "mail.example.org", NodeName: "mail.example.org", Addresses: []string{"[192.0.2.1]"}}})
+			c, err := ReadFile(filepath.Join(dir, "cf"), Options{Trust: true, Host: Host{Name: "mail.example.org", NodeName: "mail.example.org", Addresses: []string{"[192.0.2.1]"}}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,12 +1,16 @@
 package cf
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
+	"time"
 
 	"waybill/rules/prog"
 )
@@ -16,7 +20,7 @@ const maxClassFile = 64 << 20
 
 // classLine reads a C line: words, and $=Y for the words of another class.
 func (r *reader) classLine(body string) {
-	name, rest, complaints, ok := CutName(body)
+	name, rest, complaints, ok := r.cutName(body)
 	for _, c := range complaints {
 		r.errorf("%s", c)
 	}
@@ -29,15 +33,17 @@ func (r *reader) classLine(body string) {
 	}()
 	for _, w := range strings.Fields(expand(rest, r.macro)) {
 		if strings.HasPrefix(w, string(rune(mark))+"=") {
-			if other, _, _, ok := CutName(w[2:]); ok {
-				if c := r.cfg.Prog.Classes[other]; c != nil {
-					from = append(from, other)
-					added = append(added, c.Words...)
-					r.addWords(name, c.Words)
-				}
-				r.class(name)
-				continue
+			other, _, complaints, ok := CutName(w[2:])
+			for _, c := range complaints {
+				r.errorf("%s", c)
 			}
+			if c := r.cfg.Prog.Classes[other]; ok && c != nil {
+				from = append(from, other)
+				added = append(added, c.Words...)
+				r.addWords(name, c.Words)
+			}
+			r.class(name)
+			continue
 		}
 		added = append(added, plain(w))
 		r.addWords(name, added[len(added)-1:])
@@ -76,9 +82,9 @@ func (r *reader) words(name string) map[string]struct{} {
 	return r.known[name]
 }
 
-// fileClassLine reads an F line: "FX file scanf", "FX-o file", "FX|program", "FX@map".
+// fileClassLine reads an F line: "FX file scanf", "FX-o file", "FX|program scanf", "FXkey@class:flags file".
 func (r *reader) fileClassLine(body string) {
-	name, rest, complaints, ok := CutName(body)
+	name, rest, complaints, ok := r.cutName(body)
 	for _, c := range complaints {
 		r.errorf("%s", c)
 	}
@@ -87,16 +93,18 @@ func (r *reader) fileClassLine(body string) {
 	}
 	rest = strings.TrimLeft(plain(expand(rest, r.macro)), " \t")
 	f := prog.ClassFile{Pos: r.pos()}
-	if strings.HasPrefix(rest, "-o") {
+	if strings.HasPrefix(rest, "-o") { // whatever follows it up to a blank belongs to it
 		f.Optional = true
-		rest = strings.TrimLeft(rest[2:], " \t")
+		if _, rest, ok = strings.Cut(strings.ReplaceAll(rest, "\t", " "), " "); ok {
+			rest = strings.TrimLeft(rest, " ")
+		}
 	}
-	switch {
-	case strings.HasPrefix(rest, "|"):
-		r.note("class "+name+" from a program", Ignored, "no program is run while a configuration is read")
+	if rest == "" {
+		r.errorf("fileclass: missing file name")
 		return
-	case strings.HasPrefix(rest, "@") && f.Optional, strings.Contains(rest, "@LDAP"):
-		r.note("class "+name+" from a map", Ignored, "classes are not read from maps")
+	}
+	if key, spec, ok := strings.Cut(rest, "@"); ok && rest[0] != '/' && rest[0] != '|' && (strings.Contains(spec, ":") || spec == "LDAP") {
+		r.mapClassLine(name, key, spec, f)
 		return
 	}
 	f.Path = rest
@@ -109,7 +117,7 @@ func (r *reader) fileClassLine(body string) {
 	if r.opt.NoFiles {
 		return
 	}
-	words, err := readClassFile(f)
+	words, err := r.fileWords(f)
 	if err != nil {
 		if f.Optional && errors.Is(err, fs.ErrNotExist) {
 			return
@@ -120,6 +128,72 @@ func (r *reader) fileClassLine(body string) {
 	r.addWords(name, words)
 }
 
+// fileWords reads the words of a class from a file that may be trusted, or from a program.
+func (r *reader) fileWords(f prog.ClassFile) ([]string, error) {
+	if strings.HasPrefix(f.Path, "|") {
+		return readClassProgram(f)
+	}
+	if err := r.safeClass(f.Path); err != nil {
+		return nil, err
+	}
+	return readClassFile(f)
+}
+
+// mapClassLine reads the words of a class from a map: "F{X}key@class:flags file". The value of the key is a list of words.
+func (r *reader) mapClassLine(name, key, spec string, f prog.ClassFile) {
+	class, args, _ := strings.Cut(spec, ":")
+	if class == "LDAP" {
+		class = "ldap"
+	}
+	if !isMapClass(class) {
+		r.errorf("fileclass: F{%s}: class %s not available", name, class)
+		return
+	}
+	t := &prog.Table{Name: name, Class: class, Args: strings.Fields(args), Blank: r.blank, Pos: r.pos()}
+	what := "class " + name + " from a map (" + class + ")"
+	if r.checkTable(t) || r.said {
+		return
+	}
+	c := r.class(name)
+	if r.opt.NoFiles || r.opt.Words == nil {
+		r.note(what, Ignored, "maps are not asked here")
+		return
+	}
+	value, found, err := r.opt.Words(t, key)
+	switch {
+	case err != nil && !f.Optional:
+		r.errorf("fileclass: F{%s}: map open failed", name)
+		r.note(what, Ignored, err.Error())
+	case found:
+		r.addWords(name, strings.Fields(value))
+		r.note(what, Approximated, "read when the configuration is loaded, not again when the map changes")
+	}
+	_ = c
+}
+
+// programTime is how long a program may take that writes the words of a class.
+const programTime = 30 * time.Second
+
+// readClassProgram runs the program of "FX|program scanf"; the real one gives it no arguments and no shell.
+func readClassProgram(f prog.ClassFile) ([]string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), programTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, f.Path[1:])
+	cmd.Env = []string{"PATH=/usr/bin:/bin"}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	words, err := scanLines(io.LimitReader(out, maxClassFile), f.Scan)
+	if wait := cmd.Wait(); err == nil && ctx.Err() != nil {
+		err = wait
+	}
+	return words, err
+}
+
 var errIrregular = errors.New("Regular files only")
 
 // reason is an error in the words of the C library.
@@ -128,8 +202,10 @@ func reason(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return "No such file or directory"
-	case errors.Is(err, errIrregular):
-		return errIrregular.Error()
+	case errors.Is(err, fs.ErrPermission):
+		return "Permission denied"
+	case errors.Is(err, errIrregular), errors.Is(err, errWorldDir), errors.Is(err, errGroupDir):
+		return err.Error()
 	case errors.As(err, &no):
 		s := no.Error()
 		return strings.ToUpper(s[:1]) + s[1:]
@@ -137,63 +213,107 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// readClassFile reads the words of a class file. Without a scan format the first word of a line counts;
-// the formats that are in use, "%s", "%[^#]" and "%[^:]" with variations, are understood.
+// readClassFile reads the words of a class file: what its scanf format takes from each line.
 func readClassFile(f prog.ClassFile) ([]string, error) {
-	in, err := os.Open(f.Path)
-	if err != nil {
-		return nil, err
-	}
-	defer in.Close()
-	info, err := in.Stat()
+	info, err := os.Stat(f.Path) // before opening it: a FIFO would wait for somebody
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
 		return nil, errIrregular
 	}
-	if info.Size() > maxClassFile {
-		return nil, fmt.Errorf("larger than %d octets", maxClassFile)
-	}
-	data, err := os.ReadFile(f.Path)
+	in, err := os.Open(f.Path)
 	if err != nil {
 		return nil, err
 	}
+	defer in.Close()
+	if info.Size() > maxClassFile {
+		return nil, fmt.Errorf("larger than %d octets", maxClassFile)
+	}
+	return scanLines(in, f.Scan)
+}
+
+// scanLines reads the words from lines; those that begin with # do not count.
+func scanLines(in io.Reader, format string) ([]string, error) {
+	data, err := io.ReadAll(io.LimitReader(in, maxClassFile))
+	if err != nil {
+		return nil, err
+	}
+	if format == "" {
+		format = "%s"
+	}
 	var words []string
 	for line := range strings.Lines(string(data)) {
-		line = strings.TrimRight(line, "\r\n")
-		if strings.HasPrefix(line, "#") {
-			continue
+		if line = strings.TrimRight(line, "\r\n"); line != "" && line[0] != '#' {
+			words = append(words, strings.Fields(scan(line, format))...)
 		}
-		words = append(words, scan(line, f.Scan)...)
 	}
 	return words, nil
 }
 
-// scan applies one scanf conversion to a line.
-func scan(line, format string) []string {
-	switch {
-	case format == "" || format == "%s":
-		if w := strings.Fields(line); len(w) > 0 {
-			return w[:1]
-		}
-		return nil
-	case strings.HasPrefix(format, "%[^") && strings.Contains(format, "]"):
-		stop := strings.ReplaceAll(format[3:strings.IndexByte(format, ']')], `\`, "")
-		if i := strings.IndexAny(line, stop); i >= 0 {
-			line = line[:i]
-		}
-		return strings.Fields(line)
-	case strings.HasPrefix(format, "%[") && strings.Contains(format, "]"):
-		allow := format[2:strings.IndexByte(format, ']')]
-		i := 0
-		for i < len(line) && inSet(allow, line[i]) {
+// scan returns what the first conversion of a scanf format that stores anything takes from a line: %s and %[set], with
+// a width or without, after text, blanks and conversions that are skipped (%*s).
+func scan(line, format string) string {
+	for i := 0; i < len(format); i++ {
+		switch c := format[i]; {
+		case isSpace(c):
+			line = strings.TrimLeft(line, " \t\r\n\v\f")
+		case c != '%' || i+1 == len(format):
+			if line == "" || line[0] != c {
+				return ""
+			}
+			line = line[1:]
+		default:
 			i++
+			skip := format[i] == '*'
+			if skip {
+				i++
+			}
+			width := 0
+			for ; i < len(format) && format[i] >= '0' && format[i] <= '9' && width < 1<<20; i++ {
+				width = width*10 + int(format[i]-'0')
+			}
+			if width == 0 {
+				width = len(line)
+			}
+			if i == len(format) {
+				return ""
+			}
+			n := 0
+			switch format[i] {
+			case 's':
+				line = strings.TrimLeft(line, " \t\r\n\v\f")
+				for n < len(line) && n < width && !isSpace(line[n]) {
+					n++
+				}
+			case '[':
+				set := format[i+1:]
+				not := strings.HasPrefix(set, "^")
+				set = strings.TrimPrefix(set, "^")
+				end := len(set) // also of one that nothing closes: a # there began a comment
+				if n := strings.IndexByte(set[min(1, len(set)):], ']'); n >= 0 {
+					end = n + 1 // a bracket that comes first is a member
+				}
+				i = len(format) - len(set) + end
+				for set = set[:end]; n < len(line) && n < width && inSet(set, line[n]) != not; {
+					n++
+				}
+			default: // numbers are no words
+				return ""
+			}
+			if n == 0 {
+				return ""
+			}
+			if !skip {
+				return line[:n]
+			}
+			line = line[n:]
 		}
-		return strings.Fields(line[:i])
 	}
-	return strings.Fields(line)
+	return ""
 }
+
+func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
 
 // inSet reports whether a scanf set like "a-z0-9." holds c.
 func inSet(set string, c byte) bool {

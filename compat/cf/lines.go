@@ -19,9 +19,16 @@ func (r *reader) headerLine(body string) {
 			return
 		}
 		flags := rest[1 : 1+end]
-		rest = rest[2+end:]
+		body, rest = rest[:1+end], rest[2+end:] // what a message shows ends there
 		if strings.HasPrefix(flags, string(rune(mark))) {
-			h.Macro, _, _, _ = CutName(flags[1:])
+			var tail string
+			if h.Macro, tail, _, _ = CutName(flags[1:]); tail != "" {
+				r.errorf("header syntax error, line \"%s\"", "?"+flags[1:])
+				return
+			}
+		} else if strings.IndexByte(flags, mark) >= 0 {
+			r.errorf("header syntax error, line \"%s\"", body)
+			return
 		} else {
 			h.Flags = plain(flags)
 		}
@@ -39,7 +46,11 @@ func (r *reader) headerLine(body string) {
 		if strings.HasPrefix(value, "+") {
 			h.Keep, value = true, value[1:]
 		}
-		h.Ruleset = plain(strings.TrimSpace(value))
+		rs, _ := r.defineRuleset(value)
+		if rs == nil {
+			return
+		}
+		h.Ruleset = rs.Name
 	} else {
 		h.Value = plain(value)
 	}
@@ -48,57 +59,155 @@ func (r *reader) headerLine(body string) {
 
 // priorityLine reads "Pname=number".
 func (r *reader) priorityLine(body string) {
-	if body == "" {
-		r.errorf("unknown configuration line \"P\"")
+	name, v, ok := strings.Cut(plain(body), "=")
+	if !ok {
+		r.errorf("unknown configuration line \"P%s\"", unmarked(body))
 		return
 	}
-	name, v, _ := strings.Cut(plain(body), "=")
 	n, _ := strconv.Atoi(leadingNumber(strings.TrimSpace(v)))
 	r.cfg.Priority = append(r.cfg.Priority, Priority{strings.TrimSpace(name), n, r.pos()})
 }
 
 // queueLine reads "Qname, P=dir, ...".
 func (r *reader) queueLine(body string) {
-	l := r.equates(body)
-	if l.Name == "" {
-		r.errorf("name required for queue")
+	l, ok := r.equates(body, "queue", "queue %s: `=' expected")
+	if !ok {
 		return
+	}
+	var path, runners, flags string
+	for _, e := range l.Equates {
+		switch e.Name {
+		case "P":
+			if path = e.Value; path == "" {
+				r.errorf("queue %s: empty path name", l.Name)
+			}
+		case "F":
+			flags = e.Value
+		case "I":
+			r.checkTime(e.Value)
+		case "R":
+			runners = e.Value
+		case "r", "J", "N":
+		default:
+			r.errorf("Q%s: unknown queue equate %s=", l.Name, e.Name)
+		}
+	}
+	if n := number(runners); n > 1 && !strings.Contains(flags, "f") {
+		r.say("Warning: Q=%s: R=%d: multiple queue runners specified\n\tbut flag 'f' is not set", l.Name, n)
+	}
+	if _, set := r.cfg.Option("QueueDirectory", ""); path == "" && !set {
+		r.errorf("QueueDir must be defined before queue groups")
+		return
+	}
+	for i, q := range r.cfg.Queues {
+		if equalFold(q.Name, l.Name) {
+			r.cfg.Queues[i] = l
+			return
+		}
 	}
 	r.cfg.Queues = append(r.cfg.Queues, l)
 }
 
 // milterLine reads "Xname, S=socket, ...".
 func (r *reader) milterLine(body string) {
-	l := r.equates(body)
-	if l.Name == "" {
-		r.errorf("name required for mail filter")
+	l, ok := r.equates(body, "mail filter", "X%s: `=' expected")
+	if !ok {
 		return
 	}
+	socket := ""
 	for _, e := range l.Equates {
-		if e.Name == "S" && e.Value != "" {
-			r.cfg.Milters = append(r.cfg.Milters, l)
+		switch e.Name {
+		case "S":
+			socket = e.Value
+		case "F":
+		case "T":
+			r.checkMilterTimes(l.Name, e.Value)
+		default:
+			r.errorf("X%s: unknown filter equate %s=", l.Name, e.Name)
+		}
+	}
+	if socket == "" {
+		r.errorf("X%s: empty or missing socket information", l.Name)
+		return
+	}
+	r.checkMilterSocket(l.Name, socket)
+	for i, m := range r.cfg.Milters {
+		if m.Name == l.Name {
+			r.errorf("X%s: duplicate filter definition", l.Name)
+			r.cfg.Milters[i] = l
 			return
 		}
 	}
-	r.errorf("X%s: empty or missing socket information", l.Name)
+	r.cfg.Milters = append(r.cfg.Milters, l)
 }
 
-func (r *reader) equates(body string) Line {
-	name, rest, _ := strings.Cut(body, ",")
-	l := Line{Name: strings.TrimSpace(name), Pos: r.pos()}
-	for rest != "" {
-		var e string
-		e, rest = cutEquate(strings.TrimLeft(rest, " \t"))
-		key, v, _ := strings.Cut(e, "=")
-		if key = strings.TrimSpace(key); key != "" {
-			l.Equates = append(l.Equates, prog.Param{Name: key[:1], Value: strings.TrimSpace(v), Pos: r.pos()})
+// checkMilterTimes looks at "C:5m;S:10s;R:10s;E:5m".
+func (r *reader) checkMilterTimes(name, value string) {
+	for t := range strings.SplitSeq(value, ";") {
+		letter, v, ok := strings.Cut(strings.TrimSpace(t), ":")
+		switch {
+		case strings.TrimSpace(t) == "":
+		case !ok:
+			r.errorf("X%s, T=: `:' expected", name)
+			return
+		case letter == "" || strings.IndexByte("CSRE", letter[0]) < 0:
+			r.errorf("X%s: unknown filter timeout %s", name, first(letter))
+		default:
+			r.checkTime(v)
 		}
 	}
-	return l
 }
 
-// tableClasses are the classes of maps that Debian's sendmail knows: "-" in front of those that Waybill cannot ask.
-const tableClasses = " hash btree implicit text host dns null macro arith dequote sequence switch stab syslog program regex user bestmx socket -userdb -ldap -nis -nisplus "
+// checkMilterSocket looks at "local:path", "inet:port@host" and so on.
+func (r *reader) checkMilterSocket(name, spec string) {
+	kind, rest, ok := strings.Cut(spec, ":")
+	if !ok {
+		return
+	}
+	switch kind {
+	case "local", "unix":
+	case "inet", "inet6":
+		port, host, at := strings.Cut(rest, "@")
+		switch {
+		case !at:
+			r.errorf("X%s: bad address %s (expected port@host)", name, rest)
+		case !isNumber(port) && !knownPort(port):
+			r.errorf("X%s: unknown port name %s", name, port)
+		case !r.knownHost(host):
+			r.errorf("X%s: Unknown host name %s", name, host)
+		}
+	default:
+		r.errorf("X%s: unknown socket type %s: Protocol not supported", name, kind)
+	}
+}
+
+// equates reads a name and equates behind it. ok is false after a complaint that is the end of the line.
+func (r *reader) equates(body, what, broken string) (l Line, ok bool) {
+	name, rest := cutName(body)
+	l = Line{Name: name, Pos: r.pos()}
+	if name == "" {
+		if what == "queue" && body != "" {
+			r.errorf(broken, name)
+		} else {
+			r.errorf("name required for %s", what)
+		}
+		return l, false
+	}
+	rest = strings.TrimLeft(rest, " \t,")
+	for more := rest != ""; more; {
+		rest = strings.TrimLeft(rest, " \t,")
+		end := strings.IndexAny(rest, "=,")
+		if end < 0 || rest[end] == ',' {
+			r.errorf(broken, name)
+			return l, false
+		}
+		key := rest[:min(1, end)]
+		var v string
+		v, rest, more = cutEquate(strings.TrimLeft(rest[end+1:], " \t"))
+		l.Equates = append(l.Equates, prog.Param{Name: key, Value: strings.TrimSpace(v), Pos: r.pos()})
+	}
+	return l, true
+}
 
 // optionsOf are the words of a declaration that begin with a dash.
 func optionsOf(args []string) []string {
@@ -113,38 +222,41 @@ func optionsOf(args []string) []string {
 
 // tableLine reads "Kname class arguments"; macros are expanded already.
 func (r *reader) tableLine(body string) {
-	body = plain(body)
-	f := strings.Fields(body)
-	if len(f) == 0 {
+	body = strings.TrimLeft(plain(body), " \t")
+	i := 0
+	for i < len(body) && (isNameChar(body[i]) || body[i] == '.') {
+		i++
+	}
+	name := body[:i]
+	if name == "" {
 		r.errorf("readcf: config K line: no map name")
 		r.note("map", Ignored, "it has no name")
 		return
 	}
-	name := f[0]
-	if len(f) == 1 {
+	for i < len(body) && !isNameChar(body[i]) { // whatever stands between the name and the class
+		i++
+	}
+	f := strings.Fields(body[i:])
+	if len(f) == 0 {
 		r.errorf("readcf: config K line, map %s: no map class", name)
 		r.note("map "+name, Ignored, "it has no class")
 		return
 	}
-	class := f[1]
+	class := f[0]
 	what := "map " + name + " (" + class + ")"
-	known := strings.Contains(tableClasses, " "+class+" ")
-	if !known && !strings.Contains(tableClasses, " -"+class+" ") {
+	if !isMapClass(class) {
 		r.errorf("readcf: map %s: class %s not available", name, class)
 		r.note(what, Ignored, "no such class")
 		return
 	}
-	t := &prog.Table{Name: name, Class: class, Args: f[2:], Blank: r.blank, Pos: r.pos()}
-	if r.opt.CheckTable != nil {
-		say, broken := r.opt.CheckTable(t, r.cfg.Prog)
-		if t.Broken = broken; say != "" {
-			r.errorf("%s", say)
-			how := Approximated
-			if broken {
-				how = Ignored
-			}
-			r.note(what, how, say)
-		}
+	t := &prog.Table{Name: name, Class: class, Args: f[1:], Blank: r.blank, Pos: r.pos()}
+	if r.checkTable(t) {
+		r.note(what, Ignored, r.cfg.Messages[len(r.cfg.Messages)-1].Text)
+	} else if r.said {
+		r.note(what, Approximated, r.cfg.Messages[len(r.cfg.Messages)-1].Text)
+	} else {
+		info := MapInfo(class)
+		r.note(what, info.How, info.Why)
 	}
 	for i, old := range r.cfg.Prog.Tables {
 		if equalFold(old.Name, name) { // the options of the first stay
@@ -153,18 +265,23 @@ func (r *reader) tableLine(body string) {
 			}
 			t.Name = old.Name
 			r.cfg.Prog.Tables[i] = t
-			t = nil
-			break
+			return
 		}
 	}
-	if t != nil {
-		r.cfg.Prog.Tables = append(r.cfg.Prog.Tables, t)
+	r.cfg.Prog.Tables = append(r.cfg.Prog.Tables, t)
+}
+
+// checkTable complains about a map's declaration. It reports whether there is no asking such a map.
+func (r *reader) checkTable(t *prog.Table) bool {
+	if r.opt.CheckTable == nil {
+		return false
 	}
-	if !r.said {
-		if known {
-			r.note(what, Exact, "")
-		} else {
-			r.note(what, Ignored, "Waybill cannot ask such maps; lookups say not now")
+	say, broken := r.opt.CheckTable(t, r.cfg.Prog)
+	t.Broken = broken
+	if say != "" {
+		for line := range strings.SplitSeq(say, "\n") {
+			r.errorf("%s", line)
 		}
 	}
+	return broken
 }

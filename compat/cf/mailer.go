@@ -29,6 +29,7 @@ type Mailer struct {
 	Nice, Wait                             int          // N=, W= (seconds)
 	Args                                   string       // A=, references as "$x"
 	Equates                                []prog.Param // all of them, as they are written
+	pathGiven, typesGiven                  bool
 }
 
 // Has reports whether a flag is set.
@@ -59,18 +60,19 @@ func (r *reader) defaultMailers() {
 
 // mailerLine reads "Mname, P=path, F=flags, ...".
 func (r *reader) mailerLine(body string) {
-	name, rest, _ := strings.Cut(body, ",")
-	name = strings.TrimSpace(plain(name))
-	if name == "" {
+	name, rest := cutName(body)
+	if name = unmarked(name); name == "" {
 		r.errorf("name required for mailer")
 		return
 	}
+	rest = strings.TrimLeft(rest, " \t,")
 	m := &Mailer{Name: name, Pos: r.pos(), MaxRcpts: 100, UID: -1, GID: -1}
 	args := false
-	for rest != "" {
+	for more := rest != ""; more; {
 		rest = strings.TrimLeft(rest, " \t,")
 		if rest == "" {
-			break
+			r.errorf("mailer %s: `=' expected", name)
+			return
 		}
 		key := rest[0]
 		i := 0
@@ -82,7 +84,7 @@ func (r *reader) mailerLine(body string) {
 			return
 		}
 		var value string
-		value, rest = cutEquate(strings.TrimLeft(rest[i+1:], " \t"))
+		value, rest, more = cutEquate(strings.TrimLeft(rest[i+1:], " \t"))
 		if key == 'A' {
 			args = true
 		}
@@ -100,11 +102,15 @@ func (r *reader) addMailer(m *Mailer, args bool) {
 		r.errorf("M%s: A= argument required", name)
 		return
 	}
-	if m.Path == "" {
+	if !m.pathGiven {
 		r.errorf("M%s: P= argument required", name)
 		return
 	}
-	network := m.Path == "[IPC]" || m.Path == "[TCP]"
+	if m.Path == "[TCP]" {
+		r.errorf("M%s: P=[TCP] must be replaced by P=[IPC]", name)
+		return
+	}
+	network := m.Path == "[IPC]"
 	first, _, _ := strings.Cut(m.Args, " ")
 	if network && first != "TCP" && first != "FILE" {
 		r.say("M%s: Warning: first argument in [IPC] mailer must be TCP or FILE", name)
@@ -115,8 +121,16 @@ func (r *reader) addMailer(m *Mailer, args bool) {
 			m.EOL = "\r\n"
 		}
 	}
-	if network && m.Types == [3]string{} {
-		m.Types = [3]string{"dns", "rfc822", "smtp"}
+	if network || m.typesGiven {
+		standard := [3]string{"dns", "rfc822", "smtp"}
+		if first == "FILE" {
+			standard[2] = "x-unix"
+		}
+		for i, t := range m.Types {
+			if t == "" {
+				m.Types[i] = standard[i]
+			}
+		}
 	}
 	local, program := equalFold(name, "local"), equalFold(name, "prog")
 	if r.cfg.Level < 6 && local {
@@ -129,17 +143,39 @@ func (r *reader) addMailer(m *Mailer, args bool) {
 		m.Flags += "q"
 	}
 	m.Flags = sortFlags(m.Flags)
+	if program || name == "*file*" || name == "*include*" { // they take one recipient at a time
+		m.Flags = strings.ReplaceAll(m.Flags, "m", "")
+	}
 	for i, old := range r.cfg.Mailers {
 		if equalFold(old.Name, name) {
 			r.cfg.Mailers[i] = m
 			return
 		}
 	}
+	if len(r.cfg.Mailers) >= maxMailers {
+		r.errorf("too many mailers defined (%d max)", maxMailers)
+		return
+	}
 	r.cfg.Mailers = append(r.cfg.Mailers, m)
 }
 
-// cutEquate cuts the value of an equate off: up to a comma that no backslash protects.
-func cutEquate(s string) (value, rest string) {
+// maxMailers is how many mailers sendmail has room for.
+const maxMailers = 25
+
+// cutName cuts the name off a line of equates: it ends at a comma or at a blank.
+func cutName(body string) (name, rest string) {
+	i := strings.IndexAny(body, ", \t")
+	if i < 0 {
+		return body, ""
+	}
+	return body[:i], body[i:]
+}
+
+// unmarked is marked text without the marks, as the real one shows text in which macros mean nothing.
+func unmarked(s string) string { return strings.ReplaceAll(s, string(rune(mark)), "") }
+
+// cutEquate cuts the value of an equate off: up to a comma that no backslash protects. more tells whether there was one.
+func cutEquate(s string) (value, rest string, more bool) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		switch {
@@ -150,27 +186,32 @@ func cutEquate(s string) (value, rest string) {
 			b.WriteString(s[i : i+2])
 			i++
 		case s[i] == ',':
-			return strings.TrimRight(b.String(), " \t"), s[i+1:]
+			return strings.TrimRight(b.String(), " \t"), s[i+1:], true
 		default:
 			b.WriteByte(s[i])
 		}
 	}
-	return strings.TrimRight(b.String(), " \t"), ""
+	return strings.TrimRight(b.String(), " \t"), "", false
 }
 
 // equate takes one equate of a mailer. It returns false when the mailer cannot be kept.
 func (r *reader) equate(m *Mailer, key byte, value string) bool {
-	text := plain(value)
-	m.Equates = append(m.Equates, prog.Param{Name: string(key), Value: text, Pos: r.pos()})
+	text := unmarked(value)
+	m.Equates = append(m.Equates, prog.Param{Name: string(key), Value: plain(value), Pos: r.pos()})
 	switch key {
 	case 'P':
-		m.Path = text
+		m.Path, m.pathGiven = text, true
 	case 'F':
-		m.Flags = text
+		m.Flags += text
 	case 'E':
-		m.EOL = unescape(text)
+		if m.EOL = unescape(text); text == "" {
+			r.errorf("mailer %s: null end-of-line string", m.Name)
+			return false
+		}
 	case 'A':
-		m.Args = text
+		if a := strings.Join(strings.Fields(plain(value)), " "); a != "" {
+			m.Args = a
+		}
 	case 'M':
 		m.MaxSize, _ = strconv.ParseInt(leadingNumber(text), 10, 64)
 	case 'L':
@@ -178,20 +219,33 @@ func (r *reader) equate(m *Mailer, key byte, value string) bool {
 	case 'm':
 		m.MaxMsgs, _ = strconv.Atoi(leadingNumber(text))
 	case 'r':
-		m.MaxRcpts, _ = strconv.Atoi(leadingNumber(text))
+		if m.MaxRcpts, _ = strconv.Atoi(leadingNumber(text)); m.MaxRcpts <= 0 {
+			m.MaxRcpts = 100
+		}
 	case 'N':
 		m.Nice, _ = strconv.Atoi(leadingNumber(text))
 	case 'W':
-		m.Wait, _ = strconv.Atoi(leadingNumber(text))
+		r.checkTime(text)
+		m.Wait = Seconds(text)
 	case 'D':
-		m.Dir = text
+		if m.Dir = plain(value); text == "" {
+			r.errorf("mailer %s: null working directory", m.Name)
+			return false
+		}
 	case 'C':
-		m.Charset = text
+		if m.Charset = text; text == "" {
+			r.errorf("mailer %s: null charset", m.Name)
+			return false
+		}
 	case 'Q':
-		m.Queue = text
+		if m.Queue = text; !r.queueKnown(text) {
+			r.errorf("mailer %s: unknown queue %s", m.Name, text)
+			m.Queue = ""
+		}
 	case '/':
 		m.Root = text
 	case 'T':
+		m.typesGiven = true
 		part := strings.SplitN(text, "/", 3)
 		for i := range part {
 			m.Types[i] = strings.TrimSpace(part[i])
@@ -211,14 +265,16 @@ func (r *reader) equate(m *Mailer, key byte, value string) bool {
 // pair reads "envelope/header" of S= and R=.
 func (r *reader) pair(text string, env, hdr **prog.Ruleset) bool {
 	a, b, two := strings.Cut(text, "/")
-	if a = strings.TrimSpace(a); a != "" {
-		if *env, _ = r.defineRuleset(a); *env == nil {
-			return false
-		}
+	if a = strings.TrimSpace(a); a == "" {
+		r.errorf("invalid ruleset name: \"%s\"", text)
+		return false
+	}
+	if *env, _ = r.defineRuleset(a); *env == nil {
+		return false
 	}
 	*hdr = *env
-	if b = strings.TrimSpace(b); two && b != "" {
-		if *hdr, _ = r.defineRuleset(b); *hdr == nil {
+	if two {
+		if *hdr, _ = r.defineRuleset(strings.TrimSpace(b)); *hdr == nil {
 			return false
 		}
 	}
@@ -228,11 +284,11 @@ func (r *reader) pair(text string, env, hdr **prog.Ruleset) bool {
 func (r *reader) userOf(m *Mailer, text string) {
 	name, group, _ := strings.Cut(text, ":")
 	name, group = strings.TrimSpace(name), strings.TrimSpace(group)
-	lookup := r.opt.Lookup
-	if lookup == nil {
-		lookup = lookupUser
+	if name == "" {
+		r.errorf("mailer %s: null user name", m.Name)
+		return
 	}
-	uid, gid, err := lookup(name, group)
+	uid, gid, err := r.lookup(name, group)
 	if err != nil {
 		r.errorf("readcf: mailer U= flag: unknown user %s", name)
 		return
@@ -255,6 +311,8 @@ func lookupUser(name, group string) (uid, gid int, err error) {
 			gid = n
 		} else if g, err := user.LookupGroup(group); err == nil {
 			gid, _ = strconv.Atoi(g.Gid)
+		} else {
+			return uid, gid, err
 		}
 	}
 	return uid, gid, nil
@@ -269,9 +327,46 @@ func leadingNumber(s string) string {
 	return s[:i]
 }
 
-// unescape reads \r, \n and \t.
+// unescape reads \r, \n and \t; before other characters, a backslash goes.
 func unescape(s string) string {
-	return strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\t`, "\t", `\\`, `\`).Replace(s)
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+			if j := strings.IndexByte("rntbf", s[i]); j >= 0 {
+				b.WriteByte("\r\n\t\b\f"[j])
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// Seconds reads a time like "1h30m", in seconds; a number without unit is seconds.
+func Seconds(v string) int {
+	total := 0
+	for v != "" {
+		n := number(v)
+		v = v[len(leadingNumber(v)):]
+		unit := 1
+		if v != "" {
+			unit = map[byte]int{'s': 1, 'm': 60, 'h': 3600, 'd': 86400, 'w': 604800}[v[0]|0x20]
+			v = v[1:]
+		}
+		total += n * unit
+	}
+	return total
+}
+
+// queueKnown reports whether a queue group was defined before; "mqueue" always is.
+func (r *reader) queueKnown(name string) bool {
+	for _, q := range r.cfg.Queues {
+		if equalFold(q.Name, name) {
+			return true
+		}
+	}
+	return equalFold(name, "mqueue")
 }
 
 // resolveMailers puts the mailers into the program.

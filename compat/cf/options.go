@@ -2,8 +2,6 @@ package cf
 
 import (
 	"strings"
-
-	"waybill/rules/addr"
 )
 
 // optionTable names every option that Debian's sendmail 8.17 knows, its letter before "=", and behind a colon, for
@@ -46,9 +44,12 @@ type optionInfo struct {
 }
 
 // allOptions cuts the table.
-func allOptions() []optionInfo {
+func allOptions() []optionInfo { return entries(optionTable) }
+
+// entries cuts a table of names: "letter=name:~why", two blanks between them.
+func entries(table string) []optionInfo {
 	var all []optionInfo
-	for line := range strings.Lines(optionTable) {
+	for line := range strings.Lines(table) {
 		for _, e := range strings.Split(strings.TrimSpace(line), "  ") {
 			if e == "" {
 				continue
@@ -70,20 +71,21 @@ func allOptions() []optionInfo {
 	return all
 }
 
-// findOption finds an option by its name, whatever the case, or by the only name that begins so. ambiguous is set
-// when several do.
-func findOption(all []optionInfo, name string) (o optionInfo, found, ambiguous bool) {
-	n := 0
+// findOption finds an option by its name, whatever the case, or by the only name that begins so. two are the first
+// ones when several do.
+func findOption(all []optionInfo, name string) (o optionInfo, found bool, two []string) {
 	for _, c := range all {
 		switch {
 		case equalFold(c.name, name):
-			return c, true, false
+			return c, true, nil
 		case len(name) > 0 && len(name) < len(c.name) && equalFold(c.name[:len(name)], name):
-			o = c
-			n++
+			if o.name == "" {
+				o = c
+			}
+			two = append(two, c.name)
 		}
 	}
-	return o, n == 1, n > 1
+	return o, len(two) == 1, two
 }
 
 func optionLetter(all []optionInfo, letter byte) (o optionInfo, found bool) {
@@ -103,19 +105,28 @@ func (r *reader) optionLine(body string) {
 	var o optionInfo
 	var value, sub string
 	if strings.HasPrefix(body, " ") {
-		name, v, _ := strings.Cut(strings.TrimLeft(body, " "), "=")
+		name, v, _ := strings.Cut(body[1:], "=")
 		value = v
-		name = plain(strings.TrimSpace(name))
+		name = plain(strings.TrimRight(name, " \t"))
 		name, sub, _ = strings.Cut(name, ".")
-		var ok, ambiguous bool
-		if o, ok, ambiguous = findOption(r.options, name); !ok {
-			if ambiguous {
-				r.errorf("readcf: ambiguous option name %s (matches several)", name)
+		if name == "" {
+			r.errorf("readcf: null option name")
+			r.note("option", Ignored, "it has no name")
+			return
+		}
+		var ok bool
+		var several []string
+		if o, ok, several = findOption(r.options, name); !ok {
+			if len(several) > 1 {
+				r.errorf("readcf: ambiguous option name %s (matches %s and %s)", name, several[0], several[1])
 			} else {
 				r.errorf("readcf: unknown option name %s", name)
 			}
 			r.keepUnknown(name, sub, plain(value))
 			return
+		}
+		if !equalFold(name, o.name) {
+			r.remark("Option %s used as abbreviation for %s", name, o.name)
 		}
 	} else {
 		if body == "" {
@@ -137,14 +148,21 @@ func (r *reader) optionLine(body string) {
 		value = body[1:]
 	}
 	text := plain(value)
-	r.cfg.Options = append(r.cfg.Options, Option{o.name, sub, text, r.pos()})
 	what := "option " + o.name
 	if sub != "" {
 		what += "." + sub
 	}
-	r.checkOption(o.name, sub, text)
+	if !r.checkOption(o.name, sub, strings.TrimLeft(text, " \t")) {
+		r.note(what, Ignored, "it stands behind the first ruleset, where sendmail ignores it")
+		return
+	}
+	r.cfg.Options = append(r.cfg.Options, Option{o.name, sub, text, r.pos()})
 	if r.said {
 		r.note(what, Ignored, r.cfg.Messages[len(r.cfg.Messages)-1].Text)
+		return
+	}
+	if r.remarked != "" && o.how == Exact {
+		r.note(what, Approximated, r.remarked)
 		return
 	}
 	r.note(what, o.how, o.why)
@@ -155,102 +173,11 @@ func (r *reader) keepUnknown(name, sub, value string) {
 	r.note("option "+name, Ignored, "no such option")
 }
 
-// checkOption looks at the values of options that the reader itself needs, or whose mistakes sendmail reports.
-func (r *reader) checkOption(name, sub, value string) {
-	switch name {
-	case "OperatorChars":
-		r.operators, r.syn = value, nil
-		r.macros["o"] = value
-		r.cfg.Prog.Macros["o"] = value
-	case "BlankSub":
-		r.blank = " "
-		if value != "" {
-			r.blank = value[:1]
-		}
-		r.syn = nil
-	case "UnixFromLine":
-		r.setMacro("l", strings.ReplaceAll(value, "$", string(rune(mark))))
-	case "SmtpGreetingMessage":
-		r.setMacro("e", strings.ReplaceAll(value, "$", string(rune(mark))))
-	case "PrivacyOptions":
-		for _, w := range strings.FieldsFunc(value, func(c rune) bool { return c == ',' || c == ' ' || c == '\t' }) {
-			if !privacyWord(w) {
-				r.errorf("readcf: Op line: %s unrecognized", w)
-			}
-		}
-	case "Timeout":
-		r.checkTimeout(sub, value)
-	case "QueueTimeout":
-		a, b, _ := strings.Cut(value, "/")
-		r.checkTime(a)
-		r.checkTime(b)
-	case "MinQueueAge", "MaxQueueAge", "ConnectionCacheTimeout", "DialDelay", "AliasWait", "RejectLogInterval", "ConnectionRateWindowSize", "DeliverByMin":
-		r.checkTime(value)
-	case "DaemonPortOptions", "ClientPortOptions":
-		for _, e := range strings.Split(value, ",") {
-			key, v, ok := strings.Cut(strings.TrimSpace(e), "=")
-			if !ok || key == "" {
-				continue
-			}
-			if key[0] == 'F' || key[0] == 'f' {
-				switch strings.TrimSpace(v) {
-				case "inet", "inet6", "unix", "local", "iso", "ns", "x.25":
-				default:
-					if n := strings.TrimSpace(v); n == "" || n[0] < '0' || n[0] > '9' {
-						r.errorf("Unknown address family %s in Family=option", n)
-					}
-				}
-			}
-		}
-	}
-}
-
-func privacyWord(w string) bool {
-	words := " public needmailhelo needexpnhelo needvrfyhelo noexpn novrfy restrictexpand restrictmailq restrictqrun noetrn noverb authwarnings noreceipts nobodyreturn goaway noactualrecipient "
-	return strings.Contains(words, " "+strings.ToLower(w)+" ")
-}
-
-// timeouts are the parts of the Timeout option.
-const timeouts = " initial mail rcpt datainit datablock datafinal command quit rset helo ident iconnect connect aconnect misc fileopen hoststatus control lhlo auth starttls" +
-	" queuereturn queuereturn.normal queuereturn.urgent queuereturn.non-urgent queuereturn.dsn queuewarn queuewarn.normal queuewarn.urgent queuewarn.non-urgent queuewarn.dsn" +
-	" resolver.retrans resolver.retry resolver.retrans.first resolver.retry.first resolver.retrans.normal resolver.retry.normal "
-
-func (r *reader) checkTimeout(sub, value string) {
-	sub = strings.ToLower(sub)
-	switch {
-	case sub == "": // the old form: everything
-		r.checkTime(value)
-	case !strings.Contains(timeouts, " "+sub+" "):
-		r.errorf("settimeout: invalid timeout %s", sub)
-	case sub == "queuereturn" || sub == "queuewarn": // set for several classes, and read for each
-		r.checkTime(value)
-		r.checkTime(value)
-	case strings.HasPrefix(sub, "resolver.retry"):
-	default:
-		r.checkTime(value)
-	}
-}
-
-// checkTime looks at the units of a time like "1h30m".
-func (r *reader) checkTime(v string) {
-	for i := 0; i < len(v); i++ {
-		c := v[i]
-		if c >= '0' && c <= '9' {
-			continue
-		}
-		if strings.IndexByte("smhdw", c|0x20) < 0 {
-			r.errorf("Invalid time unit `%c'", c)
-			return
-		}
-	}
-}
-
 // defaults are the macros that are there before the file is read.
 func (r *reader) defaults() {
 	h := r.opt.Host
 	r.setMacro("n", "MAILER-DAEMON")
 	r.setMacro("v", Version)
-	r.setMacro("o", addr.OldOperators)
 	if h.Name != "" {
 		short, domain, _ := strings.Cut(h.Name, ".")
 		r.setMacro("w", short)

@@ -87,6 +87,13 @@ func (r *reader) programRulesets(p *prog.Program) {
 			}
 		}
 	}
+	for _, s := range p.Settings { // a header may name a ruleset that checks it
+		for i := 2; s.Name == "header" && i+1 < len(s.Values); i += 2 {
+			if s.Values[i] == "check" || s.Values[i] == "check+" {
+				all = append(all, mention{s.Pos, s.Values[i+1]})
+			}
+		}
+	}
 	slices.SortStableFunc(all, func(a, b mention) int {
 		if a.at.File != b.at.File {
 			return 0
@@ -110,7 +117,7 @@ func (r *reader) programClass(c *prog.Class) {
 		if r.opt.NoFiles {
 			continue
 		}
-		words, err := readClassFile(f)
+		words, err := r.fileWords(f)
 		switch {
 		case err == nil:
 			r.addWords(c.Name, words)

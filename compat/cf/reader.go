@@ -24,9 +24,15 @@ type Options struct {
 	Mode string // value of ${opMode} while reading: the letter of -b
 	// Lookup finds user and group numbers for mailers (U=); nil: the passwd and group files of the machine.
 	Lookup func(user, group string) (uid, gid int, err error)
-	// CheckTable looks at a map's declaration; it returns what sendmail says about it, empty when
-	// all is well, and whether there is no asking such a map.
+	// CheckTable looks at a map's declaration; it returns what sendmail says about it, one line for each complaint and
+	// empty when all is well, and whether there is no asking such a map.
 	CheckTable func(*prog.Table, *prog.Program) (say string, broken bool)
+	// KnownHost reports whether a host name exists, for options that name one; nil: all do.
+	KnownHost func(name string) bool
+	// Words asks a map for the words of a class (F lines with "@"): found tells whether the key is there. nil: there is no asking.
+	Words func(t *prog.Table, key string) (value string, found bool, err error)
+	// Trust leaves out the checks of owners and modes of files, for tests.
+	Trust bool
 	// NoFiles keeps the reader from opening class files and running programs for F lines, for conversion and tests.
 	NoFiles bool
 	// Define is put in front of the file: macros and options of the command line, as lines ("Mname=..." is not).
@@ -40,21 +46,25 @@ const (
 )
 
 type reader struct {
-	cfg        *Config
-	opt        Options
-	line       int
-	macros     map[string]string // in marked form
-	cur        *prog.Ruleset
-	noRuleset  bool // the last S line made no sense
-	reopened   *prog.Ruleset
-	reopenedAs string
-	nextNamed  int
-	syn        *addr.Syntax
-	operators  string
-	blank      string
-	known      map[string]map[string]struct{} // words of classes, in lower case
-	options    []optionInfo
-	said       bool // a message about the current line makes its note "ignored"
+	cfg       *Config
+	opt       Options
+	line      int
+	macros    map[string]string // in marked form
+	cur       *prog.Ruleset
+	nextNamed int
+	syn       *addr.Syntax
+	operators string
+	blank     string
+	known     map[string]map[string]struct{} // words of classes, in lower case
+	options   []optionInfo
+	said      bool   // a message about the current line makes its note "ignored"
+	remarked  string // the last remark about the current line that is no error
+	source    string // the current line as it stands
+	ruled     bool   // a ruleset was defined: OperatorChars does not count any more
+	// operatorsSet tells that OperatorChars was given; mailboxes is a MailboxDatabase that does not exist; aliases counts alias files.
+	operatorsSet bool
+	mailboxes    string
+	aliases      int
 }
 
 // ReadFile reads a configuration file. The error says that the file cannot be read at all; what is wrong inside of it
@@ -90,7 +100,7 @@ func Read(in io.Reader, name string, opt Options) (*Config, error) {
 	var pending string
 	have, start, n := false, 0, 0
 	flush := func() {
-		if have {
+		if have && r.cfg.Fatal == 0 {
 			r.line = start
 			r.one(pending)
 		}
@@ -119,7 +129,9 @@ func Read(in io.Reader, name string, opt Options) (*Config, error) {
 		}
 	}
 	flush()
-	r.finish()
+	if r.cfg.Fatal == 0 {
+		r.finish()
+	}
 	return r.cfg, nil
 }
 
@@ -130,6 +142,18 @@ func (r *reader) errorf(format string, args ...any) {
 	r.cfg.Messages = append(r.cfg.Messages, Message{r.pos(), fmt.Sprintf(format, args...)})
 	r.cfg.Errors++
 	r.said = true
+}
+
+// remark records a message with its place that is no error.
+func (r *reader) remark(format string, args ...any) {
+	r.remarked = fmt.Sprintf(format, args...)
+	r.cfg.Messages = append(r.cfg.Messages, Message{r.pos(), r.remarked})
+}
+
+// die records an error at which the real one stops at once, with the exit status for a wrong use.
+func (r *reader) die(format string, args ...any) {
+	r.errorf(format, args...)
+	r.cfg.Fatal = 64
 }
 
 // say records a message that sendmail prints without a place.
@@ -157,7 +181,7 @@ func (r *reader) one(raw string) {
 	if line == "" {
 		return
 	}
-	r.said = false
+	r.said, r.remarked, r.source = false, "", raw
 	before := len(r.cfg.Notes)
 	letter, body := line[0], line[1:]
 	switch letter {
@@ -250,31 +274,53 @@ func (r *reader) levelLine(body string) {
 	fmt.Sscan(body[:min(i, 9)], &r.cfg.Level)
 	r.cfg.Prog.Level = r.cfg.Level
 	if rest := body[i:]; strings.HasPrefix(rest, "/") {
-		r.cfg.Vendor = rest[1:]
-		if !equalFold(r.cfg.Vendor, "berkeley") && r.cfg.Vendor != "" {
-			r.note("vendor "+r.cfg.Vendor, Approximated, "taken as Berkeley")
+		vendor := rest[1:]
+		if j := strings.IndexFunc(vendor, func(c rune) bool { return !isNameChar(byte(c)) }); j >= 0 {
+			vendor = vendor[:j]
 		}
+		if !equalFold(vendor, "berkeley") {
+			r.errorf("invalid V line vendor code: \"%s\"", rest[1:])
+			return
+		}
+		r.cfg.Vendor = vendor
 	}
 }
 
 // defineLine reads a D line: the value is kept as it stands, with quotes around it taken off.
 func (r *reader) defineLine(body string) {
-	name, value, complaints, ok := CutName(body)
+	name, value, complaints, ok := r.cutName(body)
 	for _, c := range complaints {
 		r.errorf("%s", c)
 	}
 	if !ok {
 		return
 	}
-	r.setMacro(name, unquote(value))
+	r.setMacro(name, shortNames(unquote(value)))
 }
 
 func (r *reader) setMacro(name, value string) {
 	r.macros[name] = value
 	r.cfg.Prog.Macros[name] = plain(value)
-	if name == "o" && r.cfg.Level < 7 {
+	if name == "o" && r.cfg.Level < 7 && !r.ruled && !r.operatorsSet {
 		r.operators, r.syn = value, nil
 	}
+}
+
+// shortNames writes references to macros of one letter without braces, as they are shown later.
+func shortNames(s string) string {
+	for i := 0; i+3 < len(s); i++ {
+		if s[i] != mark {
+			continue
+		}
+		j := i + 1
+		if (s[j] == '&' || s[j] == '?') && j+3 < len(s) {
+			j++
+		}
+		if j+2 < len(s) && s[j] == '{' && s[j+2] == '}' && isNameChar(s[j+1]) {
+			s = s[:j] + s[j+1:j+2] + s[j+3:]
+		}
+	}
+	return s
 }
 
 // unquote takes the quotation marks out of a macro's value.
@@ -304,13 +350,13 @@ func (r *reader) finish() {
 	p := r.cfg.Prog
 	p.Operators, p.BlankSub = r.operators, r.blank
 	p.Level = r.cfg.Level
-	if r.cfg.Level < 7 {
-		if v, ok := r.macros["o"]; ok {
-			p.Operators = v
-		}
-	}
 	if m := r.macros["m"]; m != "" {
 		r.addWords("m", []string{plain(m)})
+	}
+	if j, ok := r.macros["j"]; ok {
+		if j = plain(expand(j, r.macro)); j != "" {
+			r.addWords("w", []string{j})
+		}
 	}
 	r.resolveMailers()
 	r.cfg.NextNamed = r.nextNamed
@@ -319,7 +365,34 @@ func (r *reader) finish() {
 	} else if r.cfg.Level < MaxLevel {
 		r.say("Warning: .cf file is out of date: sendmail %s supports version %d, .cf file is version %d", Version, MaxLevel, r.cfg.Level)
 	}
+	r.afterwards()
 	if r.cfg.Mailer("local") == nil {
 		r.say("No local mailer defined")
+		r.cfg.Errors++
 	}
+	if r.mailboxes != "" {
+		r.say("Can't initialize mailbox database \"%s\": Service unavailable", r.mailboxes)
+		r.cfg.Fatal = 69
+	}
+}
+
+// afterwards are warnings about options that do not fit together.
+func (r *reader) afterwards() {
+	c := r.cfg
+	if v, ok := c.Option("SuperSafe", ""); ok && first(v) == "i" {
+		if mode, _ := c.Option("DeliveryMode", ""); first(mode) != "i" {
+			r.say("WARNING: SuperSafe=interactive should only be used with\n         DeliveryMode=interactive")
+		}
+	}
+	if dir, _ := c.Option("HostStatusDirectory", ""); dir == "" && c.Bool("SingleThreadDelivery", false) {
+		r.say("Warning: HostStatusDirectory required for SingleThreadDelivery")
+	}
+}
+
+// cutName is CutName for a line of the file, where a blank may be a name.
+func (r *reader) cutName(body string) (name, rest string, complaints NameError, ok bool) {
+	if body != "" && (body[0] == ' ' || body[0] == '\t') {
+		return body[:1], body[1:], nil, true
+	}
+	return CutName(body)
 }

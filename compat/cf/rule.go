@@ -33,10 +33,6 @@ func (r *reader) ruleLine(body, source string) {
 		r.errorf("missing valid ruleset for \"R%s\"", body)
 		return
 	}
-	if r.reopened == rs && len(rs.Rules) > 0 {
-		r.say("WARNING: Ruleset %s has multiple definitions", r.reopenedAs)
-	}
-	r.reopened = nil
 	rule := &prog.Rule{Pos: r.pos(), Source: source}
 	rule.LHS = r.leftSide(left)
 	wild := 0
@@ -52,6 +48,9 @@ func (r *reader) ruleLine(body, source string) {
 		r.errorf("R line: null LHS")
 	}
 	rule.RHS = r.rightSide(right, wild)
+	if len(rule.RHS) == 0 && right != "" {
+		r.errorf("R line: null RHS")
+	}
 	if len(rule.RHS) > 0 {
 		switch rule.RHS[0].Kind {
 		case prog.User:
@@ -65,7 +64,7 @@ func (r *reader) ruleLine(body, source string) {
 
 // side cuts one side of a rule: static macros are put in, then the text is cut into tokens around the symbols.
 // symbol makes a symbol of the character behind the mark; it may return a Literal.
-func (r *reader) side(text string, symbol func(c byte) prog.Tok) []prog.Tok {
+func (r *reader) side(text string, right bool, symbol func(c byte) prog.Tok) []prog.Tok {
 	text = expand(text, r.macro)
 	if r.cfg.Level < 9 {
 		text = withoutComments(text)
@@ -88,14 +87,23 @@ func (r *reader) side(text string, symbol func(c byte) prog.Tok) []prog.Tok {
 			continue
 		}
 		i++
-		if i == len(text) {
+		if i == len(text) { // a dollar sign at the very end of the right side is one
+			if right {
+				b.WriteByte('$')
+			}
 			break
 		}
 		m := meta{c: text[i]}
 		switch text[i] {
 		case '&', '=', '~':
-			name, tail, _, ok := CutName(text[i+1:])
-			if ok {
+			name, tail, complaints, ok := CutName(text[i+1:])
+			if (text[i] != '&' || !right) && !strings.HasPrefix(text[i+1:], "{") {
+				complaints = nil
+			}
+			for _, c := range complaints {
+				r.errorf("%s", c)
+			}
+			if ok || len(complaints) > 0 {
 				text, i = tail, -1
 			}
 			m.name = name
@@ -172,7 +180,7 @@ func withoutComments(s string) string {
 }
 
 func (r *reader) leftSide(text string) []prog.Tok {
-	return r.side(text, func(c byte) prog.Tok {
+	return r.side(text, false, func(c byte) prog.Tok {
 		switch c {
 		case '*':
 			return prog.Tok{Kind: prog.ZeroOrMore}
@@ -202,9 +210,9 @@ func (r *reader) leftSide(text string) []prog.Tok {
 }
 
 func (r *reader) rightSide(text string, wild int) []prog.Tok {
-	var inMap byte
+	var inMap byte // the symbol that ends the lookup
 	args := 0
-	toks := r.side(text, func(c byte) prog.Tok {
+	toks := r.side(text, true, func(c byte) prog.Tok {
 		switch c {
 		case '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
 			n := int(c - '0')
@@ -222,7 +230,10 @@ func (r *reader) rightSide(text string, wild int) []prog.Tok {
 			if inMap != 0 {
 				r.errorf("cannot nest map lookups")
 			} else {
-				inMap = c
+				inMap = ']'
+				if c == '(' {
+					inMap = ')'
+				}
 			}
 			args = 0
 			if c == '[' {
@@ -230,7 +241,9 @@ func (r *reader) rightSide(text string, wild int) []prog.Tok {
 			}
 			return prog.Tok{Kind: prog.MapBegin}
 		case ')', ']':
-			inMap = 0
+			if inMap == c {
+				inMap = 0
+			}
 			if c == ']' {
 				return prog.Tok{Kind: prog.HostEnd}
 			}
@@ -248,6 +261,8 @@ func (r *reader) rightSide(text string, wild int) []prog.Tok {
 				return prog.Tok{Kind: prog.MapElse}
 			}
 			return prog.Tok{Kind: prog.User}
+		case '*', '+', '-', '=', '~':
+			r.errorf("Inappropriate use of $%c on RHS", c)
 		}
 		return otherSymbol(c)
 	})
@@ -281,14 +296,13 @@ func (r *reader) macro(name string) (string, bool) {
 // rulesetLine reads an S line: a number, a name, or both.
 func (r *reader) rulesetLine(body string) {
 	rs, as := r.defineRuleset(body)
-	r.cur, r.noRuleset = rs, rs == nil
+	r.cur, r.ruled = rs, true
 	if rs == nil {
 		return
 	}
 	r.cur = rs
-	r.reopened, r.reopenedAs = nil, ""
 	if len(rs.Rules) > 0 {
-		r.reopened, r.reopenedAs = rs, as
+		r.say("WARNING: Ruleset %s has multiple definitions", as)
 	}
 }
 
@@ -375,13 +389,8 @@ func (r *reader) numbered(n int, name string) *prog.Ruleset {
 	return rs
 }
 
-// ruleset is the one that R lines go to: number 0 before the first S line; nil behind an S line that made no sense.
-func (r *reader) ruleset() *prog.Ruleset {
-	if r.cur == nil && !r.noRuleset {
-		r.cur = r.numbered(0, "0")
-	}
-	return r.cur
-}
+// ruleset is the one that R lines go to; nil before the first S line, and behind one that made no sense.
+func (r *reader) ruleset() *prog.Ruleset { return r.cur }
 
 func isLetter(c byte) bool   { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
 func isNameChar(c byte) bool { return isLetter(c) || c >= '0' && c <= '9' || c == '_' }

@@ -63,22 +63,39 @@ func CutName(text string) (name, rest string, complaints NameError, ok bool) {
 	i := 1
 	for ; i < len(text) && text[i] != '}'; i++ {
 		c := text[i]
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' {
-			if b.Len() < maxName {
-				b.WriteByte(c)
-			}
-		} else {
-			complaints = append(complaints, fmt.Sprintf("Invalid macro/class character %c", c))
+		if !isNameChar(c) {
+			complaints = append(complaints, fmt.Sprintf("Invalid macro/class character %c", show7(c)))
+			continue
 		}
+		if b.Len() == maxName {
+			end := strings.IndexByte(text, '}')
+			if end < 0 {
+				end = len(text) - 1
+			}
+			complaints = append(complaints, fmt.Sprintf("Macro/class name ({%s}) too long (%d chars max)", b.String(), maxName), "Unable to assign macro/class ID (mid = 0xffffffff)")
+			return "", text[end+1:], complaints, false
+		}
+		b.WriteByte(c)
 	}
 	if i == len(text) {
 		return "", "", append(complaints, "Unbalanced { on "+text[1:], "Unable to assign macro/class ID (mid = 0xffffffff)"), false
 	}
 	name, rest = b.String(), text[i+1:]
 	if name == "" {
-		return "", rest, append(complaints, "Name required for macro/class"), false
+		if i == 1 {
+			complaints = append(complaints, "Name required for macro/class")
+		}
+		return "", rest, complaints, false
 	}
 	return name, rest, complaints, true
+}
+
+// show7 is an octet as messages show it: without its eighth bit, a mark as the dollar sign that it was.
+func show7(c byte) rune {
+	if c &= 0x7f; c == mark {
+		return '$'
+	}
+	return rune(c)
 }
 
 // special are the characters that are symbols of the rule language behind a dollar sign, not names of macros.

@@ -67,7 +67,20 @@ func (s *session) parse(text string) {
 	if status == eval.TempFail && t.mailer != nil {
 		s.tell(text, "Transient parse error -- message queued for future delivery")
 	}
+	if t.mailer != nil && !s.sender && !s.header {
+		s.queueGroup(text, t)
+	}
 	fmt.Fprintln(s.out, t)
+}
+
+// queueGroup asks the ruleset that chooses the queue group of a recipient, when there is one.
+func (s *session) queueGroup(text string, t target) {
+	if s.cfg.Prog.Ruleset("queuegroup") == nil {
+		return
+	}
+	if toks, ok := s.cut(t.user); ok && len(toks) > 0 {
+		s.runFor(text, "queuegroup", toks)
+	}
 }
 
 // tell prints a message about an address.

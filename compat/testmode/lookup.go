@@ -16,7 +16,7 @@ func (s *session) lookup(arg string) {
 		return
 	}
 	name, key, ok := strings.Cut(arg, " ")
-	if !ok {
+	if !ok || strings.TrimSpace(key) == "" {
 		fmt.Fprint(s.out, "No key specified\n")
 		return
 	}
@@ -29,14 +29,18 @@ func (s *session) lookup(arg string) {
 		fmt.Fprintf(s.out, "Map named \"%s\" not open\n", name)
 		return
 	}
-	if a.Says != "" {
+	if a.Says != "" && !a.During {
+		fmt.Fprintln(s.out, a.Says)
+	}
+	fmt.Fprintf(s.out, "map_lookup: %s (%s) ", name, key)
+	if a.Says != "" && a.During {
 		fmt.Fprintln(s.out, a.Says)
 	}
 	if a.Found {
-		fmt.Fprintf(s.out, "map_lookup: %s (%s) returns %s (%d)\n", name, key, a.Value, a.Status)
+		fmt.Fprintf(s.out, "returns %s (%d)\n", a.Value, a.Status)
 		return
 	}
-	fmt.Fprintf(s.out, "map_lookup: %s (%s) no match (%d)\n", name, key, a.Status)
+	fmt.Fprintf(s.out, "no match (%d)\n", a.Status)
 }
 
 // canon is the command /canon HOST.

@@ -66,7 +66,6 @@ func (s *session) through(list string, toks []addr.Token) {
 		toks, status = s.run(rs, toks)
 		if status != eval.OK {
 			fmt.Fprintf(s.out, "== Ruleset %s (%d) status %d\n", list, s.numberOf(rs), status)
-			s.status = status
 		}
 		list = rest
 	}

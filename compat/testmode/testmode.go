@@ -26,8 +26,19 @@ type Config struct {
 	Resolver eval.Resolver // for DNS; nil: lookups say "not now"
 	Host     cf.Host
 	// Read reads the configuration; nil: cf.ReadFile.
-	Read func(file string, how cf.Options) (*cf.Config, error)
-	// Getenv and the like are not needed: test mode reads nothing but its file and its commands.
+	Read  func(file string, how cf.Options) (*cf.Config, error)
+	Trust bool // the modes of files do not count, for tests
+}
+
+// options tell how the file is read.
+func (c Config) options() cf.Options {
+	o := cf.Options{Host: c.Host, Mode: "t", CheckTable: eval.CheckTable, Trust: c.Trust, Words: func(t *prog.Table, key string) (string, bool, error) {
+		return eval.AskOnce(t, key, eval.TableEnv{Resolver: c.Resolver})
+	}}
+	if c.Resolver != nil {
+		o.KnownHost = func(name string) bool { return eval.KnownHost(context.Background(), name, c.Resolver) }
+	}
+	return o
 }
 
 // steps is how much one address may cost here, where a person waits: more than for mail.
@@ -77,7 +88,7 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 	if conf.Read == nil {
 		conf.Read = cf.ReadFile
 	}
-	c, err := conf.Read(file, cf.Options{Host: conf.Host, Mode: "t", CheckTable: eval.CheckTable})
+	c, err := conf.Read(file, conf.options())
 	if err != nil {
 		why := err.Error()
 		if errors.Is(err, fs.ErrNotExist) {
@@ -89,6 +100,9 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 	for _, m := range c.Messages {
 		fmt.Fprintln(out, m)
 	}
+	if c.Fatal != 0 {
+		return c.Fatal
+	}
 	s := &session{cfg: c, late: map[string]int{}, called: map[*prog.Rule]bool{}, out: out, ctx: context.Background(), resolver: conf.Resolver}
 	if c.Errors > 0 {
 		s.status = 70
@@ -96,8 +110,12 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 	hosts, _ := c.Option("HostsFile", "")
 	service, _ := c.Option("ServiceSwitchFile", "")
 	_, domain, _ := strings.Cut(conf.Host.Name, ".")
+	unsafe := c.SafeMap
+	if conf.Trust {
+		unsafe = nil
+	}
 	tables, _ := eval.OpenTables(c.Prog, eval.TableEnv{
-		Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro,
+		Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro, Unsafe: unsafe,
 	})
 	if s.engine, err = eval.New(c.Prog, eval.Options{Tables: tables, Steps: steps, Called: func(r *prog.Rule) {
 		if !s.called[r] {
@@ -124,6 +142,9 @@ func (t *talker) Event(e *trace.Event) {
 	if e.Kind == trace.Message && t.s.parsing && t.s.about != "" && strings.HasPrefix(e.Text, "DNS failure:") {
 		t.s.tell(t.s.about, e.Text)
 		return
+	}
+	if e.Kind == trace.Message && t.s.status == 0 {
+		t.s.status = 70
 	}
 	t.Text.Event(e)
 }
@@ -291,9 +312,13 @@ func (s *session) dump(line string) {
 		}
 	case line[1] == 'M':
 		for i, m := range s.cfg.Mailers {
-			fmt.Fprintf(s.out, "mailer %d (%s): P=%s S=%s/%s R=%s/%s M=%d U=%d:%d F=%s L=%d E=%s T=%s/%s/%s r=%d A=%s\n", i, m.Name, m.Path,
+			charset := ""
+			if m.Charset != "" {
+				charset = " C=" + m.Charset
+			}
+			fmt.Fprintf(s.out, "mailer %d (%s): P=%s S=%s/%s R=%s/%s M=%d U=%d:%d F=%s L=%d E=%s%s T=%s/%s/%s r=%d A=%s\n", i, m.Name, m.Path,
 				s.nameOf(m.EnvSender), s.nameOf(m.HdrSender), s.nameOf(m.EnvRcpt), s.nameOf(m.HdrRcpt), m.MaxSize, m.UID, m.GID,
-				m.Flags, m.LineLimit, escape(m.EOL), undefined(m.Types[0]), undefined(m.Types[1]), undefined(m.Types[2]), m.MaxRcpts, m.Args)
+				m.Flags, m.LineLimit, escape(m.EOL), charset, undefined(m.Types[0]), undefined(m.Types[1]), undefined(m.Types[2]), m.MaxRcpts, m.Args)
 		}
 	default:
 		fmt.Fprintf(s.out, "Unknown \"=\" command %s\n", line)

@@ -48,7 +48,7 @@ func TestAgainstRecordings(t *testing.T) {
 				}
 			}
 			var out bytes.Buffer
-			Main([]string{"-bt", "-C", filepath.Join(dir, "cf")}, strings.NewReader(in), &out, Config{Host: host, Resolver: nothing{}})
+			Main([]string{"-bt", "-C", filepath.Join(dir, "cf")}, strings.NewReader(in), &out, Config{Trust: true, Host: host, Resolver: nothing{}})
 			want = want[:strings.LastIndex(strings.TrimSuffix(want, "\n"), "\n")+1]
 			got := out.String()
 			if !strings.HasSuffix(got, "\n") {
@@ -83,7 +83,7 @@ func (nothing) Query(context.Context, string, string) ([]eval.Record, bool, erro
 func TestMissingFile(t *testing.T) {
 	var out bytes.Buffer
 	gone := filepath.Join(t.TempDir(), "gone.cf")
-	if code := Main([]string{"-bt", "-C" + gone}, strings.NewReader(""), &out, Config{Host: host}); code != 72 || out.String() != gone+": line 0: cannot open: No such file or directory\n" {
+	if code := Main([]string{"-bt", "-C" + gone}, strings.NewReader(""), &out, Config{Trust: true, Host: host}); code != 72 || out.String() != gone+": line 0: cannot open: No such file or directory\n" {
 		t.Errorf("code %d, %q", code, out.String())
 	}
 }
@@ -96,7 +96,7 @@ func TestWhereTheRealOneCrashes(t *testing.T) {
 	}
 	var out bytes.Buffer
 	start := time.Now()
-	Main([]string{"-C", file}, strings.NewReader("A x\n/map m x\nB x\n/quit\nA never\n"), &out, Config{Host: host})
+	Main([]string{"-C", file}, strings.NewReader("A x\n/map m x\nB x\n/quit\nA never\n"), &out, Config{Trust: true, Host: host})
 	if d := time.Since(start); d > 5*time.Second {
 		t.Errorf("took %v", d)
 	}
@@ -129,7 +129,7 @@ func FuzzCommands(f *testing.F) {
 			return
 		}
 		start := time.Now()
-		Main([]string{"-C", conf}, strings.NewReader(commands), io.Discard, Config{Host: host})
+		Main([]string{"-C", conf}, strings.NewReader(commands), io.Discard, Config{Trust: true, Host: host})
 		if d := time.Since(start); d > 20*time.Second {
 			t.Errorf("%v for %q", d, commands)
 		}

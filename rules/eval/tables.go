@@ -67,6 +67,7 @@ type Answer struct {
 	Exists bool
 	Open   bool     // false for a table whose file is not there
 	Says   string   // what the real engine prints, empty when nothing
+	During bool     // it says so while it looks, not when it opens the table
 	Pos    prog.Pos // of the entry
 	Err    error
 }
@@ -81,15 +82,21 @@ func (e *Engine) Ask(ctx context.Context, name, key string, st *State) Answer {
 	if o, ok := t.(interface{ Open() bool }); ok {
 		a.Open = o.Open()
 	}
-	if e.setters[name] {
+	if e.setters[name] { // sendmail sets it without a value
+		a.Found = true
 		return a
 	}
 	r, found, err := t.Lookup(ctx, key, nil)
-	a.Value, a.Found, a.Err, a.Pos, a.Says = r.Value, found, err, r.Pos, table.Said(err)
+	a.Value, a.Found, a.Err, a.Pos = r.Value, found, err, r.Pos
+	var says *Complaint
+	if errors.As(err, &says) {
+		a.Says, a.During = says.Say, says.Again
+	}
 	switch {
-	case err != nil:
+	case err != nil && table.Status(err) != 0:
 		a.Status, a.Found = table.Status(err), false
-	case !found:
+	case err != nil || !found:
+		a.Found = false
 		a.Status = 68
 		if n, ok := t.(interface{ Miss(key string) int }); ok {
 			a.Status = n.Miss(key)
@@ -121,4 +128,24 @@ func (e *Engine) MX(ctx context.Context, name string) (hosts []string, null bool
 		return t.MX(ctx, name)
 	}
 	return nil, false, fmt.Errorf("no table %s", hostTable)
+}
+
+// AskOnce opens a table, asks it for one key, and forgets it: for class files that name a map.
+func AskOnce(t *prog.Table, key string, env TableEnv) (value string, found bool, err error) {
+	opened, err := table.Open(t, env.Shared())
+	if err != nil && opened == nil {
+		return "", false, err
+	}
+	r, found, err := opened.Lookup(context.Background(), key, nil)
+	return r.Value, found, err
+}
+
+// KnownHost reports whether a name stands for a host, by the hosts file or DNS; while DNS does not answer, it does not.
+func KnownHost(ctx context.Context, name string, r Resolver) bool {
+	t, err := table.Open(&prog.Table{Name: hostTable, Class: "host"}, TableEnv{Resolver: r}.Shared())
+	if err != nil {
+		return true
+	}
+	_, found, _ := t.Lookup(ctx, name, nil)
+	return found
 }

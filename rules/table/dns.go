@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -91,7 +92,7 @@ func (h *host) Lookup(ctx context.Context, key string, _ []string) (Result, bool
 		return Result{}, false, nil
 	}
 	suffix := h.suffix
-	if !h.set['a'] {
+	if !h.set['a'] && (h.env.Native || h.def.Pos.Line == 0) { // one that a K line declares adds only what -a says
 		suffix = "."
 	}
 	return Result{Value: name + suffix}, true, nil
@@ -99,8 +100,16 @@ func (h *host) Lookup(ctx context.Context, key string, _ []string) (Result, bool
 
 // Miss is the status of a lookup of a literal that has no closing bracket: sendmail calls that no error.
 func (h *host) Miss(key string) int {
-	if strings.HasPrefix(key, "[") && strings.IndexByte(key, ']') < 0 {
-		return 0
+	if strings.HasPrefix(key, "[") {
+		end := strings.IndexByte(key, ']')
+		if end < 0 {
+			return 0
+		}
+		if _, err := parseClient(key[:end+1]); err != nil {
+			if _, before := h.env.told.Load(missed{}); !before { // the last error of the resolver, whatever it was about
+				return 69
+			}
+		}
 	}
 	return 68
 }
@@ -168,6 +177,9 @@ func (h *host) inDNS(ctx context.Context, key string) (string, bool, error) {
 			last = cname
 			break
 		}
+	}
+	if trouble == nil {
+		h.env.told.Store(missed{}, true)
 	}
 	return last, false, trouble
 }
@@ -305,14 +317,20 @@ func reverse(a netip.Addr) string {
 func (h *host) MX(ctx context.Context, name string) (hosts []string, null bool, err error) {
 	literal := strings.HasPrefix(name, "[")
 	if literal { // an address, or a name whose MX records do not count
-		inner := strings.TrimSuffix(name[1:], "]")
+		inner, dotted := strings.TrimSuffix(name[1:], "]"), strings.TrimSuffix(name, ".")
+		if _, err := parseClient(dotted); err == nil {
+			return []string{name}, false, nil
+		}
 		if inner == "" || !strings.HasSuffix(name, "]") {
 			return nil, false, nil
 		}
-		if _, err := parseClient(name); err == nil || strings.Trim(inner, "0123456789.") == "" {
+		if _, err := parseClient(strings.TrimSuffix(name, ".")); err == nil || strings.Trim(inner, "0123456789.") == "" {
 			return []string{name}, false, nil
 		}
 		name = inner
+	}
+	if !slices.Contains(h.services, "dns") {
+		return nil, false, nil
 	}
 	bare := strings.TrimSuffix(name, ".")
 	tries := []string{bare}
@@ -374,6 +392,7 @@ func (h *host) MX(ctx context.Context, name string) (hosts []string, null bool, 
 			}
 		}
 	}
+	h.env.told.Store(missed{}, true)
 	if n, ok := h.inFile(bare); ok && !literal {
 		return []string{n + "."}, false, nil
 	}
@@ -405,6 +424,9 @@ func (b bestMX) Miss(key string) int {
 	if _, null, err := b.MX(context.Background(), key); null && err == nil {
 		return 69
 	}
+	if !slices.Contains(b.services, "dns") {
+		return 0
+	}
 	if b.env.Resolver != nil && possible(strings.TrimSuffix(key, ".")) {
 		if _, exists, err := b.env.Resolver.Query(context.Background(), strings.TrimSuffix(key, "."), "MX"); err == nil && exists {
 			return 0
@@ -412,6 +434,10 @@ func (b bestMX) Miss(key string) int {
 	}
 	return 68
 }
+
+// recordTypes are the types of records that -R may name.
+var recordTypes = map[string]bool{"A": true, "AAAA": true, "AFSDB": true, "CNAME": true, "MX": true, "NS": true, "PTR": true, "SRV": true, "TXT": true,
+	"DS": true, "RRSIG": true, "NSEC": true, "DNSKEY": true, "TLSA": true}
 
 // dns looks up records of one type (-R); with -z all of them are joined, else the first is the value.
 type dns struct {
@@ -422,6 +448,9 @@ type dns struct {
 
 func newDNS(f *flags, env Env) (Table, error) {
 	d := &dns{flags: f, env: env, max: 1}
+	if !env.Native && !recordTypes[strings.ToUpper(f.record)] { // sendmail has complained, and finds nothing
+		return null{}, nil
+	}
 	if f.record == "" {
 		return nil, fmt.Errorf("%s: table %s: dns needs -R and a record type", f.def.Pos, f.def.Name)
 	}
@@ -471,6 +500,9 @@ func (d *dns) Lookup(ctx context.Context, key string, args []string) (Result, bo
 		}
 	}
 	if len(values) == 0 {
+		if d.env.told != nil {
+			d.env.told.Store(missed{}, true)
+		}
 		return Result{}, false, nil
 	}
 	sep := d.delim

@@ -63,6 +63,14 @@ func openFile(f *flags, load loader) (Table, error) {
 
 // read makes a snapshot of the file. It returns nil when the file is still the one with the stamp.
 func (t *file) read(stamp string) (*snapshot, error) {
+	if t.unsafe != nil {
+		if err := t.unsafe(t.path); err != nil {
+			return nil, fmt.Errorf("table %s: %s: %w", t.def.Name, t.path, &unsafeFile{err})
+		}
+	}
+	if info, err := os.Stat(t.path); err == nil && !info.Mode().IsRegular() { // a FIFO would wait for somebody
+		return nil, fmt.Errorf("table %s: %s: %w", t.def.Name, t.path, &unsafeFile{errIrregular})
+	}
 	in, err := os.Open(t.path)
 	if errors.Is(err, fs.ErrNotExist) && t.optional {
 		if stamp == "missing" {
@@ -93,13 +101,19 @@ func (t *file) read(stamp string) (*snapshot, error) {
 }
 
 // Lookup asks the snapshot.
-func (t *file) Lookup(_ context.Context, raw string, args []string) (Result, bool, error) {
+func (t *file) Lookup(ctx context.Context, raw string, args []string) (Result, bool, error) {
 	key := t.clean(raw)
-	s := t.now.Load()
+	s := t.at(ctx)
+	if s.err != nil && t.optional && errors.As(s.err, new(*unsafeFile)) {
+		return Result{}, false, nil
+	}
 	if s.err != nil {
 		err := s.err
-		if !t.told.Swap(true) {
+		var told *Complaint
+		if first := !t.told.Swap(true); first && !errors.As(err, &told) {
 			err = &Complaint{Say: t.complaint(err), Err: err}
+		} else if !first && errors.As(err, &told) {
+			err = told.Err
 		}
 		return t.failed(raw, err)
 	}
@@ -113,9 +127,33 @@ func (t *file) Lookup(_ context.Context, raw string, args []string) (Result, boo
 	return t.found(raw, r.Value, args, r.Pos), true, nil
 }
 
+// unsafeFile is why a file is not read although it is there.
+type unsafeFile struct{ why error }
+
+func (u *unsafeFile) Error() string { return u.why.Error() }
+func (u *unsafeFile) Unwrap() error { return u.why }
+
+var errIrregular = errors.New("Regular files only")
+
 // complaint is what the real engine prints when a file cannot be opened.
 func (t *file) complaint(err error) string {
 	why := err.Error()
+	var unsafe *unsafeFile
+	db := t.class == "hash" || t.class == "btree" || t.class == "implicit"
+	switch {
+	case errors.As(err, &unsafe) && db:
+		why = unsafe.Error()
+		if errors.Is(err, fs.ErrPermission) {
+			why = "Permission denied"
+		}
+		return fmt.Sprintf("%s map \"%s\": unsafe map file %s: %s", t.class, t.def.Name, t.path, why)
+	case errors.As(err, &unsafe):
+		return fmt.Sprintf("%s map \"%s\": unsafe map file %s", t.class, t.def.Name, t.path)
+	case t.class == "implicit" && errors.Is(err, fs.ErrNotExist):
+		return ""
+	case db && errors.Is(err, fs.ErrNotExist):
+		return fmt.Sprintf("%s map \"%s\": missing map file %s: No such file or directory", t.class, t.def.Name, t.path)
+	}
 	var pe *fs.PathError
 	if errors.As(err, &pe) {
 		why = pe.Err.Error()
@@ -158,5 +196,8 @@ func (t *file) Miss(string) int {
 // Open reports whether there is anything to ask: an optional file may be missing.
 func (t *file) Open() bool {
 	s := t.now.Load()
+	if s.err != nil && t.optional && errors.As(s.err, new(*unsafeFile)) {
+		return false
+	}
 	return s.content != nil || s.err != nil
 }

@@ -32,11 +32,21 @@ type flags struct {
 	limit    string // -Z
 	level    string // -L
 	rest     []string
+	unsafe   func(path string) error
 	bad      error // an option that does not exist
 }
 
-// spaced are the options whose value may follow in the next word.
-const spaced = "kvzRB"
+// spaced are the options whose value may follow in the next word: some everywhere, some in one class.
+const spaced = "kv"
+
+var spacedIn = map[string]string{"dns": "RBrdZ", "syslog": "L", "ldap": "bdhlpscwrPMHVRn", "text": "", "bestmx": ""}
+
+// legal are the options that a class has beside those of most classes; some classes take any letter.
+var legal = map[string]string{"dns": "*", "regex": "*", "arith": "*", "dequote": "*", "macro": "*", "host": "*", "sequence": "*", "switch": "*",
+	"syslog": "LD", "ldap": "kvhbpPdMsrlwcZHVRnK1LWx2", "stab": "*"}
+
+// common are the options of most classes.
+const common = "NOofmAaTkvqzStDd"
 
 func parseFlags(def *prog.Table) (*flags, error) {
 	f := &flags{def: def, class: def.Class}
@@ -44,7 +54,7 @@ func parseFlags(def *prog.Table) (*flags, error) {
 	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
 		letter, v := args[0][1], args[0][2:]
 		args = args[1:]
-		if v == "" && strings.IndexByte(spaced, letter) >= 0 && len(args) > 0 {
+		if v == "" && len(args) > 0 && (strings.IndexByte(spaced, letter) >= 0 && def.Class != "syslog" || strings.IndexByte(spacedIn[def.Class], letter) >= 0) {
 			v, args = args[0], args[1:]
 		}
 		f.set[letter] = true
@@ -91,8 +101,8 @@ func parseFlags(def *prog.Table) (*flags, error) {
 			f.limit = v
 		case 'L':
 			f.level = v
-		case 'N', 'O', 'A', 'n', 'b', 'r', 'l', 'p', 'w', '1':
-		default:
+		}
+		if l := legal[def.Class]; l != "*" && strings.IndexByte(l, letter) < 0 && (def.Class == "syslog" || strings.IndexByte(common, letter) < 0) && f.bad == nil {
 			f.bad = &optionError{def, letter}
 		}
 	}

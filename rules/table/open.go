@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -27,9 +29,12 @@ type Env struct {
 	KeepAliases bool
 	// Domain is tried behind names that are not found in DNS; empty: the value of macro m.
 	Domain string
-	told   *sync.Map // names of hosts that were complained about
+	told   *sync.Map // names of hosts that were complained about; and missed, once DNS had no such name
 	// Macro gives the value of a macro at run time; nil: none has one.
 	Macro func(name string) string
+	// Unsafe tells why a file must not be read because of the modes of its path; nil: all may be. Only files that
+	// sendmail.cf names are asked about.
+	Unsafe func(path string) error
 }
 
 // Shared returns an Env whose tables know of each other's complaints.
@@ -37,6 +42,9 @@ func (e Env) Shared() Env {
 	e.told = &sync.Map{}
 	return e
 }
+
+// missed is the key in told that says that DNS did not have some name.
+type missed struct{}
 
 // SystemHosts is the hosts file of the machine.
 func (Env) SystemHosts() string { return "/etc/hosts" }
@@ -52,6 +60,7 @@ func Open(def *prog.Table, env Env) (Table, error) {
 	if f.bad != nil && env.Native { // sendmail complains, and goes on
 		return nil, f.bad
 	}
+	f.unsafe = env.Unsafe
 	switch def.Class {
 	case "text":
 		load, err := textLoader(f, env.Native)
@@ -70,7 +79,7 @@ func Open(def *prog.Table, env Env) (Table, error) {
 		}
 		return nil, err
 	case "regex":
-		return newRegex(f)
+		return newRegex(f, env)
 	case "hash", "btree", "implicit":
 		f.suffixDB()
 		return openFile(f, f.loadDB)
@@ -101,11 +110,21 @@ func Open(def *prog.Table, env Env) (Table, error) {
 	case "syslog":
 		return syslogTable{}, nil
 	case "socket":
-		return newSocket(f)
+		return newSocket(f, env)
 	case "stab": // an alias file that sendmail keeps in memory
 		return openFile(f, loadAliases)
 	case "switch":
 		return newSwitch(f, env)
+	case "arpa":
+		return arpa{f}, nil
+	case "userdb":
+		if !env.Native {
+			return noUserDB{}, nil
+		}
+	case "ldap", "nis", "nisplus":
+		if !env.Native {
+			return newAbsent(f), nil
+		}
 	}
 	return nil, fmt.Errorf("%s: table %s: %w: %s", def.Pos, def.Name, ErrClass, def.Class)
 }
@@ -153,28 +172,68 @@ func (Broken) Open() bool { return false }
 // whether there is a table with a name.
 func Check(def *prog.Table, known func(string) bool) (say string, broken bool) {
 	f, _ := parseFlags(def)
+	var says []string
+	complain := func(format string, args ...any) { says = append(says, fmt.Sprintf(format, args...)) }
 	var bad *optionError
 	if errors.As(f.bad, &bad) {
-		return fmt.Sprintf("Illegal option %c map %s", bad.letter, def.Name), false
+		name := def.Name
+		if def.Class == "syslog" { // it does not know its name yet
+			name = "syslog"
+		}
+		complain("Illegal option %c map %s", bad.letter, name)
 	}
 	switch def.Class {
-	case "text", "hash", "btree", "implicit", "stab":
+	case "text", "hash", "btree", "implicit", "stab", "switch", "program", "socket", "userdb", "nis", "nisplus":
 		if len(f.rest) == 0 {
-			return fmt.Sprintf("No file name for %s map %s", def.Class, def.Name), true
+			complain("No file name for %s map %s", def.Class, def.Name)
+			broken = def.Class != "switch" && def.Class != "program" && def.Class != "socket"
+		}
+	case "ldap":
+		if f.key == "" {
+			complain("No filter given in map %s", def.Name)
+			broken = true
 		}
 	case "sequence":
-		for _, m := range f.rest {
-			if !known(m) {
-				return fmt.Sprintf("Sequence map %s: unknown member map %s", def.Name, m), false
+		for _, m := range def.Args {
+			if m = strings.TrimPrefix(m, "-"); !known(m) {
+				complain("Sequence map %s: unknown member map %s", def.Name, m)
 			}
 		}
 	case "regex":
-		if _, err := compilePosix(strings.Join(f.rest, " "), f.set['b'], true); err != nil {
-			return "pattern-compile-error: " + err.Error(), true
+		re, err := compilePosix(strings.Join(f.rest, " "), f.set['b'], true)
+		if err != nil {
+			complain("pattern-compile-error: %s", err)
+			broken = true
+			break
+		}
+		for _, s := range strings.Split(f.subs, ",") {
+			if n, err := strconv.Atoi(s); err == nil && n > re.NumSubexp() {
+				complain("field (%d) out of range, only %d substrings in pattern", n, re.NumSubexp()+1)
+				broken = true
+			}
+		}
+	case "dns":
+		switch {
+		case f.record == "" && f.set['R']:
+			complain("dns map %s: wrong type ", def.Name)
+			complain("dns map %s: missing -R type", def.Name)
+		case f.record == "":
+			complain("dns map %s: missing -R type", def.Name)
+		case !recordTypes[strings.ToUpper(f.record)]:
+			complain("dns map %s: wrong type %s", def.Name, f.record)
+			complain("dns map %s: missing -R type", def.Name)
+		}
+	case "syslog":
+		if f.level != "" && !slices.Contains(syslogLevels, strings.ToLower(f.level)) {
+			complain("syslog_map_parseargs: Unknown priority %s", f.level)
+			broken = true
 		}
 	}
-	return "", false
+	return strings.Join(says, "\n"), broken
 }
+
+// syslogLevels are the words for -L of the class syslog.
+var syslogLevels = []string{"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"}
 
 // optionError is an option that no table has.
 type optionError struct {

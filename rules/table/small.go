@@ -163,7 +163,11 @@ type sequence struct {
 
 func newSequence(f *flags, env Env) (Table, error) {
 	s := &sequence{flags: f}
-	for _, name := range f.rest {
+	members := f.rest
+	if !env.Native {
+		members = f.def.Args
+	}
+	for _, name := range members {
 		if env.Table == nil {
 			break
 		}
@@ -204,9 +208,9 @@ type regex struct {
 	subs []int
 }
 
-func newRegex(f *flags) (Table, error) {
+func newRegex(f *flags, env Env) (Table, error) {
 	text := strings.Join(f.rest, " ")
-	if text == "" {
+	if text == "" && env.Native {
 		return nil, errors.New(f.def.Pos.String() + ": table " + f.def.Name + ": no regular expression")
 	}
 	re, err := compilePosix(text, f.set['b'], !f.keepCase)
@@ -215,7 +219,14 @@ func newRegex(f *flags) (Table, error) {
 	}
 	r := &regex{flags: f, re: re}
 	if f.set['s'] {
-		for _, n := range strings.Split(f.subs, ",") {
+		list := strings.Split(f.subs, ",")
+		if f.subs == "" { // all of them
+			list = list[:0]
+			for n := range re.NumSubexp() + 1 {
+				list = append(list, strconv.Itoa(n))
+			}
+		}
+		for _, n := range list {
 			v, err := strconv.Atoi(n)
 			if err != nil || v < 0 || v > re.NumSubexp() {
 				return nil, errors.New(f.def.Pos.String() + ": table " + f.def.Name + ": no substring " + n)

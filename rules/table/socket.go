@@ -3,12 +3,16 @@ package table
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +22,8 @@ type socket struct {
 	*flags
 	network, address string
 	timeout          time.Duration
+	broken           string // what sendmail says when it opens such a socket; empty when all is well
+	told, gone       atomic.Bool
 
 	mu   sync.Mutex
 	conn net.Conn
@@ -30,7 +36,10 @@ const (
 	socketTimeout   = 30 * time.Second
 )
 
-func newSocket(f *flags) (Table, error) {
+func newSocket(f *flags, env Env) (Table, error) {
+	if len(f.rest) == 0 && !env.Native { // sendmail has complained
+		return Broken{}, nil
+	}
 	if len(f.rest) == 0 {
 		return nil, fmt.Errorf("%s: table %s: no socket", f.def.Pos, f.def.Name)
 	}
@@ -45,6 +54,8 @@ func newSocket(f *flags) (Table, error) {
 			host = "localhost"
 		}
 		s.network, s.address = "tcp", net.JoinHostPort(strings.Trim(host, "[]"), port)
+	case ok && !env.Native:
+		s.broken = "unknown socket type " + kind + ": Protocol not supported"
 	default:
 		s.network, s.address = "unix", f.rest[0]
 	}
@@ -63,6 +74,15 @@ func (s *socket) Lookup(ctx context.Context, raw string, args []string) (Result,
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := s.clean(raw)
+	if s.broken == "" && s.network == "unix" && s.conn == nil {
+		if _, err := os.Stat(s.address); errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("table %s: %w", s.def.Name, err)
+			return s.failed(raw, s.complain("local socket name "+s.address+" unsafe: No such file or directory", err))
+		}
+	}
+	if s.broken != "" {
+		return s.failed(raw, s.complain(s.broken, fmt.Errorf("table %s: %s", s.def.Name, s.broken)))
+	}
 	had := s.conn != nil
 	answer, err := s.ask(ctx, key)
 	if err != nil && had && ctx.Err() == nil {
@@ -86,6 +106,14 @@ func (s *socket) Lookup(ctx context.Context, raw string, args []string) (Result,
 	}
 	s.close()
 	return s.failed(raw, fmt.Errorf("table %s: %s says %q, which is no answer", s.def.Name, s.address, answer[:min(len(answer), 40)]))
+}
+
+// complain makes a complaint of an error, the first time.
+func (s *socket) complain(say string, err error) error {
+	if s.told.Swap(true) {
+		return err
+	}
+	return &Complaint{Say: fmt.Sprintf("socket map \"%s\": %s", s.def.Name, say), Err: err}
 }
 
 func (s *socket) close() {

@@ -27,7 +27,7 @@ var columns = map[string]int{"name": 1, "passwd": 2, "uid": 3, "gid": 4, "gecos"
 func newUsers(f *flags, env Env) (Table, error) {
 	u := &users{flags: f, column: 1, file: "/etc/passwd"}
 	switch n, err := strconv.Atoi(f.value); {
-	case f.value == "":
+	case f.value == "" && (env.Native || !f.set['v']):
 	case err == nil && env.Native:
 		u.column = n
 	default:

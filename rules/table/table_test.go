@@ -229,11 +229,19 @@ func (f fakeDNS) Query(_ context.Context, name, typ string) ([]Record, bool, err
 
 func TestHost(t *testing.T) {
 	env := Env{Resolver: fakeDNS{"www.x": {{Type: "CNAME", Value: "real.x."}}, "real.x": {{Type: "A", Value: "192.0.2.1"}}, "mx.x": {{Type: "MX", Value: "10 real.x"}}, "none.x": nil}}
+	env.Native = true
 	tab := open(t, env, "host")
 	for key, want := range map[string]string{"www.x": "real.x.", "mx.x": "mx.x.", "none.x": "-", "nosuch": "-", "broken.x": "error"} {
 		if got := ask(t, tab, key); got != want {
 			t.Errorf("%s: got %q, want %q", key, got, want)
 		}
+	}
+	env.Native = false // one that a K line declares adds only what -a says
+	if got := ask(t, open(t, env, "host"), "www.x"); got != "real.x" {
+		t.Errorf("K line: %q", got)
+	}
+	if got := ask(t, open(t, env, "host", "-a."), "www.x"); got != "real.x." {
+		t.Errorf("K line with -a: %q", got)
 	}
 	if got := ask(t, open(t, env, "dns", "-R", "MX"), "mx.x"); got != "10 real.x" {
 		t.Errorf("dns: %q", got)

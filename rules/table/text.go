@@ -40,15 +40,15 @@ func (t *file) Each(f func(key, value string) bool) {
 // the line as the value, and # lines are comments.
 func textLoader(f *flags, native bool) (loader, error) {
 	keyCol, err := column(f, "-k", f.key)
-	if err != nil {
-		return nil, err
-	}
-	valCol, err := column(f, "-v", f.value)
-	if err != nil {
+	valCol, err2 := column(f, "-v", f.value)
+	if err = errors.Join(err, err2); err != nil && native {
 		return nil, err
 	}
 	free := native && f.key == "" && f.value == "" && f.delim == ""
 	return func(r io.Reader, name string) (content, []Warning, error) {
+		if err != nil { // sendmail notices when it opens the file
+			return nil, nil, f.badColumn(name)
+		}
 		var b builder
 		err := eachLine(r, func(n int, line []byte) error {
 			var key, value []byte
@@ -78,6 +78,17 @@ func textLoader(f *flags, native bool) (loader, error) {
 		}
 		return &entries{name, b.done(nil)}, nil, nil
 	}, nil
+}
+
+// badColumn is what sendmail says about columns that are no numbers.
+func (f *flags) badColumn(file string) error {
+	what := f.key
+	letter := "-k"
+	if _, err := strconv.ParseUint(f.key, 10, 31); f.key == "" || err == nil {
+		letter, what = "-v", f.value
+	}
+	err := fmt.Errorf("table %s: %s must be a column number, not %s", f.def.Name, letter, what)
+	return &Complaint{Say: fmt.Sprintf("text map \"%s\", file %s: %s should specify a number, not %s", f.def.Name, file, letter, what), Err: err}
 }
 
 func column(f *flags, letter, v string) (int, error) {

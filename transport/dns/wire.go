@@ -174,7 +174,7 @@ func answers(m, q *dns.Msg) bool {
 		return m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented
 	}
 	return len(m.Question) == 1 && m.Question[0].Qtype == q.Question[0].Qtype &&
-		m.Question[0].Qclass == q.Question[0].Qclass && strings.EqualFold(m.Question[0].Name, q.Question[0].Name)
+		m.Question[0].Qclass == q.Question[0].Qclass && strings.EqualFold(unescaped(m.Question[0].Name), unescaped(q.Question[0].Name))
 }
 
 func onLoopback(server string) bool {
@@ -254,4 +254,20 @@ func serverAddr(s string) (string, error) {
 		return "", fmt.Errorf("dns: server %q is not ADDR or ADDR:PORT", s)
 	}
 	return a.String(), nil
+}
+
+// unescaped is a name without the backslashes that the library puts before some characters of answers, such as an
+// apostrophe.
+func unescaped(name string) string {
+	if strings.IndexByte(name, '\\') < 0 {
+		return name
+	}
+	var b strings.Builder
+	for i := 0; i < len(name); i++ {
+		if name[i] == '\\' && i+1 < len(name) && (name[i+1] < '0' || name[i+1] > '9') {
+			i++
+		}
+		b.WriteByte(name[i])
+	}
+	return b.String()
 }

@@ -1,0 +1,78 @@
+package cf
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Why a file is not read, in sendmail's words.
+var (
+	errWorldDir = errors.New("World writable directory")
+	errGroupDir = errors.New("Group writable directory")
+)
+
+// blamed reports whether DontBlameSendmail has one of the words.
+func blamed(value string, words ...string) bool {
+	for _, w := range strings.FieldsFunc(value, func(c rune) bool { return !(c < 0x80 && isNameChar(byte(c))) }) {
+		for _, want := range words {
+			if equalFold(w, want) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// SafeMap reports why sendmail would not open the file of a map (Operations Guide, "Don't blame sendmail"): a directory
+// on its path that group or others may write to, unless DontBlameSendmail says MapInUnsafeDirPath; or nobody at all may
+// read it. A missing file is no reason.
+func (c *Config) SafeMap(path string) error {
+	blame, _ := c.Option("DontBlameSendmail", "")
+	return safeFile(path, blame, "MapInUnsafeDirPath")
+}
+
+// safeClass is SafeMap for the file of a class.
+func (r *reader) safeClass(path string) error {
+	if r.opt.Trust {
+		return nil
+	}
+	blame, _ := r.cfg.Option("DontBlameSendmail", "")
+	return safeFile(path, blame, "ClassFileInUnsafeDirPath")
+}
+
+func safeFile(path, blame, unsafeDir string) error {
+	if path == "" || path[0] != '/' {
+		return nil // below the working directory, which the administrator has chosen
+	}
+	if !blamed(blame, unsafeDir) {
+		if err := safeDirs(path, blamed(blame, "GroupWritableDirPathSafe")); err != nil {
+			return err
+		}
+	}
+	info, err := os.Stat(path)
+	if err == nil && info.Mode().IsRegular() && info.Mode()&0o444 == 0 {
+		return fs.ErrPermission // for root, too
+	}
+	return nil
+}
+
+// safeDirs looks at every directory on the way to a file. Those that are not there are no danger.
+func safeDirs(path string, groupMayWrite bool) error {
+	for dir := filepath.Dir(filepath.Clean(path)); ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		switch {
+		case err == nil && !info.IsDir():
+			return fs.ErrPermission
+		case err == nil && info.Mode()&0o002 != 0:
+			return errWorldDir
+		case err == nil && info.Mode()&0o020 != 0 && !groupMayWrite:
+			return errGroupDir
+		}
+		if dir == "/" {
+			return nil
+		}
+	}
+}
