@@ -288,7 +288,10 @@ func received(e *envelope.Envelope, id, host string) string {
 	switch {
 	case o.Helo != "" || o.ClientAddr != "":
 		name := o.ClientName
-		if name == "" {
+		switch {
+		case o.ClientAddr == "" && o.User != "": // a gateway such as rmail
+			name = o.User + "@localhost"
+		case name == "":
 			name = "[" + o.ClientAddr + "]"
 		}
 		fmt.Fprintf(&b, "from %s (%s", atom(firstOf(o.Helo, name)), comment(name))
@@ -358,7 +361,7 @@ func (q *Queue) first(ctx context.Context, m *spool.Message, opt Options) []tran
 		m.Close()
 		q.plan(id, time.Now().Add(q.cfg.Interval), m.Envelope.Priority)
 	case m.Envelope.When == envelope.WhenNow:
-		how.keep = true
+		how.keep, how.waited = true, true
 		q.attempt(ctx, m, &how)
 		return how.statuses
 	default:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"waybill/queue/dsn"
+	"waybill/queue/sched"
 	"waybill/queue/spool"
 	"waybill/transport"
 	"waybill/transport/envelope"
@@ -23,6 +24,7 @@ type how struct {
 	block   bool      // wait for a place at the destination: nobody else would wake the message
 	verbose func(line string)
 	keep    bool
+	waited  bool // whoever handed the message in waits for the outcome
 	// statuses, with keep, is the result for each recipient of the envelope.
 	statuses []transport.Status
 }
@@ -57,7 +59,7 @@ func (q *Queue) attempt(ctx context.Context, m *spool.Message, how *how) {
 		q.mu.Unlock()
 	}
 	q.plan(id, next, priority)
-	q.limits.park(a.parked, id, priority)
+	q.limits.park(a.parked, id, a.rank())
 }
 
 // try is one attempt at one message.
@@ -92,6 +94,7 @@ type result struct {
 	warned  bool
 	owed    dsn.Kind
 	plan    Plan // of one that was tried and failed for now, or ran out of time
+	sent    bool // a transport had it
 	old     bool // its outcome was logged in an earlier attempt
 }
 
@@ -187,6 +190,12 @@ func (a *try) priority() int {
 	return slices.Max(a.urge)
 }
 
+// rank is the message's place among those that wait for one destination: smaller goes first. It never changes, so that
+// nothing starves.
+func (a *try) rank() int64 {
+	return a.m.Envelope.Arrival.UnixNano() - int64(a.priority())*int64(sched.AgePoint)
+}
+
 func (a *try) header(name string) string {
 	a.heads.Do(func() {
 		h, err := envelope.HeaderOf(a.m.Body())
@@ -254,6 +263,9 @@ func (a *try) decide(ctx context.Context) []*group {
 		}
 		jobs[key] = j
 		order = append(order, j)
+	}
+	if a.q.inOrder() {
+		a.arrange(order)
 	}
 	var groups []*group
 	open := map[string]*group{}
@@ -422,6 +434,13 @@ func (a *try) settle(i int, j *job, s transport.Status, took time.Duration) {
 	a.results[i] = res
 }
 
+// sent notes that a transport had recipient i.
+func (a *try) sent(i int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.results[i].sent = true
+}
+
 func spell(d time.Duration) string {
 	if d >= 48*time.Hour {
 		return fmt.Sprintf("%d days", d/(24*time.Hour))
@@ -434,6 +453,10 @@ const groupPatience = 30 * time.Second
 
 // deliver hands the groups to their transports, side by side as far as each destination has room.
 func (a *try) deliver(ctx context.Context, groups []*group) {
+	if a.q.inOrder() {
+		a.deliverInOrder(ctx, groups)
+		return
+	}
 	var wait sync.WaitGroup
 	for n, g := range groups {
 		key := g.destination()
@@ -473,7 +496,7 @@ func (a *try) sendLater(ctx context.Context, g *group, key string, b bound) {
 
 // bound is what the destination of a group may get: as its plan says, else as its mailer says.
 func (a *try) bound(g *group) bound {
-	b := bound{limit: g.via.Concurrency}
+	b := bound{limit: g.via.Concurrency, rank: a.rank()}
 	if a.w.Planner != nil {
 		p := a.plan(g.jobs[0].indices[0], g.jobs[0], transport.Status{})
 		b.rate = p.Rate
@@ -515,6 +538,7 @@ func (a *try) send(ctx context.Context, g *group, place *ticket, more bool) {
 	for n, j := range g.jobs {
 		for _, i := range j.indices {
 			a.settle(i, j, statuses[n], took)
+			a.sent(i)
 		}
 	}
 	if more {

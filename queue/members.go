@@ -9,6 +9,15 @@ import (
 	"waybill/transport/envelope"
 )
 
+// aliased says for sendmail -v what a recipient stands for.
+func aliased(members []spool.Recipient) string {
+	var names []string
+	for _, m := range members {
+		names = append(names, m.Name())
+	}
+	return "aliased to " + strings.Join(names, ", ")
+}
+
 // maxDepth is how many aliases and .forward files may lead to one another, as in sendmail.
 const maxDepth = 10
 
@@ -58,7 +67,7 @@ func (a *try) expand(ctx context.Context, i int, j *job) *job {
 		return nil
 	}
 	owner := x.Owner
-	if local, domain := owner.Split(); domain == "" && local != "" && !strings.Contains(local, "!") {
+	if local, domain := owner.Split(); !a.q.cfg.BareOwners && domain == "" && local != "" && !strings.Contains(local, "!") {
 		owner = envelope.Address(local + "@" + a.q.cfg.Host) // members elsewhere must be able to answer
 	}
 	entry := spool.Expansion{Index: i, Base: a.m.NextIndex(), User: j.to.User, At: a.now}
@@ -76,6 +85,9 @@ func (a *try) expand(ctx context.Context, i int, j *job) *job {
 		entry.Members = append(entry.Members, child)
 	}
 	name, orig := r.Name(), a.m.Recipients[a.root(i)].Recipient
+	if a.how.verbose != nil {
+		a.how.verbose(name + "... " + aliased(entry.Members))
+	}
 	if err := a.m.Note(entry); err != nil {
 		a.q.cfg.Log.Error("expansion does not fit", "id", a.m.ID, "to", name, "err", err)
 		a.settle(i, j, transport.NewStatus(transport.Deferred, "4.3.0", "internal error"), 0)

@@ -12,7 +12,7 @@ import (
 // due tells which notice the result of recipient i calls for.
 func (a *try) due(i int, res *result) dsn.Kind {
 	sender := a.sender(i)
-	if a.how.keep && a.m.Envelope.Untold && sender == a.m.Envelope.Sender && res.status.Outcome() == transport.Failed {
+	if a.how.waited && a.m.Envelope.Untold && sender == a.m.Envelope.Sender && res.status.Outcome() == transport.Failed {
 		return dsn.None // who waits for the outcome tells it
 	}
 	warn := max(0, res.plan.WarnAfter)

@@ -38,7 +38,11 @@ type Config struct {
 	MaxSize    int64            // octets of a message; default no limit
 	// MinAge is how long a message rests after a try before RunOnce without a selection tries it again (sendmail's
 	// MinQueueAge); 0: not at all.
-	MinAge     time.Duration
+	MinAge time.Duration
+	// BareOwners leaves the owner of a list as it is where it is a login: the transports add our host (sendmail.cf).
+	BareOwners bool
+	// InOrder, where it is true, has the deliveries of a message made one after the other, in sendmail's order. nil: no.
+	InOrder    func() bool
 	Deliveries int              // attempts at a time; default 100
 	Now        func() time.Time // the calendar, for stamps and ages; default time.Now. Delays do not depend on it
 }
@@ -51,6 +55,7 @@ type Wiring struct {
 	File     Mailer // delivers to files that they name
 	Expander Expander
 	Notifier Notifier
+	Spoken   bool    // the transports tell who watches what became of the recipients
 	Planner  Planner // nil: one plan for everything
 }
 

@@ -14,7 +14,7 @@ import (
 // local clears what a program on this host cannot claim: that it came by an authenticated or encrypted connection from
 // somewhere. The uid was set by whoever asked the kernel.
 func local(e *envelope.Envelope) {
-	e.Origin = envelope.Origin{Protocol: e.Origin.Protocol, Helo: e.Origin.Helo, User: e.Origin.User, UID: e.Origin.UID}
+	e.Origin = envelope.Origin{Protocol: e.Origin.Protocol, Helo: firstOf(e.Origin.Helo, e.Origin.ClientName), User: e.Origin.User, UID: e.Origin.UID}
 	if e.Origin.Protocol == "" {
 		e.Origin.Protocol = "local"
 	}
@@ -64,7 +64,7 @@ func (q *Queue) Deliver(ctx context.Context, id string, verbose func(line string
 	} else if !errors.Is(err, spool.ErrGone) {
 		return nil, err
 	}
-	h := how{forced: true, keep: true, verbose: verbose}
+	h := how{forced: true, keep: true, waited: true, verbose: verbose}
 	if err := q.again(ctx, schedID(id), &h); err != nil {
 		return nil, err
 	}

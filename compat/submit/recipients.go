@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"slices"
 	"strings"
 
 	"waybill/transport/envelope"
@@ -19,6 +20,10 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 	}
 	seen := map[envelope.Address]bool{}
 	add := func(list []Mailbox) {
+		if p.site.Bare && len(list) > 1 { // sendmail takes the names of a list from the last to the first
+			list = slices.Clone(list)
+			slices.Reverse(list)
+		}
 		for _, m := range list {
 			if m.Warning != "" {
 				p.complain(printable(m.Text)+"... "+m.Warning, m.Exit)

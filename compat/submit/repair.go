@@ -44,7 +44,9 @@ func (p *preparation) repair(fields []envelope.Field) {
 			p.from = withName(name, string(p.m.Envelope.Sender))
 		}
 	}
-	p.m.Header = append(p.missing(kept, resent), kept...)
+	missing := p.missing(kept, resent)
+	p.made = len(missing)
+	p.m.Header = append(missing, kept...)
 	if !named {
 		p.nobodyNamed()
 	}

@@ -132,8 +132,25 @@ func Read(v *flags.Invocation, in io.Reader, caller Caller, site Site) (*Message
 	}
 	head.WriteByte('\n')
 	p.m.Envelope.Made = head.Len() - w.pos
+	if site.Bare {
+		p.m.Envelope.Again = p.again()
+	}
 	p.m.Reader = io.MultiReader(&head, bytes.NewReader(w.buf[w.pos:]), body)
 	return p.m, nil
+}
+
+// again is the size of the header in a queue file of sendmail: a flag stands before each field that a template made, and
+// there are two fields more, Return-Path and the sender's Full-Name.
+func (p *preparation) again() int {
+	const returnPath = len("?Return-Path: <g>")
+	n := returnPath + p.made
+	for _, f := range p.m.Header {
+		n += len(f.Raw) - len("\n")
+	}
+	if p.full != "" {
+		n += len("?Full-Name: ") + len(p.full)
+	}
+	return n
 }
 
 func option(v *flags.Invocation, name string) bool {
@@ -148,6 +165,8 @@ type preparation struct {
 	site   Site
 	m      *Message
 	from   string // value of the From field that is made when there is none
+	full   string // full name of a sender of this host
+	made   int    // fields of p.m.Header that are ours
 	warn   string // X-Authentication-Warning; empty: none
 }
 
@@ -202,7 +221,7 @@ func (p *preparation) sender() {
 			addr = p.qualify(local)
 		}
 		p.m.Envelope.Sender = addr
-		p.from = withName(name, string(addr))
+		p.full, p.from = name, withName(name, string(addr))
 		return
 	}
 	p.own()
@@ -219,7 +238,7 @@ func (p *preparation) own() {
 	}
 	addr := p.qualify(p.caller.Login)
 	p.m.Envelope.Sender = addr
-	p.from = withName(name, string(addr))
+	p.full, p.from = name, withName(name, string(addr))
 }
 
 func (p *preparation) qualify(login string) envelope.Address {

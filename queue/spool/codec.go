@@ -158,6 +158,9 @@ func AppendEnvelope(b []byte, e *envelope.Envelope) ([]byte, error) {
 	if e.Made != 0 {
 		line("made", strconv.Itoa(e.Made))
 	}
+	if e.Again != 0 {
+		line("again", strconv.Itoa(e.Again))
+	}
 	opt("for", string(e.For))
 	if e.Untold {
 		b = append(b, "untold\n"...)
@@ -280,6 +283,8 @@ func parseLine(e *envelope.Envelope, key, value string) error {
 		e.Hops, err = strconv.Atoi(value)
 	case "made":
 		e.Made, err = strconv.Atoi(value)
+	case "again":
+		e.Again, err = strconv.Atoi(value)
 	case "for":
 		e.For = envelope.Address(value)
 	case "untold":

@@ -213,6 +213,9 @@ type Envelope struct {
 	// Made is how many octets of the message this host has put to what came in, without the Received line of the queue:
 	// a size that is announced to the next hop, sendmail-wise, is that of what the sender wrote.
 	Made int
+	// Again is the size of the header fields but Received in a queue file of sendmail, which counts with a sendmail.cf for
+	// what is announced when a message is taken up again; 0: not known.
+	Again int
 	// For is the recipient that the Received line names; empty: the only one there is, Nobody: none.
 	For Address
 	// Untold keeps notices from the sender about failures in an attempt for which the caller waits: that one does the

@@ -44,11 +44,11 @@ type delivery struct {
 	req    *transport.Request
 	log    *slog.Logger
 	status []transport.Status
-	done   []bool       // the status is final
-	known  []bool       // the status says something
-	tries  int          // addresses that were tried
+	done   []bool           // the status is final
+	known  []bool           // the status says something
+	tries  int              // addresses that were tried
 	lines  map[int][]string // of the transcript, by recipient
-	plan   *recode.Plan // how the message becomes 7-bit; nil: nobody needed it yet
+	plan   *recode.Plan     // how the message becomes 7-bit; nil: nobody needed it yet
 }
 
 // Deliver tries the hosts in order until each recipient has an answer.
@@ -178,7 +178,7 @@ func (d *delivery) tryHost(ctx context.Context, key string, hops []hop, dem *dem
 	c := d.client
 	leave, err := c.pool.enter(ctx, key)
 	if err != nil {
-		d.settle(d.open(), unreached(hops[0], err))
+		d.settle(d.open(), d.client.unreached(hops[0], err))
 		return
 	}
 	defer leave()
@@ -222,13 +222,13 @@ func (d *delivery) connect(ctx context.Context, list []hop, dem *demand) (s *ses
 			if cause := context.Cause(ctx); cause != nil {
 				err = cause
 			}
-			d.unusable(ctx, x, unreached(x, err))
+			d.unusable(ctx, x, d.client.unreached(x, err))
 			gone = append(gone, x)
 		}
 	}
 	if conn == nil {
 		if cause := context.Cause(ctx); cause != nil && len(gone) == 0 {
-			d.settle(d.open(), unreached(list[0], cause))
+			d.settle(d.open(), d.client.unreached(list[0], cause))
 		}
 		return nil, list
 	}

@@ -28,8 +28,8 @@ type session struct {
 	intro   bool     // lines has said with whom we talk
 	lines   []string // of the transcript, until somebody takes them
 	tls     string   // as in transport.Status
-	trouble error  // why TLS failed, for the log
-	dead    bool   // nothing more may be sent
+	trouble error    // why TLS failed, for the log
+	dead    bool     // nothing more may be sent
 	release func() bool
 
 	key   string // what the pool knows it by
@@ -46,6 +46,7 @@ type session struct {
 type extensions struct {
 	esmtp      bool
 	pipelining bool
+	enhanced   bool
 	eightBit   bool
 	dsn        bool
 	utf8       bool
@@ -210,6 +211,8 @@ func parseExtensions(lines []string) (e extensions) {
 			word, rest = "AUTH", mechanisms+" "+rest
 		}
 		switch strings.ToUpper(word) {
+		case "ENHANCEDSTATUSCODES": // RFC 2034
+			e.enhanced = true
 		case "PIPELINING": // RFC 2920
 			e.pipelining = true
 		case "8BITMIME": // RFC 6152

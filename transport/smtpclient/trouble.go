@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 
 	"waybill/transport"
@@ -88,15 +89,34 @@ func judge(at stage, r *smtp.Reply, s *session) verdict {
 	case r.Permanent():
 		outcome = transport.Failed
 	}
-	v := verdict{status: transport.NewStatus(outcome, enhanced(outcome, at, r), remoteSaid(s, r, at))}
+	v := verdict{status: transport.NewStatus(outcome, s.codeFor(outcome, at, r), remoteSaid(s, r, at))}
 	v.status.Exit = exit(outcome, at, r.Code)
 	v.down = at == atGreeting
 	v.next = at < atMail || (outcome == transport.Deferred && at < atDot)
 	s.sign(&v.status, r)
+	if s.conf.Sendmail && at == atData && outcome == transport.Failed { // which it takes for its own mistake
+		v.status.Reply, v.status.Diagnostic = "", ""
+	}
 	return v
 }
 
+// codeFor is the enhanced code for a reply. sendmail believes a host that does not promise such codes about recipients
+// only, and has its own for DATA.
+func (s *session) codeFor(o transport.Outcome, at stage, r *smtp.Reply) string {
+	switch {
+	case !s.conf.Sendmail || o != transport.Failed:
+	case at == atData:
+		return "5.5.0"
+	case at == atDot && !s.ext.enhanced:
+		return "5.0.0"
+	}
+	return enhanced(o, at, r)
+}
+
 func remoteSaid(s *session, r *smtp.Reply, at stage) string {
+	if s.conf.Sendmail {
+		return clip(asSent(r)[0], 400)
+	}
 	return s.hop.name + " said: " + clip(r.String(), 400) + " (at " + at.String() + ")"
 }
 
@@ -169,6 +189,9 @@ func lost(at stage, err error, s *session) verdict {
 	if at == atDot {
 		text += "; it may have the message"
 	}
+	if s.conf.Sendmail {
+		text = "reply: read error from " + s.hop.verbose()
+	}
 	v := verdict{status: transport.NewStatus(transport.Deferred, code, text), next: at < atDot, down: at == atGreeting}
 	v.status.Exit = sysexits.TempFail
 	s.sign(&v.status, nil)
@@ -178,7 +201,7 @@ func lost(at stage, err error, s *session) verdict {
 var errProtocol = errors.New("the peer broke the protocol")
 
 // unreached says what a connection that never came about means.
-func unreached(h hop, err error) verdict {
+func (c *Client) unreached(h hop, err error) verdict {
 	text := "Connection failed to "
 	var netErr net.Error
 	switch {
@@ -192,6 +215,12 @@ func unreached(h hop, err error) verdict {
 		text = "Connection timed out with "
 	}
 	st := transport.NewStatus(transport.Deferred, "4.4.1", text+h.name)
+	if c.conf.Sendmail {
+		st = transport.NewStatus(transport.Deferred, "4.4.1", text+h.verbose())
+		if strings.HasPrefix(text, "No route") {
+			st = transport.NewStatus(transport.Deferred, "4.4.1", "No route to host")
+		}
+	}
 	st.Remote = h.String()
 	st.Exit = sysexits.TempFail
 	return verdict{status: st, next: true, down: true}

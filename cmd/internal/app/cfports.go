@@ -45,7 +45,7 @@ func (c *cfSite) receiving(conf *smtpserver.Config) {
 	conf.DataTimeout = c.timeout("datablock", time.Hour)
 	conf.AuthInClear = !strings.Contains(c.text("AuthOptions", "", ""), "p")
 	conf.UTF8 = c.conf.Bool("SmtpUTF8", false)
-	conf.DeliverBy = false
+	conf.DeliverBy = !strings.HasPrefix(c.text("DeliverByMin", "", ""), "-")
 }
 
 // saslConf is where Cyrus SASL looks for what sendmail's passwords are checked with.

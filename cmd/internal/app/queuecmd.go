@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"waybill/compat/mailq"
@@ -156,12 +157,16 @@ const (
 	retryFactor     = 90000
 )
 
+// jobPriority is the place of a message in a queue run of sendmail.
+func jobPriority(l queue.Listed) int64 {
+	return l.Given - int64(l.Priority)*classFactor + int64(len(l.Recipients))*recipientFactor + int64(l.Attempts)*retryFactor
+}
+
 // listEntry shows a message of our queue as one of sendmail's.
 func listEntry(l queue.Listed) mailq.Entry {
 	e := mailq.Entry{
 		ID: l.ID, State: mailq.Waiting, Size: l.Size, Arrival: l.Arrival, Sender: string(l.Sender), Body: string(l.BodyType),
-		Priority: l.Given - int64(l.Priority)*classFactor + int64(len(l.Recipients))*recipientFactor + int64(l.Attempts)*retryFactor,
-		Held:     l.Held, Next: l.NextTry, Attempts: l.Attempts, Damaged: l.Damage != "",
+		Priority: jobPriority(l), Held: l.Held, Next: l.NextTry, Attempts: l.Attempts, Damaged: l.Damage != "",
 	}
 	if l.Running {
 		e.State = mailq.Running
@@ -182,6 +187,9 @@ func listEntry(l queue.Listed) mailq.Entry {
 	}
 	if len(l.Recipients) > 0 && same && l.Recipients[0].Reason != "" {
 		e.Reason = "Deferred: " + l.Recipients[0].Reason
+		if strings.HasPrefix(l.Recipients[0].Reason, "reply: ") { // of a lost connection sendmail says no more
+			e.Reason = l.Recipients[0].Reason
+		}
 	}
 	return e
 }

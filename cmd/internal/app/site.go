@@ -41,8 +41,10 @@ type site struct {
 	cf       *cfSite       // nil unless the configuration is a sendmail.cf
 	sts      *mtasts.Store // nil until a transport asks for it
 
+	swap    sync.Mutex // one change of rules or tables at a time
 	mu      sync.Mutex
 	router  *rules.Router
+	wiring  queue.Wiring // that the queue has
 	closers []func() // of the transports of router
 
 	statistics                 *mailstats.Recorder // nil: nothing is counted
@@ -148,17 +150,13 @@ func (s *site) use(router *rules.Router) (queue.Wiring, error) {
 	if err != nil {
 		return queue.Wiring{}, err
 	}
-	expander, err := s.expander(router)
-	if err != nil {
+	if err := s.snapshot(&wiring, router); err != nil {
 		return queue.Wiring{}, err
 	}
-	wiring.Router = queueRouter{router, &s.load}
-	wiring.Planner = queueRouter{router, &s.load}
-	wiring.Expander = expander
 	wiring.Notifier = dsn.Composer{Host: s.settings.Host, Postmaster: envelope.Address(s.settings.Postmaster)}
 	s.mu.Lock()
 	old := s.closers
-	s.router, s.closers = router, closers
+	s.router, s.closers, s.wiring = router, closers, wiring
 	s.mu.Unlock()
 	s.number(ruleMailers(kinds(router.Transports())))
 	if len(old) > 0 {
@@ -182,7 +180,7 @@ func (s *site) policy() policy {
 	if s.cf != nil {
 		return cfPolicy{cfSite: s.cf}
 	}
-	return s.rules()
+	return s.rules().Pin()
 }
 
 // rules returns the router that is in use now. A transaction keeps the one that it began with.
@@ -195,6 +193,8 @@ func (s *site) rules() *rules.Router {
 // reload reads the rules again. On an error the old ones go on working (design.md, promise 7). The settings of the
 // queue and of the listeners are those of the start.
 func (s *site) reload() error {
+	s.swap.Lock()
+	defer s.swap.Unlock()
 	if s.cf != nil {
 		return errors.New(s.file + ": a sendmail.cf is read when the daemon starts; restart it")
 	}

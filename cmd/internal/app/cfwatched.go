@@ -1,0 +1,67 @@
+package app
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"waybill/queue/maillog"
+	"waybill/transport"
+	"waybill/transport/envelope"
+	"waybill/transport/smtpclient"
+)
+
+// watched is Deliver; to one who watches, sendmail -v says where it connects to and what came of it, but not what failed.
+func (t cfTransport) watched(ctx context.Context, next transport.Transport, req *transport.Request) []transport.Status {
+	if req.Verbose == nil {
+		return next.Deliver(ctx, req)
+	}
+	if _, dialogue := next.(*smtpclient.Client); !dialogue {
+		var names []string
+		for _, r := range req.Recipients {
+			names = append(names, r.User)
+		}
+		req.Verbose(strings.Join(names, ",") + "... Connecting to " + t.mailer.Name + "...")
+	}
+	statuses := next.Deliver(ctx, req)
+	var sent []string
+	text := ""
+	for i, s := range statuses {
+		who := req.Recipients[i].User
+		switch s.Outcome() {
+		case transport.Delivered, transport.Relayed:
+			sent, text = append(sent, who), maillog.Stat(s)
+		case transport.Deferred:
+			if len(s.Transcript) == 0 {
+				req.Verbose(who + "... Deferred: " + s.Text())
+			}
+		}
+	}
+	if len(sent) > 0 {
+		req.Verbose(strings.Join(sent, ",") + "... " + text)
+	}
+	return statuses
+}
+
+// queuedHeader is the size of a header in a queue file of sendmail.
+func queuedHeader(h *envelope.Header, e *envelope.Envelope) int64 {
+	size, own := int64(len("?Return-Path: <g>")), []string{"Received", "Date", "From", "Message-Id"}
+	if e.Again > 0 {
+		size = int64(e.Again)
+	}
+	for i, f := range h.Fields {
+		if i > 0 && e.Again > 0 {
+			break
+		}
+		size += int64(len(f.Raw) - 1)
+		if i > 0 && len(own) > 0 { // made by a template
+			if at := slices.IndexFunc(own, f.Is); at >= 0 {
+				size++
+				own = own[at+1:]
+			} else {
+				own = nil
+			}
+		}
+	}
+	return size
+}

@@ -1,0 +1,88 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+)
+
+// inOrder reports whether the deliveries of a message come one after the other, in sendmail's order.
+func (q *Queue) inOrder() bool { return q.cfg.InOrder != nil && q.cfg.InOrder() }
+
+// arrange puts the targets of a message into the order of sendmail: by host, and for one host as the recipients stand
+// in the envelope, those of a list from the last to the first.
+func (a *try) arrange(jobs []*job) {
+	path := func(i int) []int {
+		var p []int
+		for ; i >= 0; i = a.m.Recipients[i].Parent {
+			p = append(p, i)
+		}
+		slices.Reverse(p)
+		return p
+	}
+	slices.SortStableFunc(jobs, func(x, y *job) int {
+		p, q := path(x.indices[0]), path(y.indices[0])
+		for depth := 0; depth < len(p) && depth < len(q); depth++ {
+			if p[depth] != q[depth] {
+				if depth == 0 {
+					return cmp.Compare(p[0], q[0])
+				}
+				return cmp.Compare(q[depth], p[depth])
+			}
+		}
+		return cmp.Compare(len(p), len(q))
+	})
+	slices.SortStableFunc(jobs, func(x, y *job) int { return strings.Compare(strings.ToLower(x.host), strings.ToLower(y.host)) })
+}
+
+// deliverInOrder hands the groups to their transports, one after the other; the recipients of one stand from the last to
+// the first.
+func (a *try) deliverInOrder(ctx context.Context, groups []*group) {
+	for _, g := range groups {
+		slices.Reverse(g.jobs)
+		key := g.destination()
+		if status, dead := a.q.limits.dead(key, a.how.asked); dead && !a.how.forced {
+			a.unsent(g, status)
+			continue
+		}
+		b := a.bound(g)
+		if place := a.q.limits.admit(key, b); place != nil {
+			a.send(ctx, g, place, len(groups) > 1)
+		} else {
+			a.sendLater(ctx, g, key, b)
+		}
+	}
+}
+
+// RunInOrder is a queue run like RunOnce, with one message after the other, the order of which less decides. begin hears
+// of each before it is tried; verbose, if not nil, gets the dialogues. What runs beside it (notices) may go on afterwards.
+func (q *Queue) RunInOrder(ctx context.Context, s Selection, less func(a, b Listed) int, begin func(id string, n, of int), verbose func(line string)) error {
+	if !q.begin() {
+		return errClosing
+	}
+	defer q.work.Done()
+	if unlock, err := q.spool.LockDaemon(); err == nil {
+		unlock()
+	}
+	q.takeDrops(ctx, true)
+	found, err := q.selected(ctx, s)
+	var list []Listed
+	for _, c := range found {
+		l := Listed{ID: c.id}
+		if m, err := q.spool.Peek(c.id, false); err == nil {
+			q.fill(&l, m)
+			m.Close()
+		}
+		list = append(list, l)
+	}
+	slices.SortStableFunc(list, less)
+	for n, l := range list {
+		if ctx.Err() != nil {
+			break
+		}
+		begin(l.ID, n+1, len(list))
+		_ = q.again(ctx, schedID(l.ID), &how{forced: true, block: true, verbose: verbose}) // it is logged
+	}
+	return err
+}
