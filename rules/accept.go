@@ -38,7 +38,7 @@ func (r *Router) accept(ctx context.Context, stage Stage, field string, q Query,
 		return Verdict{}, nil
 	}
 	st := r.state(&q, t)
-	v, err := r.judge(ctx, stage, field, name, &q, st)
+	v, err := r.judge(st.view.In(ctx), stage, field, name, &q, st)
 	if st.rec != nil {
 		v.Why = st.rec.steps(r)
 	}

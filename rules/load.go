@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"waybill/rules/check"
@@ -190,7 +191,8 @@ func build(p *prog.Program, opt Options, host string, line func(prog.Pos) string
 	for name, words := range classes {
 		engine.SetClass(name, words)
 	}
-	r := &Router{engine: engine, tables: ts, settings: newSettings(p, host), runs: &sync.Pool{}}
+	r := &Router{engine: engine, now: &atomic.Pointer[world]{}, asksFiles: asksTables(p), tables: ts, settings: newSettings(p, host), runs: &sync.Pool{}}
+	r.now.Store(r.look())
 	r.macros = wantsMacros(p)
 	r.canonify = first(p, compile.Canonify, "3")
 	r.route = first(p, compile.Route, "parse", "0")

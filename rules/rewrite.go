@@ -40,6 +40,7 @@ func (r *Router) Rewrite(ctx context.Context, a Rewriting, t Tracer) (string, er
 	}
 	st := r.state(&q, t)
 	defer r.done(st)
+	ctx = st.view.In(ctx)
 	st.facts.Transport = a.Mailer
 	toks, refusal, err := r.canonical(ctx, a.Address, st)
 	if refusal != nil {

@@ -12,6 +12,7 @@ import (
 	"waybill/rules/compile"
 	"waybill/rules/eval"
 	"waybill/rules/prog"
+	"waybill/rules/table"
 	"waybill/rules/trace"
 )
 
@@ -21,7 +22,7 @@ import (
 // is a refusal, 5.1.2.
 func (r *Router) Route(ctx context.Context, q Query, t Tracer) (Decision, error) {
 	st := r.state(&q, t)
-	d, err := r.decide(ctx, &q, st)
+	d, err := r.decide(st.view.In(ctx), &q, st)
 	if st.rec != nil {
 		d.Why = st.rec.steps(r)
 	}
@@ -36,6 +37,7 @@ type run struct {
 	macros eval.Macros
 	rec    *recorder
 	toks   []addr.Token // of the address
+	view   *table.View  // what tables hold
 	steps  int          // of the budget that all evaluations of the question share
 }
 
@@ -75,6 +77,8 @@ func (r *Router) state(q *Query, t Tracer) *run {
 		}
 	}
 	s.facts.Health = q.Failures
+	w := r.world()
+	s.World, s.view = w.classes, w.view
 	s.Facts, s.Defer, s.Steps = &s.facts, q.NoDNS, &s.steps
 	s.macros = *eval.NewMacros(r.engine.Program())
 	s.Macros = &s.macros

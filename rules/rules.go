@@ -17,6 +17,7 @@ package rules
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"waybill/rules/eval"
@@ -139,6 +140,9 @@ type Router struct {
 	prioOnly    bool            // some line of a send block sets a priority and nothing else
 	mailers     map[string]bool // names in lower case; nil: do not check
 	tables      *tables
+	now         *atomic.Pointer[world] // of tables and classes
+	pinned      *world                 // not nil: it counts instead
+	asksFiles   bool                   // some rule asks a table
 	files       []string
 	sources     map[string]*lang.Source
 	tests       []testBlock

@@ -39,7 +39,7 @@ func (r *Router) Schedule(ctx context.Context, q Query, d Decision, t Tracer) (P
 	p := &planner{next: t}
 	state := st.State
 	state.Tracer = p
-	if _, err := r.engine.RunNamed(ctx, compile.Schedule, noTokens, &state); err != nil {
+	if _, err := r.engine.RunNamed(st.view.In(ctx), compile.Schedule, noTokens, &state); err != nil {
 		return Plan{}, fmt.Errorf("the schedule for %q: %w", q.Recipient, err)
 	}
 	return p.plan, nil

@@ -17,18 +17,25 @@ import (
 )
 
 // Table is a table of the rule files, for others that look something up in it, such as aliases.
-type Table struct{ t table.Table }
+type Table struct {
+	t    table.Table
+	view *table.View // nil: as it is now
+}
 
 // Lookup asks for a key. An error means "not now", never "not there".
 func (t Table) Lookup(ctx context.Context, key string) (value string, found bool, err error) {
-	res, found, err := t.t.Lookup(ctx, key, nil)
+	res, found, err := t.t.Lookup(t.view.In(ctx), key, nil)
 	return res.Value, found, err
 }
 
 // Table returns the table with this name.
 func (r *Router) Table(name string) (Table, bool) {
 	t, ok := r.tables.byName[name]
-	return Table{t}, ok
+	out := Table{t: t}
+	if r.pinned != nil {
+		out.view = r.pinned.all
+	}
+	return out, ok
 }
 
 // TableFiles returns the files that the table of this name is read from; nil when there is no such table, or it has none.
@@ -69,8 +76,56 @@ func (r *Router) Files() []string {
 // files of Files, Refresh is enough.
 func (r *Router) RuleFiles() []string { return slices.Clone(r.files) }
 
+// world is what tables and classes held at one moment.
+type world struct {
+	classes *eval.World
+	view    *table.View // of the tables that rules ask; nil: they ask none
+	all     *table.View // of all tables
+}
+
+// look makes a world of what is there now.
+func (r *Router) look() *world {
+	w := &world{classes: r.engine.World(), all: table.Look(r.tables.byName)}
+	if r.asksFiles {
+		w.view = w.all
+	}
+	return w
+}
+
+func (r *Router) world() *world {
+	if r.pinned != nil {
+		return r.pinned
+	}
+	return r.now.Load()
+}
+
+// asksTables reports whether some rule looks something up.
+func asksTables(p *prog.Program) bool {
+	for _, rs := range p.Rulesets {
+		for _, rule := range rs.Rules {
+			asks := p.Level > 0 // there what comes out of a capture may ask
+			eachCondition(rule.Cond, func(c *prog.Cond) { asks = asks || c.Op == prog.Lookup })
+			for _, t := range rule.RHS {
+				asks = asks || t.Kind == prog.MapBegin || t.Kind == prog.HostBegin
+			}
+			if asks {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Pin returns a Router for which tables and classes stay as they are now: for all that is asked about one message.
+func (r *Router) Pin() *Router {
+	c := *r
+	c.pinned = r.world()
+	return &c
+}
+
 // Refresh reads tables and class files again where they changed. What cannot be read keeps its old content, and the
-// error says why. A decision that is under way may see old and new content.
+// error says why. All that was read counts from one moment on: a decision sees either the old tables and classes or the
+// new ones, and so do all decisions of a Router that was pinned.
 func (r *Router) Refresh() (changed bool, err error) {
 	r.tables.mu.Lock()
 	defer r.tables.mu.Unlock()
@@ -100,6 +155,9 @@ func (r *Router) Refresh() (changed bool, err error) {
 		}
 		r.engine.SetClass(c.Name, words)
 		changed = true
+	}
+	if changed {
+		r.now.Store(r.look())
 	}
 	return changed, errors.Join(errs...)
 }

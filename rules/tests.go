@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"waybill/rules/addr"
@@ -223,7 +224,8 @@ func (r *Router) isolated(entries map[string]map[string]compile.Step, classes ma
 		engine.SetClass(name, append(words, more...))
 	}
 	iso := *r
-	iso.engine = engine
+	iso.engine, iso.pinned, iso.now = engine, nil, &atomic.Pointer[world]{}
+	iso.now.Store(iso.look())
 	return &iso, nil
 }
 

@@ -163,7 +163,7 @@ func (m *machine) testHolds(c *prog.Cond, base int) (ok bool, status int) {
 		if cl == nil || !known {
 			return false, OK
 		}
-		set := cl.set.Load()
+		set := m.words(cl)
 		if _, ok = set.words[fold(text)]; ok {
 			return true, OK
 		}

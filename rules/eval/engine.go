@@ -182,7 +182,7 @@ func (e *Engine) Syntax() *addr.Syntax { return e.syntax }
 func (e *Engine) class(name string) *class {
 	c := e.classes[name]
 	if c == nil {
-		c = &class{name: name}
+		c = &class{name: name, idx: len(e.classes)}
 		c.set.Store(newClassSet(nil))
 		e.classes[name] = c
 	}
@@ -350,6 +350,7 @@ func bound(c *prog.Cond) int {
 // class is a class of words; its set is replaced as a whole.
 type class struct {
 	name string
+	idx  int // in a World
 	set  atomic.Pointer[classSet]
 }
 
@@ -415,6 +416,26 @@ func (e *Engine) SetClass(name string, words []string) bool {
 		c.set.Store(newClassSet(words))
 	}
 	return ok
+}
+
+// World is the words of all classes at one moment.
+type World struct{ sets []*classSet }
+
+// World returns what the classes hold now, for the States of questions that belong together.
+func (e *Engine) World() *World {
+	w := &World{sets: make([]*classSet, len(e.classes))}
+	for _, c := range e.classes {
+		w.sets[c.idx] = c.set.Load()
+	}
+	return w
+}
+
+// words are the words of a class that count for this run.
+func (m *machine) words(c *class) *classSet {
+	if w := m.st.World; w != nil {
+		return w.sets[c.idx]
+	}
+	return c.set.Load()
 }
 
 // InClass reports whether a word is a member of a class.

@@ -52,7 +52,7 @@ func (m *machine) match(lhs []sym, rest []int32, in []word) bool {
 				i++
 				continue
 			case prog.NotInClass:
-				if !m.inClass(s.class.set.Load(), in[j:j+1]) {
+				if !m.inClass(m.words(s.class), in[j:j+1]) {
 					m.caps[s.n] = span{j, j + 1}
 					i, j = i+1, j+1
 					continue
@@ -131,7 +131,7 @@ func (m *machine) extend(s *sym, top *openItem, lhs []sym, rest []int32, in []wo
 		return -1
 	}
 	if s.kind == prog.InClass {
-		return m.extendClass(s.class.set.Load(), top.lo, hi, last, in)
+		return m.extendClass(m.words(s.class), top.lo, hi, last, in)
 	}
 	next := int(top.sym) + 1
 	if next == len(lhs) {

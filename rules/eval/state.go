@@ -16,6 +16,8 @@ type State struct {
 	Tracer trace.Tracer // nil: nobody listens
 	// Defer asks tables not to use DNS and other slow sources (delivery mode "defer").
 	Defer bool
+	// World, if not nil, is what the classes of the engine held when it was made; else they are taken as they are now.
+	World *World
 	// Steps, if not nil, is what earlier runs about the same question have used of its budget; this one goes on from
 	// there.
 	Steps *int

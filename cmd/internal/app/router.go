@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/netip"
 	"os"
 	"strconv"
@@ -58,6 +59,36 @@ func (q queueRouter) query(question queue.Question) rules.Query {
 
 		Recipients: question.Recipients,
 	}
+}
+
+// snapshot makes the rules part of a wiring: tables and classes as they are now. Who works with a wiring keeps it, so a
+// message sees one snapshot of rules, tables, classes and aliases from the beginning of an attempt to its end.
+func (s *site) snapshot(w *queue.Wiring, router *rules.Router) error {
+	router = router.Pin()
+	expander, err := s.expander(router)
+	if err != nil {
+		return err
+	}
+	w.Router, w.Planner, w.Expander = queueRouter{router, &s.load}, queueRouter{router, &s.load}, expander
+	return nil
+}
+
+// refresh reads tables and classes again where their files changed, and lets the queue work with what they hold now.
+func (s *site) refresh() (changed bool, err error) {
+	s.swap.Lock()
+	defer s.swap.Unlock()
+	router := s.rules()
+	changed, err = router.Refresh()
+	if !changed {
+		return false, err
+	}
+	s.mu.Lock()
+	wiring := s.wiring
+	s.mu.Unlock()
+	if err := s.snapshot(&wiring, router); err != nil {
+		return false, err
+	}
+	return true, errors.Join(err, s.queue.Use(wiring))
 }
 
 var queueWhen = map[rules.When]envelope.When{

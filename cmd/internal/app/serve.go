@@ -185,7 +185,7 @@ func (s *site) watch(ctx context.Context) {
 		if s.cf != nil {
 			return
 		}
-		changed, err := s.rules().Refresh()
+		changed, err := s.refresh()
 		switch {
 		case err != nil:
 			s.log.Error("a table cannot be read; its old content stays in use", "err", err)
