@@ -48,6 +48,10 @@ func TestReceivedHidesWhatCannotBeThere(t *testing.T) {
 	if strings.Count(got, "\n") != 2 || strings.Contains(got, "for <") || strings.Contains(got, "\r") || strings.Count(got, ";") != 1 {
 		t.Errorf("got %q", got)
 	}
+	e.Origin = envelope.Origin{User: "uucp", UID: 10, Protocol: "UUCP", Helo: "alpha.UUCP", ClientName: "alpha.UUCP"} // rmail
+	if got = received(e, "kAK31Xxp018717", "mx.here.test"); !strings.HasPrefix(got, "Received: from alpha.UUCP (uucp@localhost)\n\tby mx.here.test (Waybill) with UUCP id kAK31Xxp018717; ") {
+		t.Errorf("got %q", got)
+	}
 	e.Origin = envelope.Origin{User: "alice", UID: 1000, Protocol: "local"}
 	if got = received(e, "kAK31Xxp018717", "mx.here.test"); !strings.HasPrefix(got, "Received: (from alice@localhost)\n\tby mx.here.test (Waybill) id kAK31Xxp018717; ") {
 		t.Errorf("got %q", got)
@@ -413,7 +417,7 @@ func TestConcurrencyPerDestination(t *testing.T) {
 		if r.world.copies("fast b@there.test") != 1 {
 			t.Error("the fast destination waited for the slow one")
 		}
-		time.Sleep(65 * time.Second)
+		time.Sleep(75 * time.Second)
 		r.world.mu.Lock()
 		peak := most
 		r.world.mu.Unlock()

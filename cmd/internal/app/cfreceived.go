@@ -53,7 +53,7 @@ func (c *cfSite) receivedLine(m rewrite.Message, e *envelope.Envelope, to string
 	if o.Auth != "" {
 		own["auth_type"] = "yes"
 	}
-	if own["u"] != "" && own["r"] != "" {
+	if own["u"] != "" && o.UID < 0 { // as RCPT had it
 		own["u"] = "<" + own["u"] + ">"
 	}
 	return strings.TrimSpace(cf.Expand(c.conf.Headers[i].Value, func(name string) (string, bool) {

@@ -50,7 +50,7 @@ func (f frontEnds) origin(peer spool.Peer, said envelope.Origin) envelope.Origin
 			o.Protocol = said.Protocol
 		}
 		if said.ClientName != "" {
-			o.ClientName = said.ClientName
+			o.ClientName, o.Helo = said.ClientName, said.ClientName // "from alpha.UUCP" in the Received line
 		}
 	}
 	return o
