@@ -39,6 +39,9 @@ func (r *Router) Table(name string) (Table, bool) {
 }
 
 // TableFiles returns the files that the table of this name is read from; nil when there is no such table, or it has none.
+// InClass reports whether a class has a word; one that does not exist has none.
+func (r *Router) InClass(class, word string) bool { return r.engine.InClass(class, word) }
+
 func (r *Router) TableFiles(name string) []string {
 	if re, ok := r.tables.byName[name].(table.Reloader); ok {
 		return re.Files()

@@ -112,6 +112,9 @@ var settings = map[string]setting{
 	"expn":                {"expn yes or no", 1, yesno},
 	"etrn":                {"etrn yes or no", 1, yesno},
 
+	// Sending.
+	"own-names": {"own-names CLASS...", 0, anything},
+
 	// Reports about TLS.
 	"tls-reports":       {"tls-reports yes or no", 1, yesno},
 	"tls-report-sender": {"tls-report-sender ADDRESS", 1, anything},
@@ -148,7 +151,7 @@ func SettingForm(name string) string { return settings[name].form }
 // transportKeys are the parameters of each kind of transport.
 var transportKeys = map[string][]string{
 	"smtp": {"tls", "tls-ca", "tls-name", "concurrency", "port", "host", "mx", "timeout", "connect-timeout", "final-timeout", "helo", "source", "max-recipients", "auth", "line-limit",
-		"fallback", "max-addresses", "implicit-tls", "dane", "mta-sts", "chunking", "family", "tls-cert", "tls-key", "sender", "recipient", "header"},
+		"fallback", "max-addresses", "implicit-tls", "tls-policy", "idle-connections", "idle-time", "connection-messages", "host-status", "dane", "mta-sts", "chunking", "family", "tls-cert", "tls-key", "sender", "recipient", "header"},
 	"lmtp":    {"host", "port", "socket", "tls", "concurrency", "timeout", "connect-timeout", "helo", "max-recipients", "local", "sender", "recipient", "header"},
 	"mbox":    {"path", "quota", "quota-temporary", "lock", "lock-timeout", "mode", "group", "default-user", "concurrency", "biff", "return-path", "local", "sync", "sender", "recipient", "header"},
 	"maildir": {"path", "quota", "quota-temporary", "mode", "create", "default-user", "concurrency", "return-path", "local", "sync", "sender", "recipient", "header"},

@@ -7,15 +7,18 @@
 package smtpclient
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"waybill/transport"
+	"waybill/transport/envelope"
 	"waybill/transport/recode"
 	"waybill/transport/sysexits"
 )
@@ -91,7 +94,7 @@ func (d *delivery) run(ctx context.Context) {
 		d.tryHost(ctx, h.socket, []hop{h}, &demand{level: TLSNever})
 		return
 	}
-	host := d.req.Host
+	host := cmp.Or(d.client.conf.Host, d.req.Host)
 	groups, err := parseHost(host)
 	if err != nil {
 		d.settle(d.open(), verdict{status: refused("5.1.2", "host of the mailer is malformed: "+err.Error(), sysexits.NoHost)})
@@ -187,6 +190,15 @@ func (d *delivery) tryHost(ctx context.Context, key string, hops []hop, dem *dem
 		s.attach(s.conn)
 		s.bind(ctx, d.req.Verbose)
 		s.used = true
+		if d.wantsExtension() && time.Since(s.helloed) > helloAge {
+			// RFC 5321 4.1.4 allows EHLO at any time: what a host offered a while ago it may not offer now, and mail that
+			// needs it must not go on the strength of an old answer.
+			if v := s.hello(ctx); v != nil {
+				s.dead = true
+				c.close(s)
+				continue
+			}
+		}
 		d.show("Using cached ESMTP connection to " + s.hop.verbose() + " via " + c.conf.Name + "...")
 		if d.use(ctx, s); !s.stale {
 			return
@@ -248,8 +260,20 @@ func (d *delivery) connect(ctx context.Context, list []hop, dem *demand) (s *ses
 		d.unusable(ctx, h, *v)
 		return nil, gone
 	}
-	c.memory.reached(h)
+	c.memory.reached(h, time.Now())
+	d.logTLS(s)
 	return s, gone
+}
+
+// logTLS writes sendmail's line about a new session: the version, the cipher, and how far the certificate is believed (OK:
+// an authority signed it for this name; TRUSTED: a TLSA record matches; FAIL: neither was looked for or found).
+func (d *delivery) logTLS(s *session) {
+	word := strings.Fields(s.tls)
+	if len(word) != 3 {
+		return
+	}
+	verify := map[string]string{"verified": "OK", "verified-dane": "TRUSTED"}[word[2]]
+	d.log.Info("STARTTLS=client", "id", d.req.Envelope.ID, "relay", s.hop.String(), "version", word[0], "verify", cmp.Or(verify, "FAIL"), "cipher", word[1])
 }
 
 // unusable records that an address could not be used.
@@ -259,6 +283,15 @@ func (d *delivery) unusable(ctx context.Context, h hop, v verdict) {
 		d.client.memory.failed(h, v, time.Now())
 	}
 	d.settle(d.open(), v)
+}
+
+// helloAge is how long the answer to EHLO counts for mail that needs an extension.
+const helloAge = 100 * time.Millisecond
+
+// wantsExtension reports whether the message needs more of a host than RFC 5321 promises.
+func (d *delivery) wantsExtension() bool {
+	e := d.req.Envelope
+	return e.BodyType == envelope.Body8BitMIME || e.BodyType == envelope.BodyBinaryMIME || e.RequireTLS || d.needsUTF8()
 }
 
 // use delivers what is open over s, in as many transactions as it takes.

@@ -27,6 +27,7 @@ const (
 	TLSNever                   // do not use it
 	TLSMust                    // no delivery without it; the certificate is not looked at
 	TLSVerify                  // no delivery without it and a certificate for the name of the host
+	TLSDANE                    // no delivery without it and TLSA records that the certificate matches (RFC 7672 6)
 )
 
 // Timeouts are the longest waits; RFC 5321 4.5.3.2 gives the least values, which are the defaults.
@@ -51,6 +52,7 @@ type Config struct {
 	Port     uint16   // default 25, and 24 for LMTP
 	NoMX     bool     // never look for MX records (mailer flag 0)
 	Socket   string   // connect to this Unix socket, whatever the host
+	Host     string   // where everything goes, in the form of a decision's host; empty: where the decision says
 	Fallback string   // hosts tried when all others failed, in the form of a decision's host (FallbackMXhost)
 
 	OwnName   func(host string) bool                                               // is this name in an MX list ourselves? nil: no
@@ -59,12 +61,15 @@ type Config struct {
 	ConnectTo string                                                               // ADDR:PORT to connect to in place of every address: for tests
 	Dial      func(ctx context.Context, network, address string) (net.Conn, error) // default: net.Dialer
 
-	TLS       TLSPolicy
-	TLSFor    func(domain, host string) (TLSPolicy, bool) // for single destinations; false, or nil: TLS
-	DANE      bool                                        // obey TLSA records (RFC 7672); Resolver must be a TLSAResolver
-	MTASTS    Policies                                    // obey MTA-STS (RFC 8461); nil: no
-	Reports   Reporter                                    // count TLS sessions for TLSRPT (RFC 8460); nil: no
-	TLSConfig *tls.Config                                 // roots, client certificates, versions; ServerName and verification are ours. Default: Go's
+	TLS TLSPolicy
+	// TLSFor is the policy for single destinations; found false, or nil: TLS. An error means that the host cannot be used
+	// now.
+	TLSFor    func(ctx context.Context, domain, host string) (policy TLSPolicy, found bool, err error)
+	TLSNames  []string    // more names that a certificate may be for, where it is verified
+	DANE      bool        // obey TLSA records (RFC 7672); Resolver must be a TLSAResolver
+	MTASTS    Policies    // obey MTA-STS (RFC 8461); nil: no
+	Reports   Reporter    // count TLS sessions for TLSRPT (RFC 8460); nil: no
+	TLSConfig *tls.Config // roots, client certificates, versions; ServerName and verification are ours. Default: Go's
 
 	ImplicitTLS bool // TLS from the first octet, as on port 465 (RFC 8314)
 	// Auth gives the credentials for a host; false, or nil: none are shown.
@@ -110,6 +115,11 @@ func New(conf Config) (*Client, error) {
 	if conf.TLSConfig.ClientSessionCache == nil { // a resumed session is checked as any other: it brings its certificates
 		conf.TLSConfig = conf.TLSConfig.Clone()
 		conf.TLSConfig.ClientSessionCache = tls.NewLRUClientSessionCache(1000)
+	}
+	if conf.Host != "" {
+		if _, err := parseHost(conf.Host); err != nil {
+			return nil, errors.New("smtpclient: host: " + err.Error())
+		}
 	}
 	if conf.Fallback != "" {
 		if _, err := parseHost(conf.Fallback); err != nil {

@@ -25,7 +25,7 @@ type memory struct {
 type mark struct {
 	host  string
 	fails int
-	since time.Time // of the last failure
+	since time.Time // when it was tried last
 	until time.Time // not before
 	why   verdict
 	slow  time.Time // lost a race: comes last until then
@@ -69,15 +69,14 @@ func (m *memory) mark(h hop) *mark {
 	return x
 }
 
-func (m *memory) reached(h hop) {
+func (m *memory) reached(h hop, now time.Time) {
+	if h.socket != "" {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if x := m.byAddr[h.at()]; x != nil {
-		x.fails, x.until = 0, time.Time{}
-		if x.slow.IsZero() {
-			delete(m.byAddr, h.at())
-		}
-	}
+	x := m.mark(h)
+	x.fails, x.since, x.until, x.why = 0, now, time.Time{}, verdict{}
 }
 
 func (m *memory) lostRace(h hop, now time.Time) {
@@ -112,22 +111,27 @@ func (m *memory) usable(list []hop, now time.Time) (try []hop, down *verdict) {
 type HostStatus struct {
 	Host     string
 	Addr     netip.AddrPort
-	Failures int       // in a row
-	Last     time.Time // the last of them
+	Failures int       // in a row; 0: it was reached when it was tried last
+	Last     time.Time // when that was
 	Until    time.Time // the address is left alone until then
-	Why      string
+	Why      string    // why it failed
 }
 
-// Hosts lists the addresses that failed when they were tried last, by host.
+// Hosts lists the addresses that were tried, by host.
 func (c *Client) Hosts() []HostStatus {
 	m := &c.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var list []HostStatus
 	for addr, x := range maps.All(m.byAddr) {
-		if x.fails > 0 {
-			list = append(list, HostStatus{x.host, addr, x.fails, x.since, x.until, x.why.status.Text()})
+		if x.since.IsZero() { // it lost a race, and nothing more is known
+			continue
 		}
+		s := HostStatus{Host: x.host, Addr: addr, Failures: x.fails, Last: x.since, Until: x.until}
+		if x.fails > 0 {
+			s.Why = x.why.status.Text()
+		}
+		list = append(list, s)
 	}
 	slices.SortFunc(list, func(a, b HostStatus) int {
 		if n := strings.Compare(a.Host, b.Host); n != 0 {

@@ -12,6 +12,7 @@ import (
 
 	"waybill/transport/dns"
 	"waybill/transport/dns/dnstest"
+	"waybill/transport/envelope"
 )
 
 func (p *peer) count() int {
@@ -241,5 +242,33 @@ func TestConnectionsForManyDomains(t *testing.T) {
 	t.Logf("%d messages to %d domains: %d connections, %d questions, %v (%.0f messages/s)", messages, domains, dials.Load(), server.Queries(), took.Round(time.Millisecond), float64(messages)/took.Seconds())
 	if int(dials.Load())*5 > messages {
 		t.Errorf("%d connections for %d messages", dials.Load(), messages)
+	}
+}
+
+// A host that stops offering 8BITMIME between two messages gets the second one in 7 bits: before mail that needs an
+// extension goes over an old connection, EHLO is said again.
+func TestOffersAreNotBelievedForLong(t *testing.T) {
+	p := startPeer(t, nil, "PIPELINING", "8BITMIME")
+	w := world{"", map[string]*peer{"192.0.2.1:25": p}}
+	c := w.client(t, nil)
+	send := func() string {
+		req := request("[192.0.2.1]", "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\nMIME-Version: 1.0\n\ngr\u00fc\u00dfe\n", "b@x")
+		req.Envelope.BodyType = envelope.Body8BitMIME
+		return outcomes(c.Deliver(t.Context(), req))
+	}
+	if got := send(); got != "relayed 2.0.0" {
+		t.Fatal(got)
+	}
+	time.Sleep(helloAge + 20*time.Millisecond)
+	p.set(func(p *peer) { p.ext = []string{"PIPELINING"} })
+	if got := send(); got != "relayed 2.0.0" {
+		t.Fatal(got)
+	}
+	got := p.got()
+	if len(got) != 2 || p.count() != 1 {
+		t.Fatalf("%d messages on %d connections", len(got), p.count())
+	}
+	if !strings.Contains(got[0], "gr\u00fc") || strings.Contains(got[1], "\u00fc") {
+		t.Errorf("%q", got)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"waybill/transport"
 	"waybill/transport/dns"
+	"waybill/transport/envelope"
 	"waybill/transport/mtasts"
 	"waybill/transport/tlsrpt"
 )
@@ -55,8 +56,14 @@ func (d *delivery) demand(ctx context.Context, x exchange, a dns.Addresses) (dem
 		name = x.addr.String()
 	}
 	dem := demand{level: c.conf.TLS, names: []string{name}, sni: name, report: tlsrpt.Session{Domain: x.domain, Kind: tlsrpt.NoPolicy}}
+	dem.names = append(dem.names, c.conf.TLSNames...)
 	if c.conf.TLSFor != nil {
-		if level, ok := c.conf.TLSFor(x.domain, name); ok {
+		level, ok, err := c.conf.TLSFor(ctx, x.domain, name)
+		if err != nil {
+			d.log.Warn("no policy for TLS can be found now", "host", name, "err", err)
+			return dem, &verdict{status: transport.NewStatus(transport.Deferred, "4.7.0", "the policy for TLS with "+name+" cannot be looked up"), next: true}
+		}
+		if ok {
 			dem.level = level
 		}
 	}
@@ -64,17 +71,25 @@ func (d *delivery) demand(ctx context.Context, x exchange, a dns.Addresses) (dem
 		dem.require = true
 		dem.level = max(dem.level, TLSMust)
 	}
-	if dem.level == TLSNever || x.addr.IsValid() || c.conf.LMTP {
+	if dem.level != TLSDANE && (dem.level == TLSNever || x.addr.IsValid() || c.conf.LMTP) {
 		return d.requireVerified(dem), nil
 	}
-	if c.conf.DANE {
+	if c.conf.DANE || dem.level == TLSDANE {
+		ruled, mandatory := dem.level, dem.level == TLSDANE
 		found, v := c.dane(ctx, &dem, x, a)
+		if mandatory && v == nil && len(dem.tlsa) == 0 {
+			return dem, &verdict{status: transport.NewStatus(transport.Deferred, "4.7.5", x.name+" has no usable TLSA records, and the policy demands them"), next: true}
+		}
+		if found && !mandatory && d.tlsOptional() {
+			dem.level, dem.tlsa = ruled, nil
+			return dem, nil
+		}
 		if v != nil || found {
 			return dem, v
 		}
 	}
 	if c.conf.MTASTS != nil && x.mx {
-		if p, ok := c.conf.MTASTS.Policy(ctx, x.domain); ok {
+		if p, ok := c.conf.MTASTS.Policy(ctx, x.domain); ok && !d.tlsOptional() {
 			if v := c.sts(&dem, x, &p); v != nil {
 				return dem, v
 			}
@@ -172,10 +187,13 @@ func (dem *demand) fulfilled(state *tls.ConnectionState, roots *x509.CertPool) (
 		}
 		return "verified-dane", "", nil
 	case dem.level == TLSVerify || dem.testing:
-		if failure, err := verifyPKIX(state.PeerCertificates, dem.names[0], roots); err != nil {
-			return "unverified", failure, err
+		var err error
+		for _, name := range dem.names {
+			if failure, err = verifyPKIX(state.PeerCertificates, name, roots); err == nil {
+				return "verified", "", nil
+			}
 		}
-		return "verified", "", nil
+		return "unverified", failure, err
 	}
 	return "unverified", "", nil
 }
@@ -305,6 +323,16 @@ func (s *session) source() string {
 func describe(state *tls.ConnectionState, word string) string {
 	version := strings.Replace(tls.VersionName(state.Version), "TLS 1.", "TLSv1.", 1)
 	return version + " " + tls.CipherSuiteName(state.CipherSuite) + " " + word
+}
+
+// tlsOptional reports whether the sender of the message says that it matters more that it arrives than that nobody reads
+// it (RFC 8689 5): then what the domain publishes about TLS does not count. What the rules demand does.
+func (d *delivery) tlsOptional() bool {
+	if d.req.Envelope.RequireTLS || d.req.Body.Size() < 0 {
+		return false
+	}
+	h, err := envelope.HeaderOf(d.req.Body)
+	return err == nil && strings.EqualFold(strings.TrimSpace(h.Value("TLS-Required")), "no")
 }
 
 // requireTLS reports whether the message came with REQUIRETLS.

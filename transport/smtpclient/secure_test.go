@@ -165,8 +165,8 @@ func TestTLSPolicies(t *testing.T) {
 		{"verify expired", zone, func() *peer { return tlsPeer(t, old) }, func(c *Config) { c.TLS = TLSVerify }, "deferred 4.7.5", "no-policy-found certificate-expired"},
 		{"verify forged", zone, func() *peer { return tlsPeer(t, forged) }, func(c *Config) { c.TLS = TLSVerify }, "deferred 4.7.5", "no-policy-found certificate-not-trusted"},
 		{"by rule", zone, func() *peer { return tlsPeer(t, forged) }, func(c *Config) {
-			c.TLSFor = func(domain, host string) (TLSPolicy, bool) {
-				return TLSVerify, domain == "example.com" && host == "mx1.example.com"
+			c.TLSFor = func(_ context.Context, domain, host string) (TLSPolicy, bool, error) {
+				return TLSVerify, domain == "example.com" && host == "mx1.example.com", nil
 			}
 		}, "deferred 4.7.5", "no-policy-found certificate-not-trusted"},
 
@@ -190,6 +190,17 @@ func TestTLSPolicies(t *testing.T) {
 		{"dane not validated", strings.ReplaceAll(secureZone(tlsa(3, 1, 1, good.Leaf)), "!secure .\n", ""), func() *peer { return tlsPeer(t, forged) }, nil,
 			"relayed 2.0.0 unverified", "no-policy-found"},
 		{"dane lookup fails", secureZone() + "!servfail _25._tcp.mx1.example.com\n", func() *peer { return tlsPeer(t, good) }, nil, "deferred 4.7.5", "no-policy-found dnssec-invalid"},
+		{"dane by rule", secureZone(tlsa(3, 1, 1, forged.Leaf)), func() *peer { return tlsPeer(t, forged) }, func(c *Config) { c.TLS, c.DANE = TLSDANE, false },
+			"relayed 2.0.0 verified-dane", "tlsa"},
+		{"dane by rule without records", secureZone(), func() *peer { return tlsPeer(t, good) }, func(c *Config) { c.TLS = TLSDANE }, "deferred 4.7.5", ""},
+		{"dane by rule, no record usable", secureZone(tlsa(1, 1, 1, good.Leaf)), func() *peer { return tlsPeer(t, good) }, func(c *Config) { c.TLS = TLSDANE }, "deferred 4.7.5", ""},
+		{"no policy to be had", zone, func() *peer { return tlsPeer(t, good) }, func(c *Config) {
+			c.TLSFor = func(context.Context, string, string) (TLSPolicy, bool, error) {
+				return TLSMay, false, fmt.Errorf("later")
+			}
+		}, "deferred 4.7.0", ""},
+		{"verify another name", zone, func() *peer { return tlsPeer(t, wrong) }, func(c *Config) { c.TLS, c.TLSNames = TLSVerify, []string{"other.example"} },
+			"relayed 2.0.0 verified", "no-policy-found"},
 		{"dane none", secureZone(), func() *peer { return tlsPeer(t, forged) }, nil, "relayed 2.0.0 unverified", "no-policy-found"},
 
 		{"sts enforce", zone, func() *peer { return tlsPeer(t, good) }, func(c *Config) { c.MTASTS = stsPolicy("enforce", "*.example.com") }, "relayed 2.0.0 verified", "sts"},
@@ -240,7 +251,7 @@ func TestAnUnverifiedSessionIsNotShared(t *testing.T) {
 	w := world{"mx.example.com. A 192.0.2.1", map[string]*peer{"192.0.2.1:25": p}}
 	c := w.client(t, func(conf *Config) {
 		conf.TLS, conf.TLSConfig = TLSMay, &tls.Config{RootCAs: ca.pool()}
-		conf.TLSFor = func(string, string) (TLSPolicy, bool) { return level, true }
+		conf.TLSFor = func(context.Context, string, string) (TLSPolicy, bool, error) { return level, true, nil }
 	})
 	if got := c.Deliver(t.Context(), request("[mx.example.com]", "x\n", "bob@x")); outcomes(got) != "relayed 2.0.0" {
 		t.Fatal(outcomes(got))
@@ -278,5 +289,34 @@ func TestClientCertificate(t *testing.T) {
 	})
 	if got := c.Deliver(t.Context(), request("[mx.example.com]", "x\n", "bob@x")); outcomes(got) != "relayed 2.0.0" {
 		t.Error(outcomes(got), got[0].Text())
+	}
+}
+
+// RFC 8689 5: a message that says "TLS-Required: No" goes although DANE or MTA-STS would keep it back; what the rules
+// demand stays.
+func TestTLSRequiredNo(t *testing.T) {
+	ca := newAuthority(t)
+	forged := newAuthority(t).issue(t, "mx1.example.com", -time.Hour, time.Hour)
+	const zone = "example.com. MX 10 mx1.example.com.\nmx1.example.com. A 192.0.2.1\n"
+	for _, c := range []struct {
+		name, zone string
+		change     func(*Config)
+		want       string
+	}{
+		{"dane", zone + "!secure .\n_25._tcp.mx1.example.com. " + tlsa(3, 1, 1, ca.cert) + "\n", func(*Config) {}, "relayed 2.0.0"},
+		{"sts", zone, func(c *Config) { c.MTASTS = stsPolicy("enforce", "*.example.com") }, "relayed 2.0.0"},
+		{"rule", zone, func(c *Config) { c.TLS = TLSVerify }, "deferred 4.7.5"},
+	} {
+		w := world{c.zone, map[string]*peer{"192.0.2.1:25": tlsPeer(t, forged)}}
+		client := w.client(t, func(conf *Config) {
+			conf.TLS, conf.DANE, conf.TLSConfig = TLSMay, true, &tls.Config{RootCAs: ca.pool()}
+			c.change(conf)
+		})
+		if got := client.Deliver(t.Context(), request("example.com", "TLS-Required: No\n\nx\n", "bob@example.com")); outcomes(got) != c.want {
+			t.Errorf("%s: %s (%s)", c.name, outcomes(got), got[0].Text())
+		}
+		if got := client.Deliver(t.Context(), request("example.com", "Subject: x\n\nx\n", "bob@example.com")); outcomes(got) != "deferred 4.7.5" {
+			t.Errorf("%s, without the field: %s (%s, %s)", c.name, outcomes(got), got[0].Text(), got[0].TLS)
+		}
 	}
 }

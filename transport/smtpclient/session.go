@@ -24,12 +24,22 @@ type session struct {
 	bw      *bufio.Writer
 	verbose func(string)
 	ext     extensions
+<<<<<<< Updated upstream
 	last    string   // the command that was sent last, until it is in lines
 	intro   bool     // lines has said with whom we talk
 	lines   []string // of the transcript, until somebody takes them
 	tls     string   // as in transport.Status
 	trouble error    // why TLS failed, for the log
 	dead    bool     // nothing more may be sent
+=======
+	helloed time.Time // when ext was learned
+	last    string    // the command that was sent last, until it is in lines
+	intro   bool      // lines has said with whom we talk
+	lines   []string  // of the transcript, until somebody takes them
+	tls     string    // as in transport.Status
+	trouble error     // why TLS failed, for the log
+	dead    bool      // nothing more may be sent
+>>>>>>> Stashed changes
 	release func() bool
 
 	key   string // what the pool knows it by
@@ -173,7 +183,7 @@ func (s *session) hello(ctx context.Context) *verdict {
 	if s.conf.LMTP {
 		word = "LHLO " // RFC 2033 4.1
 	}
-	s.ext = extensions{}
+	s.ext, s.helloed = extensions{}, time.Now()
 	r, v := s.ask(ctx, atHello, s.conf.Timeouts.Hello, word+s.conf.Hello)
 	if v != nil {
 		return v

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"strings"
 	"time"
 
 	"waybill/transport/smtp"
@@ -65,7 +66,12 @@ func (c *conn) handshake(ctx context.Context, nc net.Conn) {
 	state := tc.ConnectionState()
 	c.client.TLS = &state
 	c.w.restart(tc)
-	c.log.Debug("TLS", "cipher", c.client.TLSText())
+	version, cipher, _ := strings.Cut(c.client.TLSText(), " ")
+	verify := "NO" // the client showed no certificate: most do not
+	if len(state.VerifiedChains) > 0 {
+		verify = "OK"
+	}
+	c.cfg.Log.Info("STARTTLS=server", "relay", "["+c.client.Remote.Addr().String()+"]", "version", version, "verify", verify, "cipher", cipher)
 }
 
 // goodbye ends TLS in order (RFC 8446 6.1), so that the client can tell the end from a cut.

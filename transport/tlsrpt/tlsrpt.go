@@ -186,6 +186,7 @@ type Report struct {
 	Day    time.Time // its first moment, UTC
 	id     string
 	body   reportJSON
+	counts map[string]*tally
 }
 
 type reportJSON struct {
@@ -233,14 +234,15 @@ func (r *Recorder) Take(now time.Time, organization, contact, host string) []Rep
 			continue
 		}
 		byDomain := map[string]*Report{}
-		for _, t := range tallies {
+		for id, t := range tallies {
 			rep := byDomain[t.Domain]
 			if rep == nil {
-				id := day + "." + t.Domain + "@" + host
-				rep = &Report{Domain: t.Domain, Day: start, id: id, body: reportJSON{Organization: organization, Contact: contact, ID: id,
+				name := day + "." + t.Domain + "@" + host
+				rep = &Report{Domain: t.Domain, Day: start, id: name, counts: map[string]*tally{}, body: reportJSON{Organization: organization, Contact: contact, ID: name,
 					Range: dateRange{start, start.Add(24*time.Hour - time.Second)}}}
 				byDomain[t.Domain] = rep
 			}
+			rep.counts[id] = t
 			var p policyJSON
 			p.Policy.Type, p.Policy.Text, p.Policy.Domain, p.Policy.MX = t.Kind, t.Policy, t.Domain, t.MX
 			p.Summary.Good, p.Summary.Bad, p.Details = t.Good, t.Bad, t.Details
@@ -255,12 +257,31 @@ func (r *Recorder) Take(now time.Time, organization, contact, host string) []Rep
 	return list
 }
 
+// maxReports is for how many days a report waits for the DNS.
+const maxReports = 3
+
+// Return takes back a report that could not be sent, unless it is too old: Take gives it out again.
+func (r *Recorder) Return(rep Report) {
+	if time.Since(rep.Day) > (maxReports+1)*24*time.Hour {
+		return
+	}
+	day := rep.Day.Format(time.DateOnly)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.days[day] == nil {
+		r.days[day] = map[string]*tally{}
+	}
+	for id, t := range rep.counts {
+		r.days[day][id] = t
+	}
+	r.dirty = true
+}
+
 // JSON is the report (RFC 8460 4).
 func (r *Report) JSON() ([]byte, error) { return json.MarshalIndent(r.body, "", " ") }
 
-// Mail is the message that carries the report, with LF line ends (RFC 8460 5.3). from must be in a domain whose DKIM
-// key signs it, and the message must leave even where TLS fails (RFC 8460 3).
-func (r *Report) Mail(from, to, submitter string, now time.Time) ([]byte, error) {
+// Compressed is the report as it travels (RFC 8460 5.1).
+func (r *Report) Compressed() ([]byte, error) {
 	data, err := r.JSON()
 	if err != nil {
 		return nil, err
@@ -268,18 +289,26 @@ func (r *Report) Mail(from, to, submitter string, now time.Time) ([]byte, error)
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
 	z.Write(data)
-	if err := z.Close(); err != nil {
+	err = z.Close()
+	return zipped.Bytes(), err
+}
+
+// Mail is the message that carries the report, with LF line ends (RFC 8460 5.3). from must be in a domain whose DKIM
+// key signs it, and the message must leave even where TLS fails (RFC 8460 3).
+func (r *Report) Mail(from, to, submitter string, now time.Time) ([]byte, error) {
+	zipped, err := r.Compressed()
+	if err != nil {
 		return nil, err
 	}
 	name := fmt.Sprintf("%s!%s!%d!%d.json.gz", submitter, r.Domain, r.body.Range.Start.Unix(), r.body.Range.End.Unix())
 	var b bytes.Buffer
 	boundary := "tlsrpt_" + r.Day.Format("20060102")
 	fmt.Fprintf(&b, "From: <%s>\nTo: <%s>\nDate: %s\nSubject: Report Domain: %s Submitter: %s Report-ID: <%s>\n", from, to, now.Format(time.RFC1123Z), r.Domain, submitter, r.id)
-	fmt.Fprintf(&b, "TLS-Report-Domain: %s\nTLS-Report-Submitter: %s\nMessage-Id: <%s>\nMIME-Version: 1.0\nAuto-Submitted: auto-generated\n", r.Domain, submitter, r.id)
+	fmt.Fprintf(&b, "TLS-Report-Domain: %s\nTLS-Report-Submitter: %s\nMessage-Id: <%s>\nMIME-Version: 1.0\nAuto-Submitted: auto-generated\nTLS-Required: No\n", r.Domain, submitter, r.id)
 	fmt.Fprintf(&b, "Content-Type: multipart/report; report-type=\"tlsrpt\"; boundary=\"%s\"\n\n", boundary)
 	fmt.Fprintf(&b, "--%s\nContent-Type: text/plain; charset=us-ascii\n\nThis is a TLS report about mail from %s to %s on %s.\n\n", boundary, submitter, r.Domain, r.Day.Format(time.DateOnly))
 	fmt.Fprintf(&b, "--%s\nContent-Type: application/tlsrpt+gzip\nContent-Transfer-Encoding: base64\nContent-Disposition: attachment; filename=\"%s\"\n\n", boundary, name)
-	lines := base64.StdEncoding.EncodeToString(zipped.Bytes())
+	lines := base64.StdEncoding.EncodeToString(zipped)
 	for len(lines) > 76 {
 		b.WriteString(lines[:76] + "\n")
 		lines = lines[76:]

@@ -40,6 +40,7 @@ func commands() []command {
 		{"queue", "[-C FILE] VERB ...", "look at what waits, and decide what happens to it", queueCommand},
 		{"rules", "VERB ...", "check, test, format and explain rules", rulesCommand},
 		{"explain", "[-C FILE] ADDRESS ...", "tell why mail goes where it goes", explain},
+		{"tlsreport", "[-C FILE]", "send the reports about TLS that are counted so far", tlsReport},
 		{"password", "[-f FILE] USER", "make a line of the file with those who may authenticate", password},
 		{"version", "", "print the version", version},
 	}

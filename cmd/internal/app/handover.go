@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 
 	"waybill/queue/spool"
 	"waybill/transport/envelope"
@@ -77,10 +78,21 @@ func (f frontEnds) Control(ctx context.Context, peer spool.Peer, words []string,
 	case "ping":
 		return answer(strconv.Itoa(os.Getpid()))
 	case "list", "run", "kick":
+	case "hoststat":
+		return f.s.hostStatus(time.Now(), answer)
 	default:
 		if peer.UID != 0 && peer.UID != os.Geteuid() {
 			return &spool.RefusedError{Exit: sysexits.NoPerm, Text: "only root and the user of the daemon may do that"}
 		}
+	}
+	switch words[0] {
+	case "purgestat":
+		for _, c := range f.s.smtpClients() {
+			c.ForgetHosts()
+		}
+		return nil
+	case "tlsreport":
+		return f.s.reportTLS(ctx, time.Now().AddDate(0, 0, 1), answer)
 	}
 	if words[0] == "reload" {
 		if !f.s.tell(f.s.reload()) {

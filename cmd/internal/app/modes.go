@@ -84,7 +84,7 @@ func sendmailMode(std stdio, name string, args []string) int {
 	case flags.CheckConfig:
 		return checkRules(std, configArgs(v))
 	case flags.HostStatus, flags.PurgeHostStatus:
-		return sysexits.OK // what is known of hosts is kept in memory: there is nothing to print and nothing to purge
+		return hosts(std, v.ConfigFile, v.Mode == flags.PurgeHostStatus)
 	case flags.PrintOptions:
 		for _, o := range flags.OptionNames() {
 			fmt.Fprintln(std.out, o.Name)

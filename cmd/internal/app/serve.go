@@ -141,6 +141,7 @@ func (s *site) serve(std stdio) int {
 	for _, p := range ports {
 		running.Go(func() { report(s.log, p.Addr().String(), server.ServeAs(sessions, p.Listener, p.role)) })
 	}
+	running.Go(func() { s.tlsReports(ctx) })
 	running.Go(func() { s.watch(ctx) })
 	s.log.Info("waybill is up", "version", Version, "host", s.settings.Host, "spool", s.settings.Spool, "listen", strings.Join(s.settings.Listen, " "))
 	report(s.log, "service manager", tellManager("READY=1"))

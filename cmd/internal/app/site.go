@@ -24,6 +24,8 @@ import (
 	"waybill/transport/envelope"
 	"waybill/transport/mtasts"
 	"waybill/transport/passwd"
+	"waybill/transport/smtpclient"
+	"waybill/transport/tlsrpt"
 )
 
 // site is one configuration at work.
@@ -37,19 +39,24 @@ type site struct {
 	callers  *passwd.File // who runs programs on this host
 	queue    *queue.Queue
 	load     loadMeter
-	pipeExit *int          // where an SMTP session on a pipe leaves sendmail's exit status; nil: nobody asks
-	cf       *cfSite       // nil unless the configuration is a sendmail.cf
-	sts      *mtasts.Store // nil until a transport asks for it
+	pipeExit *int             // where an SMTP session on a pipe leaves sendmail's exit status; nil: nobody asks
+	cf       *cfSite          // nil unless the configuration is a sendmail.cf
+	sts      *mtasts.Store    // nil until a transport asks for it
+	reports  *tlsrpt.Recorder // nil unless tls-reports is set
 
 	swap    sync.Mutex // one change of rules or tables at a time
 	mu      sync.Mutex
 	router  *rules.Router
 	wiring  queue.Wiring // that the queue has
 	closers []func() // of the transports of router
+<<<<<<< Updated upstream
 
 	statistics                 *mailstats.Recorder // nil: nothing is counted
 	mailerNumber               map[string]int
 	localMailer, networkMailer string // whose the mail of local programs and of the network is
+=======
+	clients []*smtpclient.Client
+>>>>>>> Stashed changes
 }
 
 // defaultRules is where the embedded rules say they come from.

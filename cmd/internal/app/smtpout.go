@@ -3,6 +3,7 @@ package app
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -11,21 +12,24 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
+	"waybill/rules"
 	"waybill/transport/mtasts"
 	"waybill/transport/smtpclient"
 )
 
 // smtp makes a transport of kind smtp or lmtp.
-func (s *site) smtp(p *params) (*smtpclient.Client, error) {
+func (s *site) smtp(router *rules.Router, p *params) (*smtpclient.Client, error) {
 	conf := smtpclient.Config{
 		Name:          p.Name,
 		Hello:         p.text("helo", s.settings.Host),
 		Resolver:      s.resolver,
 		LMTP:          p.Kind == "lmtp",
 		Socket:        p.text("socket", ""),
+		Host:          p.text("host", ""),
 		Fallback:      p.text("fallback", ""),
 		NoMX:          !p.yes("mx", true),
 		LoopCheck:     true,
@@ -45,23 +49,38 @@ func (s *site) smtp(p *params) (*smtpclient.Client, error) {
 		p.fail("port", "%d is no port", port)
 	}
 	conf.Port = uint16(port)
-	switch word := p.text("tls", "opportunistic"); word {
-	case "opportunistic", "may":
-	case "no", "none", "never":
-		conf.TLS = smtpclient.TLSNever
-	case "required", "must":
-		conf.TLS = smtpclient.TLSMust
-	case "verified", "verify":
-		conf.TLS = smtpclient.TLSVerify
-	default:
-		p.fail("tls", "%q is none of no, opportunistic, required, verified", word)
+	level, ok := tlsLevels[p.text("tls", "opportunistic")]
+	if !ok {
+		p.fail("tls", "%q is none of no, opportunistic, required, verified, dane", p.Params["tls"])
 	}
-	if p.yes("mta-sts", false) {
+	conf.TLS = level
+	conf.TLSNames = p.words("tls-name")
+	if name := p.text("tls-policy", ""); name != "" {
+		table, ok := router.Table(name)
+		if !ok {
+			p.fail("tls-policy", "there is no table %s", name)
+		}
+		conf.TLSFor = tlsFor(table)
+	}
+	conf.MaxIdle, conf.IdleTime = p.number("idle-connections"), p.duration("idle-time")
+	conf.MaxMessages, conf.HostStatus = p.number("connection-messages"), p.duration("host-status")
+	for name, off := range map[string]func(){"idle-connections": func() { conf.MaxIdle = -1 }, "host-status": func() { conf.HostStatus = -1 }} {
+		if v, set := p.Params[name]; set && strings.Trim(v, "0smhd") == "" { // 0 is none, and not the default
+			off()
+		}
+	}
+	conf.OwnName = s.ownName(router)
+	if p.yes("mta-sts", !conf.LMTP) {
 		if policies, err := s.policies(); err != nil {
 			p.fail("mta-sts", "%v", err)
 		} else {
 			conf.MTASTS = policies
 		}
+	}
+	if reports, err := s.recorder(); err != nil {
+		return nil, err
+	} else if reports != nil {
+		conf.Reports = reports
 	}
 	s.certificates(p, conf.TLSConfig)
 	for _, a := range p.words("source") {
@@ -93,6 +112,57 @@ func (s *site) smtp(p *params) (*smtpclient.Client, error) {
 		return nil, p.err
 	}
 	return smtpclient.New(conf)
+}
+
+// tlsLevels are the words for what happens about TLS.
+var tlsLevels = map[string]smtpclient.TLSPolicy{
+	"opportunistic": smtpclient.TLSMay, "may": smtpclient.TLSMay,
+	"no": smtpclient.TLSNever, "none": smtpclient.TLSNever, "never": smtpclient.TLSNever,
+	"required": smtpclient.TLSMust, "must": smtpclient.TLSMust,
+	"verified": smtpclient.TLSVerify, "verify": smtpclient.TLSVerify,
+	"dane": smtpclient.TLSDANE,
+}
+
+// tlsFor looks for the policy of a destination in a table: for the host, the domain, and the domains above it with a dot
+// in front. A table that does not answer, or answers with no policy, means "not now".
+func tlsFor(table rules.Table) func(ctx context.Context, domain, host string) (smtpclient.TLSPolicy, bool, error) {
+	return func(ctx context.Context, domain, host string) (smtpclient.TLSPolicy, bool, error) {
+		keys := []string{host, domain}
+		for up := domain; ; {
+			_, rest, ok := strings.Cut(up, ".")
+			if !ok {
+				break
+			}
+			keys, up = append(keys, "."+rest), rest
+		}
+		for _, key := range append(keys, "*") {
+			word, found, err := table.Lookup(ctx, strings.ToLower(key))
+			if err != nil {
+				return 0, false, err
+			}
+			if found {
+				level, ok := tlsLevels[strings.TrimSpace(word)]
+				if !ok {
+					return 0, false, fmt.Errorf("%q is no policy for TLS", word)
+				}
+				return level, true, nil
+			}
+		}
+		return 0, false, nil
+	}
+}
+
+// ownName tells the names that are ours where an MX list has them (RFC 5321 5.1): the host's, and those in the classes
+// that own-names lists, which is the class local unless it says otherwise.
+func (s *site) ownName(router *rules.Router) func(string) bool {
+	classes := s.settings.Get("own-names")
+	if classes == nil {
+		classes = []string{"local"}
+	}
+	return func(name string) bool {
+		name = strings.TrimSuffix(name, ".")
+		return strings.EqualFold(name, s.settings.Host) || slices.ContainsFunc(classes, func(c string) bool { return router.InClass(c, name) })
+	}
 }
 
 // policies are the MTA-STS policies that the site has seen, kept in the spool. Transports share them.

@@ -142,6 +142,7 @@ func (s *site) mailers(router *rules.Router) (queue.Wiring, []func(), error) {
 	wiring := queue.Wiring{Mailers: map[string]queue.Mailer{}}
 	var closers []func()
 	var errs []error
+	var clients []*smtpclient.Client
 	var local *mbox.Mbox // the first mailbox transport also writes the files that aliases name
 	for _, t := range router.Transports() {
 		p := &params{Transport: t, used: map[string]bool{}}
@@ -150,7 +151,8 @@ func (s *site) mailers(router *rules.Router) (queue.Wiring, []func(), error) {
 		switch t.Kind {
 		case "smtp", "lmtp":
 			var c *smtpclient.Client
-			if c, err = s.smtp(p); err == nil {
+			if c, err = s.smtp(router, p); err == nil {
+				clients = append(clients, c)
 				closers = append(closers, func() { c.Close() })
 				m.Transport = c
 			}
@@ -209,6 +211,7 @@ func (s *site) mailers(router *rules.Router) (queue.Wiring, []func(), error) {
 		}
 		return queue.Wiring{}, nil, err
 	}
+	s.setClients(clients)
 	return wiring, closers, nil
 }
 
