@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"waybill/queue/sched"
@@ -33,8 +34,8 @@ const (
 // limits knows how each destination behaves, how many deliveries run to it, and which messages wait for one to end. One
 // dead or slow destination does not delay another, because
 //   - a destination has a window of deliveries, which grows with success and shrinks with trouble;
-//   - destinations that have not shown yet that they answer share half of the places, so that those which do answer
-//     always have the other half;
+//   - destinations that have not shown yet that they answer share places of their own, half as many as there are for
+//     those which do answer;
 //   - a delivery that takes long gives its place back, and so does its attempt (see Queue.start), as long as there are
 //     not too many of those;
 //   - a destination that cannot be reached is not tried again for every message that waits for it.
@@ -47,17 +48,18 @@ type limits struct {
 	mu        sync.Mutex
 	free      *sync.Cond // a place became free somewhere
 	dest      map[string]*destination
-	newcomers int
+	newcomers atomic.Int32
 	slows     int
 	crowd     waiting // for a newcomer's place
 	waiters   map[sched.ID]*waiter
 	leaves    int
 }
 
-// bound is what a destination may get: deliveries at a time, and in a time.
+// bound is what a destination may get: deliveries at a time, and in a time. rank is the place of who asks in the order.
 type bound struct {
 	limit int
 	rate  sched.Rate
+	rank  int64
 }
 
 type destination struct {
@@ -67,11 +69,12 @@ type destination struct {
 	bucket    sched.Bucket
 	timer     *time.Timer // wakes those that wait because of the rate; nil: none is set
 	window    float64
-	threshold float64 // up to this window each success doubles it, above it grows by one in each round
+	threshold float64 // up to this window it grows by one with each success, above by one in each round
 	proven    bool    // it answered lately
 	failures  int     // deliveries that failed for now, in a row
 	trouble   int     // connections that failed, in a row
 	died      time.Time
+	shrunk    time.Time
 	until     time.Time
 	why       transport.Status
 	used      time.Time
@@ -80,6 +83,15 @@ type destination struct {
 
 // places is how many deliveries the destination may have at a time now.
 func (d *destination) places() int { return min(int(d.window), d.limit) }
+
+// room reports whether there is a place for somebody of this rank: who waits already is woken first, and must not find
+// that place taken.
+func (d *destination) room(rank int64) bool {
+	if d.running > 0 && d.parked.Len() > 0 && d.parked[0].rank < rank {
+		return false
+	}
+	return d.running < d.places()
+}
 
 // ticket is a place at a destination.
 type ticket struct {
@@ -125,7 +137,7 @@ func (l *limits) admit(key string, b bound) *ticket {
 
 func (l *limits) take(key string, b bound) *ticket {
 	d := l.at(key, b)
-	if d.running >= d.places() || !d.proven && l.newcomers >= l.newcomersMax {
+	if !d.room(b.rank) || !d.proven && int(l.newcomers.Load()) >= l.newcomersMax {
 		return nil
 	}
 	if ok, wait := d.bucket.Take(d.rate, time.Now()); !ok {
@@ -135,8 +147,8 @@ func (l *limits) take(key string, b bound) *ticket {
 	d.running++
 	t := &ticket{d: d, newcomer: !d.proven, since: time.Now()}
 	if t.newcomer {
-		l.newcomers++
-	} else if l.newcomers < l.newcomersMax {
+		l.newcomers.Add(1)
+	} else if int(l.newcomers.Load()) < l.newcomersMax {
 		l.wake(&l.crowd, 1) // if a newcomer's place was meant for this one, another can have it
 	}
 	return t
@@ -214,7 +226,7 @@ func (l *limits) slow(t *ticket) {
 func (l *limits) giveUpPlace(t *ticket) {
 	if t.newcomer {
 		t.newcomer = false
-		l.newcomers--
+		l.newcomers.Add(-1)
 		l.free.Broadcast()
 		l.wake(&l.crowd, 1)
 	}
@@ -238,21 +250,21 @@ func (l *limits) done(t *ticket, statuses []transport.Status) {
 		if len(statuses) == 0 || why.Outcome() != transport.Deferred {
 			d.failures = 0
 		}
-		if d.window*2 <= d.threshold {
-			d.window *= 2
+		if d.window+1 <= d.threshold { // doubles in each round
+			d.window++
 		} else {
 			d.window += 1 / d.window
 		}
 		d.window = min(d.window, float64(max(d.limit, 1)))
 	case unreachable:
 		d.trouble++
-		d.shrink()
+		d.shrink(t)
 		if d.trouble >= deadAfter || took >= hangs {
 			d.died = time.Now()
 			d.until, d.why = d.died.Add(l.rest), why
 		}
 	case overloaded:
-		d.shrink()
+		d.shrink(t)
 	}
 	l.giveUpPlace(t)
 	if time.Now().Before(d.until) {
@@ -261,8 +273,12 @@ func (l *limits) done(t *ticket, statuses []transport.Status) {
 	l.release(d)
 }
 
-// shrink halves the window, and lets it grow slowly from there.
-func (d *destination) shrink() {
+// shrink halves the window, and lets it grow slowly from there. What began before the last time says nothing new.
+func (d *destination) shrink(t *ticket) {
+	if t.since.Before(d.shrunk) {
+		return
+	}
+	d.shrunk = time.Now()
 	d.window = max(1, math.Floor(d.window/2))
 	d.threshold = max(2, d.window)
 }
@@ -334,15 +350,15 @@ func (l *limits) dead(key string, asked time.Time) (transport.Status, bool) {
 }
 
 // park lets a planned message wait for a place at the destination, or has it tried at once if there is one by now.
-func (l *limits) park(key string, id sched.ID, priority int) {
+func (l *limits) park(key string, id sched.ID, rank int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.drop(id)
 	d := l.dest[key]
-	room := l.newcomersMax - l.newcomers
-	w := &waiter{id: id, rank: time.Now().UnixNano() - int64(priority)*int64(sched.AgePoint)}
+	room := l.newcomersMax - int(l.newcomers.Load())
+	w := &waiter{id: id, rank: rank}
 	switch {
-	case d != nil && (d.running >= d.places() || d.timer != nil):
+	case d != nil && (!d.room(rank) || d.timer != nil):
 		w.list = &d.parked
 		heap.Push(w.list, w)
 		l.wake(&l.crowd, min(1, room)) // it was given a newcomer's place that it cannot use

@@ -58,7 +58,7 @@ func (q *Queue) startLocked(id sched.ID, f func(ctx context.Context)) bool {
 		return false
 	default:
 	}
-	if q.quick >= q.cfg.Deliveries || q.running[id] {
+	if q.full() || q.running[id] {
 		return false
 	}
 	q.running[id] = true
@@ -72,6 +72,9 @@ func (q *Queue) startLocked(id sched.ID, f func(ctx context.Context)) bool {
 	})
 	return true
 }
+
+// full reports whether as many attempts run as may. Those for unknown destinations have places of their own.
+func (q *Queue) full() bool { return q.quick-int(q.limits.newcomers.Load()) >= q.cfg.Deliveries }
 
 // place is one of the attempts that run at a time. An attempt that takes long leaves it to another, as long as there
 // are not too many of those: what hangs must not keep others from being tried.
@@ -98,6 +101,9 @@ func (p *place) free(id sched.ID) {
 	q.mu.Lock()
 	p.ended = true
 	delete(q.running, id)
+	if _, again := q.forced[id]; !again {
+		delete(q.round, id)
+	}
 	if p.isSlow {
 		q.slow--
 	} else {
@@ -174,7 +180,7 @@ func (q *Queue) background(ctx context.Context, f func(ctx context.Context)) {
 func (q *Queue) startDue() time.Duration {
 	for {
 		q.mu.Lock()
-		if q.quick >= q.cfg.Deliveries {
+		if q.full() {
 			q.mu.Unlock()
 			return time.Hour // the end of an attempt wakes us
 		}
