@@ -24,14 +24,6 @@ type session struct {
 	bw      *bufio.Writer
 	verbose func(string)
 	ext     extensions
-<<<<<<< Updated upstream
-	last    string   // the command that was sent last, until it is in lines
-	intro   bool     // lines has said with whom we talk
-	lines   []string // of the transcript, until somebody takes them
-	tls     string   // as in transport.Status
-	trouble error    // why TLS failed, for the log
-	dead    bool     // nothing more may be sent
-=======
 	helloed time.Time // when ext was learned
 	last    string    // the command that was sent last, until it is in lines
 	intro   bool      // lines has said with whom we talk
@@ -39,7 +31,6 @@ type session struct {
 	tls     string    // as in transport.Status
 	trouble error     // why TLS failed, for the log
 	dead    bool      // nothing more may be sent
->>>>>>> Stashed changes
 	release func() bool
 
 	key   string // what the pool knows it by

@@ -49,14 +49,7 @@ type site struct {
 	router  *rules.Router
 	wiring  queue.Wiring // that the queue has
 	closers []func() // of the transports of router
-<<<<<<< Updated upstream
-
-	statistics                 *mailstats.Recorder // nil: nothing is counted
-	mailerNumber               map[string]int
-	localMailer, networkMailer string // whose the mail of local programs and of the network is
-=======
 	clients []*smtpclient.Client
->>>>>>> Stashed changes
 }
 
 // defaultRules is where the embedded rules say they come from.
