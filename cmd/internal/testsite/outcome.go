@@ -97,7 +97,9 @@ func (s *Site) WaitEmpty(ctx context.Context) error {
 				return false
 			}
 		}
-		return true
+		// What the daemon has taken in and not tried yet is in its log, and no file of its own.
+		list, err := s.Command(nil, "waybill", "queue", "-C", s.Rules, "list")
+		return err == nil && strings.Contains(list.Out, " is empty")
 	})
 	if err != nil {
 		return fmt.Errorf("the queue does not empty: %w\n%s", err, s.Trouble())
