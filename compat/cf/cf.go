@@ -21,6 +21,7 @@ const Version = "8.17.1.9"
 // Config is what a configuration file says.
 type Config struct {
 	File     string
+	Host     Host // the machine for which it was read
 	Level    int
 	Vendor   string
 	Prog     *prog.Program

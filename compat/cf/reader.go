@@ -91,7 +91,7 @@ func ReadFile(path string, opt Options) (*Config, error) {
 // Read reads a configuration from in; name stands in messages.
 func Read(in io.Reader, name string, opt Options) (*Config, error) {
 	r := &reader{
-		cfg: &Config{File: name, Prog: prog.New()}, opt: opt, macros: map[string]string{}, nextNamed: firstNamed,
+		cfg: &Config{File: name, Prog: prog.New(), Host: opt.Host}, opt: opt, macros: map[string]string{}, nextNamed: firstNamed,
 		operators: addr.OldOperators, blank: " ",
 	}
 	r.cfg.Level = 0

@@ -10,10 +10,12 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
 	"waybill/compat/cf"
+	"waybill/rules/addr"
 	"waybill/rules/compile"
 	"waybill/rules/lang"
 	"waybill/rules/prog"
@@ -34,8 +36,8 @@ type Result struct {
 }
 
 // File converts the text of a sendmail.cf. conf is what compat/cf read from it, with NoFiles: what stands in other files
-// stays there. marked is the same, read for the host that Marked returns: where its names stand in rules, because sendmail
-// puts $j, $w and $m into them while it reads, the result has the constants ${host}, ${short} and ${domain}.
+// stays there. marked is the same, read with the options that Marked returns: where its names stand in rules, because sendmail
+// puts $j, $w and $m into them while it reads, the result has the constants ${host}, ${short}, ${domain}, ${node} and ${opMode}.
 func File(text string, conf, marked *cf.Config) Result {
 	w := newWriter(text, conf, marked)
 	w.head()
@@ -48,20 +50,16 @@ func File(text string, conf, marked *cf.Config) Result {
 }
 
 // The names of a host that no real one has.
-const markShort, markDomain = "xWaybillHostx", "xWaybillDomainx"
+const markShort, markDomain, markNode, markMode = "xWaybillHostx", "xWaybillDomainx", "xWaybillNodex", "xWaybillModex"
 
-// Marked is a host like h, with names that can be found again.
-func Marked(h cf.Host) cf.Host {
-	name := markShort
-	if strings.Contains(h.Name, ".") {
-		name += "." + markDomain
-	}
-	h.Name = name
-	return h
+// Marked are options like these for a host with names that can be found again.
+func Marked(o cf.Options) cf.Options {
+	o.Host.Name, o.Host.NodeName, o.Mode = markShort+"."+markDomain, markNode, markMode
+	return o
 }
 
 // constant replaces the names of the marked host.
-var constant = strings.NewReplacer(markShort+"."+markDomain, "\x00{host}", markShort, "\x00{short}", markDomain, "\x00{domain}")
+var constant = strings.NewReplacer(markShort+"."+markDomain, "\x00{host}", markShort, "\x00{short}", markDomain, "\x00{domain}", markNode, "\x00{node}", markMode, "\x00{opMode}")
 
 // value writes a text as a word of the language.
 func value(text string) string {
@@ -112,7 +110,13 @@ func symbols(side []prog.Tok) (out []prog.Tok, ok bool) {
 			name = "short"
 		case text(i) == markDomain:
 			name = "domain"
-		case strings.Contains(t.Text, markShort) || strings.Contains(t.Text, markDomain):
+		case text(i) == markNode:
+			name = "node"
+		case text(i) == markMode:
+			name = "opMode"
+		case strings.Contains(t.Text, markMode):
+			return nil, false
+		case strings.Contains(t.Text, markShort) || strings.Contains(t.Text, markDomain) || strings.Contains(t.Text, markNode):
 			return nil, false
 		}
 		if name != "" {
@@ -403,7 +407,7 @@ func (w *writer) rule(l line) {
 	if m := w.marked[l.number]; m != nil {
 		lhs, ok1 := symbols(m.LHS)
 		rhs, ok2 := symbols(m.RHS)
-		if ok1 && ok2 && m.Mode == rule.Mode {
+		if ok1 && ok2 && m.Mode == rule.Mode && w.means(lhs, rule.LHS) && w.means(rhs, rule.RHS) {
 			rule.LHS, rule.RHS = lhs, rhs
 		}
 	}
@@ -490,6 +494,35 @@ func classFile(f prog.ClassFile) string {
 		path += " " + f.Scan
 	}
 	return mark + value(path)
+}
+
+// means reports whether symbols with constants are the others on the host at hand: a file may ask whether a name is set.
+func (w *writer) means(side, want []prog.Tok) bool {
+	syntax := addr.New(w.conf.Prog.Operators, addr.BlankSub(w.conf.Prog.BlankSub))
+	var got []prog.Tok
+	for _, t := range side {
+		name, ok := strings.CutPrefix(t.Text, compile.Constant)
+		if !ok || t.Kind != prog.Literal {
+			got = append(got, t)
+			continue
+		}
+		text := w.conf.Host.Name
+		switch short, domain, _ := strings.Cut(text, "."); name {
+		case "node":
+			text = w.conf.Host.NodeName
+		case "opMode":
+			text = ""
+		case "short":
+			text = short
+		case "domain":
+			text = domain
+		}
+		toks, _ := syntax.Split(text)
+		for _, t := range toks {
+			got = append(got, prog.Tok{Kind: prog.Literal, Text: string(t)})
+		}
+	}
+	return slices.Equal(got, want)
 }
 
 // trusted are the words of all T lines, the first time.

@@ -64,8 +64,7 @@ func same(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	how.Host = convert.Marked(how.Host)
-	marked, err := cf.Read(strings.NewReader(string(text)), file, how)
+	marked, err := cf.Read(strings.NewReader(string(text)), file, convert.Marked(how))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +78,7 @@ func same(t *testing.T, file string) {
 		os.WriteFile(filepath.Join(dir, filepath.Base(file)+".rules"), []byte(res.Text), 0o644)
 	}
 	f, wrong := lang.NewParser().Parse(lang.NewSource(file+".rules", res.Text))
-	r, diags := compile.Compile([]*lang.File{f}, compile.Options{Hostname: host.Host.Name})
+	r, diags := compile.Compile([]*lang.File{f}, compile.Options{Hostname: host.Host.Name, Define: map[string]string{"opMode": ""}})
 	if wrong = append(wrong, diags...); wrong.Errors() {
 		t.Fatalf("%v", wrong)
 	}

@@ -139,6 +139,8 @@ func Compile(files []*lang.File, opt Options) (*Result, lang.Diagnostics) {
 	maps.Copy(c.p.Macros, c.consts)
 	c.out.Host = c.consts["host"]
 	c.consts["short"], c.consts["domain"], _ = strings.Cut(c.out.Host, ".")
+	c.constant("node", c.out.Host) // what uname says, where the caller does not define it
+	c.constant("opMode", "m")      // sendmail's -bm
 	c.p.Macros["host"], c.p.Macros["j"] = c.out.Host, c.out.Host
 	firstOwn(c.settings)
 	eightBit := []addr.Option{addr.BlankSub(c.p.BlankSub), addr.EightBit()}
@@ -208,7 +210,6 @@ func (c *compiler) settings(st *lang.Statement) {
 func (c *compiler) sendmailMacros(st *lang.Statement) {
 	if !c.ownMacros {
 		c.ownMacros, c.p.Macros = true, map[string]string{}
-		maps.Copy(c.p.Macros, c.opt.Define)
 	}
 	name := ""
 	switch {

@@ -23,7 +23,7 @@ func readCF(file string, how cf.Options) (*cf.Config, error) {
 	if strings.HasSuffix(file, ".cf") {
 		return cf.ReadFile(file, how)
 	}
-	p, err := rules.Compile(file, rules.Options{Library: etc.Library(), Hostname: how.Host.Name})
+	p, err := rules.Compile(file, rules.Options{Library: etc.Library(), Hostname: how.Host.Name, Define: map[string]string{"node": how.Host.NodeName, "opMode": how.Mode}})
 	if err != nil {
 		return nil, err
 	}

@@ -6,10 +6,8 @@ import (
 	"iter"
 	"os"
 
-	"waybill/compat/cf"
 	"waybill/rules"
 	"waybill/rules/compile"
-	"waybill/rules/eval"
 	"waybill/rules/lang"
 	"waybill/transport/sysexits"
 )
@@ -98,33 +96,6 @@ func diffRules(std stdio, args []string) int {
 	}
 	fmt.Fprintf(std.out, "%d of %d addresses differ\n", differ, asked)
 	if differ > 0 {
-		return 1
-	}
-	return sysexits.OK
-}
-
-// convertRules prints the rules of a sendmail.cf in the rule language. What cannot be written down is told on the
-// standard error; the exit status is 1 then.
-func convertRules(std stdio, args []string) int {
-	fs, _ := options(std, "rules convert", "FILE.cf")
-	if exit, ok := parse(std, fs, args); !ok {
-		return exit
-	}
-	if fs.NArg() != 1 {
-		fs.Usage()
-		return sysexits.Usage
-	}
-	conf, err := cf.ReadFile(fs.Arg(0), cf.Options{Host: cf.LocalHost("/etc/hosts"), CheckTable: eval.CheckTable})
-	if err != nil {
-		fmt.Fprintf(std.err, "waybill: %v\n", err)
-		return sysexits.NoInput
-	}
-	for _, m := range conf.Messages {
-		fmt.Fprintln(std.err, m)
-	}
-	fmt.Fprintf(std.out, "# The rules of %s. Its options, headers and queue groups are not rules and are not here.\n", fs.Arg(0))
-	if err := compile.Print(std.out, conf.Prog); err != nil {
-		fmt.Fprintf(std.err, "waybill: %v\n", err)
 		return 1
 	}
 	return sysexits.OK
