@@ -49,6 +49,10 @@ type site struct {
 	router  *rules.Router
 	wiring  queue.Wiring // that the queue has
 	closers []func() // of the transports of router
+
+	statistics                 *mailstats.Recorder // nil: nothing is counted
+	mailerNumber               map[string]int
+	localMailer, networkMailer string // whose the mail of local programs and of the network is
 	clients []*smtpclient.Client
 }
 
