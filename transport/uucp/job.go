@@ -52,7 +52,7 @@ type names struct {
 	command, cmdDir  string // C.Cxxxx
 }
 
-// write makes the job: message, execution file, then the command file.
+// write makes the job: the plan, message, execution file, then the command file.
 func (j *job) write(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
@@ -64,6 +64,9 @@ func (j *job) write(ctx context.Context) (err error) {
 	if j.conf.Layout == Drop {
 		return j.drop(ctx)
 	}
+	if j.conf.Layout == BNU && j.published() {
+		return syncDir(filepath.Join(j.conf.Spool, j.site))
+	}
 	n, err := j.reserve()
 	if err != nil {
 		return err
@@ -74,6 +77,13 @@ func (j *job) write(ctx context.Context) (err error) {
 		// before its name was on the disk.
 		return syncDir(n.cmdDir)
 	}
+	// S from to user -options temp mode
+	plan, err := j.begin(fmt.Sprintf("S %s %s %s -C %s 0666\nS %s %s %s -C %s 0666\n", n.data, n.remoteData, j.conf.Login, n.data, n.exec, n.remoteExec, j.conf.Login, n.exec))
+	if err != nil {
+		return err
+	}
+	defer plan.end()
+	j.at("plan written")
 	data, err := j.create(n.dataDir, n.data)
 	if err != nil {
 		return err
@@ -106,9 +116,7 @@ func (j *job) write(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	// S from to user -options temp mode
-	send := fmt.Sprintf("S %s %s %s -C %s 0666\nS %s %s %s -C %s 0666\n", n.data, n.remoteData, j.conf.Login, n.data, n.exec, n.remoteExec, j.conf.Login, n.exec)
-	return j.publish(n, send)
+	return j.publish(n, plan)
 }
 
 // drop writes a batch as one file of the site's directory. Until it is whole its name begins with a dot.
@@ -127,6 +135,11 @@ func (j *job) drop(ctx context.Context) error {
 		return err
 	}
 	defer os.Remove(filepath.Join(dir, temp))
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { // against sweepDrop
+		f.Close()
+		return err
+	}
+	j.at("data created")
 	if err := j.message(ctx, f); err != nil {
 		f.Close()
 		return err
@@ -143,26 +156,8 @@ func (j *job) drop(ctx context.Context) error {
 }
 
 // publish makes the command file appear under its name, whole.
-func (j *job) publish(n names, text string) error {
-	dir := filepath.Join(j.conf.Spool, ".Temp")
-	if err := mkdir(dir); err != nil {
-		return err
-	}
-	temp := filepath.Join(dir, "TM."+strconv.Itoa(os.Getpid())+"."+strconv.FormatUint(rand.Uint64(), 36))
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp)
-	if _, err := f.WriteString(text); err != nil {
-		f.Close()
-		return err
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	j.at("command written")
-	if err := os.Link(temp, filepath.Join(n.cmdDir, n.command)); err != nil {
+func (j *job) publish(n names, p *plan) error {
+	if err := os.Link(p.name, filepath.Join(n.cmdDir, n.command)); err != nil {
 		return err
 	}
 	j.files = nil // from here on they are uucico's, whatever fails

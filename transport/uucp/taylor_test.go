@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -234,11 +235,17 @@ func TestTaylorMalformed(t *testing.T) {
 	}
 }
 
-var steps = []string{"numbers reserved", "data created", "data written", "data synced", "execution created", "execution synced", "command written", "command published"}
+var steps = []string{"numbers reserved", "plan written", "data created", "data written", "data synced", "execution created", "execution synced", "command published"}
 
 // killedAt is a process that delivers and dies at a step.
 func killedAt(step string) int {
 	conf := Config{Spool: os.Getenv("UUCP_TEST_SPOOL"), Node: "alpha", Sites: []string{"beta"}}
+	switch os.Getenv("UUCP_TEST_LAYOUT") {
+	case "bnu":
+		conf.Layout = BNU
+	case "drop":
+		conf.Layout, conf.Batch = Drop, true
+	}
 	if conf.Uux = os.Getenv("UUCP_TEST_UUX"); conf.Uux != "" {
 		conf.Options = []string{"-r", "-I" + filepath.Join(filepath.Dir(conf.Spool), "config")}
 	}
@@ -246,6 +253,7 @@ func killedAt(step string) int {
 	if err != nil {
 		return 1
 	}
+	u.sweepAge = 0
 	u.step = func(name string) {
 		if name == step {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -283,7 +291,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 				for line := range strings.Lines(string(text)) {
 					field := strings.Fields(line)
 					dir := "D."
-					if strings.HasPrefix(field[1], "D.X") {
+					if len(field[1]) == len("D.X0000") {
 						dir = "D.X"
 					}
 					if info, err := os.Stat(filepath.Join(l.dir, "alpha/spool/beta", dir, field[1])); err != nil || info.Size() == 0 {
@@ -293,8 +301,16 @@ func TestKilledAtEveryStep(t *testing.T) {
 			}
 		}
 	}
+	u := l.transport("alpha", nil) // the last kill's remains, too
+	u.sweepAge = 0
+	u.sweep(slog.Default())
 	l.call()
 	if got := l.arrived("beta"); len(got) != len(steps) {
 		t.Errorf("%d messages arrived, want %d", len(got), len(steps))
+	}
+	for _, sub := range []string{".Temp", "beta/C.", "beta/D.", "beta/D.X"} {
+		if left, _ := filepath.Glob(filepath.Join(l.dir, "alpha/spool", sub, "*")); len(left) > 0 {
+			t.Errorf("left in %s: %q", sub, left)
+		}
 	}
 }

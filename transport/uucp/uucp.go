@@ -6,7 +6,8 @@
 // A job is three files: D.* with the message, X.* (below D.X/) that says which command to run there with that message,
 // and C.* that tells uucico to send both. The first two mean nothing until the third is there, and the third
 // appears by link(2), complete and synced: a crash leaves the whole job or none of it. Relayed is said after
-// that, and after the sync of every directory involved.
+// that, and after the sync of every directory involved. The text of the command file is written first, aside, as a
+// plan: what a crash leaves of a job is found by its plan and removed (sweep.go).
 //
 // The name of a site comes from the configuration or from Taylor's sys file; one that is in neither is never a path. A
 // user name never becomes an option or a metacharacter: see quoteUser.
@@ -21,6 +22,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -90,6 +92,9 @@ const (
 type UUCP struct {
 	conf Config
 	step func(name string) // tests look in here, and kill us
+
+	sweepAge time.Duration // how old what is left over must be
+	swept    atomic.Int64  // when it was last looked for, Unix seconds
 }
 
 // New checks the configuration.
@@ -144,7 +149,7 @@ func New(c Config) (*UUCP, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &UUCP{conf: c}, nil
+	return &UUCP{conf: c, sweepAge: time.Minute}, nil
 }
 
 // validSite reports whether s may be a directory and a word in files of the spool.
@@ -202,6 +207,7 @@ func (t *UUCP) Deliver(ctx context.Context, req *transport.Request) []transport.
 	if limit > 0 && req.Body.Size() > limit {
 		return transport.All(n, transport.NewStatus(transport.Failed, "5.3.4", fmt.Sprintf("%s takes messages of at most %d octets", site, limit)))
 	}
+	t.sweep(log)
 	statuses := make([]transport.Status, n)
 	var jobs []job
 	for i, rcpt := range req.Recipients {
