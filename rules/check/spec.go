@@ -178,5 +178,5 @@ func TransportKeys(kind string) []string { return slices.Clone(transportKeys[kin
 // TableClasses returns the classes of tables that a rule file can name.
 func TableClasses() []string {
 	return []string{"text", "aliases", "pathalias", "hash", "btree", "implicit", "cidr", "regex", "host", "dns", "bestmx", "macro", "arith", "sequence", "switch", "null",
-		"dequote", "user", "program", "syslog"}
+		"dequote", "user", "program", "syslog", "cdb", "socket", "stab"}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"waybill/rules/prog"
 )
 
 // Berkeley DB files, as makemap and newaliases of Debian write them (libdb 5.3, metadata version 7 to 10 of hash and
@@ -65,15 +67,18 @@ func (f *flags) loadDB(r io.Reader, name string) (content, []Warning, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &records{b.done(nil)}, nil, nil
+	return &records{name, b.done(nil)}, nil, nil
 }
 
 // records is the content of a file whose keys are compared as they are.
-type records struct{ store *store }
+type records struct {
+	name  string
+	store *store
+}
 
 func (e *records) lookup(key string, _ []string) (Result, bool) {
 	v, _, ok := e.store.get(key)
-	return Result{Value: v}, ok
+	return Result{Value: v, Pos: prog.Pos{File: e.name}}, ok
 }
 
 func newPager(data []byte) (*pager, error) {

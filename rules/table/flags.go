@@ -119,9 +119,11 @@ func (f *flags) file() (string, error) {
 }
 
 // suffixDB puts ".db" behind the file's name, where it belongs.
-func (f *flags) suffixDB() {
-	if len(f.rest) > 0 && !strings.HasSuffix(f.rest[0], ".db") {
-		f.rest = append([]string{f.rest[0] + ".db"}, f.rest[1:]...)
+func (f *flags) suffixDB() { f.suffixWith(".db") }
+
+func (f *flags) suffixWith(end string) {
+	if len(f.rest) > 0 && !strings.HasSuffix(f.rest[0], end) {
+		f.rest = append([]string{f.rest[0] + end}, f.rest[1:]...)
 	}
 }
 

@@ -83,6 +83,9 @@ func Open(def *prog.Table, env Env) (Table, error) {
 	case "hash", "btree", "implicit":
 		f.suffixDB()
 		return openFile(f, f.loadDB)
+	case "cdb":
+		f.suffixCDB()
+		return openFile(f, f.loadCDB)
 	case "null":
 		return null{}, nil
 	case "macro":
@@ -183,7 +186,7 @@ func Check(def *prog.Table, known func(string) bool) (say string, broken bool) {
 		complain("Illegal option %c map %s", bad.letter, name)
 	}
 	switch def.Class {
-	case "text", "hash", "btree", "implicit", "stab", "switch", "program", "socket", "userdb", "nis", "nisplus":
+	case "text", "hash", "btree", "implicit", "cdb", "stab", "switch", "program", "socket", "userdb", "nis", "nisplus":
 		if len(f.rest) == 0 {
 			complain("No file name for %s map %s", def.Class, def.Name)
 			broken = def.Class != "switch" && def.Class != "program" && def.Class != "socket"
