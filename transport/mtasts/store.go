@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"waybill/transport/dns"
+	"waybill/transport/identity"
 )
 
 // Resolver is what a Store asks of the DNS; *dns.Resolver is one.
@@ -82,8 +83,13 @@ func New(conf Config) (*Store, error) {
 	if conf.Dir == "" {
 		return s, nil
 	}
-	if err := os.MkdirAll(conf.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("mtasts: %w", err)
+	if _, err := os.Stat(conf.Dir); err != nil {
+		if err := os.MkdirAll(conf.Dir, 0o700); err != nil {
+			return nil, fmt.Errorf("mtasts: %w", err)
+		}
+		if err := identity.LeaveDirectory(conf.Dir); err != nil {
+			return nil, fmt.Errorf("mtasts: %w", err)
+		}
 	}
 	return s, s.load()
 }
@@ -235,7 +241,9 @@ func (s *Store) save(domain string, p Policy) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(text)
+	if err = identity.Leave(f); err == nil {
+		_, err = f.WriteString(text)
+	}
 	if err == nil {
 		err = f.Sync()
 	}

@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"waybill/transport/identity"
 )
 
 // Kind is the type of policy under which a session ran (RFC 8460 4.2).
@@ -162,7 +164,9 @@ func (r *Recorder) Save() error {
 	if err != nil {
 		return fmt.Errorf("tlsrpt: %w", err)
 	}
-	_, err = f.Write(data)
+	if err = identity.Leave(f); err == nil {
+		_, err = f.Write(data)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
