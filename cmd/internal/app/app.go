@@ -38,10 +38,12 @@ func commands() []command {
 		{"deliver", "[-C FILE] [-v] ID", "try one message of the queue now", deliver},
 		{"handover", "[-C FILE] <SOCKET", "serve one message of a front end that found no daemon", handOver},
 		{"queue", "[-C FILE] VERB ...", "look at what waits, and decide what happens to it", queueCommand},
+		{"cf", "report FILE", "tell how exactly a sendmail.cf is honoured", cfCommand},
 		{"rules", "VERB ...", "check, test, format and explain rules", rulesCommand},
 		{"explain", "[-C FILE] ADDRESS ...", "tell why mail goes where it goes", explain},
 		{"tlsreport", "[-C FILE]", "send the reports about TLS that are counted so far", tlsReport},
 		{"password", "[-f FILE] USER", "make a line of the file with those who may authenticate", password},
+		{"completion", "bash|zsh|fish", "print what a shell needs to complete command lines", completion},
 		{"version", "", "print the version", version},
 	}
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,7 +17,7 @@ import (
 const rulesUsage = `usage: waybill rules VERB ...
 
   check [FILE]             find all errors, and run the test blocks
-  test [FILE]              run the test blocks and list what passed and what did not
+  test [--library] [FILE]  run the test blocks, list what passed and what did not, and which rules none reached
   show [--cf] [FILE]       print the compiled rules, all files as one
   diff --addresses FILE | --log FILE  OLD NEW   list the addresses that two files treat differently
   fmt [-w] FILE...         print files in the usual layout, or rewrite them
@@ -80,8 +81,11 @@ func openRules(file string) (*rules.Router, error) {
 }
 
 // ruleFile is the file that a command is about: its argument, or the one of -C.
-func ruleFile(std stdio, verb string, args []string) (file string, exit int, ok bool) {
-	fs, config := options(std, "rules "+verb, "[FILE]")
+func ruleFile(std stdio, verb, usage string, args []string, flags func(*flag.FlagSet)) (file string, exit int, ok bool) {
+	fs, config := options(std, "rules "+verb, usage)
+	if flags != nil {
+		flags(fs)
+	}
 	if exit, ok := parse(std, fs, args); !ok {
 		return "", exit, false
 	}
@@ -96,7 +100,7 @@ func ruleFile(std stdio, verb string, args []string) (file string, exit int, ok 
 }
 
 func checkRules(std stdio, args []string) int {
-	file, exit, ok := ruleFile(std, "check", args)
+	file, exit, ok := ruleFile(std, "check", "[FILE]", args, nil)
 	if !ok {
 		return exit
 	}
@@ -116,11 +120,14 @@ func checkRules(std stdio, args []string) int {
 }
 
 func testRules(std stdio, args []string) int {
-	file, exit, ok := ruleFile(std, "test", args)
+	opt := rules.Options{SkipTests: true}
+	file, exit, ok := ruleFile(std, "test", "[--library] [FILE]", args, func(fs *flag.FlagSet) {
+		fs.BoolVar(&opt.LibraryTests, "library", false, "run the tests of the library parts that the file uses as well: they are about the library as it is, and may fail where a site has rules of its own")
+	})
 	if !ok {
 		return exit
 	}
-	router, _, err := loadRules(file, rules.Options{SkipTests: true})
+	router, _, err := loadRules(file, opt)
 	if err != nil {
 		return cannotOpen(std, err)
 	}
