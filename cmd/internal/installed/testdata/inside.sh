@@ -10,6 +10,10 @@ for name in /usr/sbin/sendmail /usr/lib/sendmail /usr/bin/mailq /usr/bin/newalia
 	[ -e "$name" ] || fail "$name is not there"
 done
 echo "mode $(stat -L -c '%a %U:%G' /usr/sbin/sendmail) $(stat -c '%a %U:%G' /var/spool/waybill/drop)"
+if command -v systemd-analyze >/dev/null; then
+	systemd-analyze verify --man=no /usr/lib/systemd/system/waybill.service /usr/lib/systemd/system/waybill.socket >/tmp/units.log 2>&1 || true
+	grep waybill /tmp/units.log && fail "the units are wrong"
+fi
 # A second run of the set-up changes nothing.
 /usr/share/waybill/site.sh
 
