@@ -164,6 +164,7 @@ func FuzzParse(f *testing.F) {
 			}
 			_ = d.String()
 		}
+		samePlain(t, p, src)
 		if diags != nil {
 			return
 		}

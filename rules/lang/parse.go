@@ -71,7 +71,8 @@ func (p *Parser) Parse(src *Source) (*File, Diagnostics) {
 			file.Lost.add(chunk)
 			continue
 		}
-		if chunk.body == 0 || len(chunk.tokens) < long {
+		rules := chunk.tokens[0].Value == "ruleset" || chunk.tokens[0].Value == "route" // mostly plain ones
+		if chunk.body == 0 || len(chunk.tokens) < long && !rules {
 			st, err := parseTokens(p.statement, chunk.tokens)
 			if err == nil {
 				file.Statements = append(file.Statements, st)
@@ -271,6 +272,16 @@ func (p *Parser) parseBlock(src *Source, diags *Diagnostics, c chunk) *Statement
 	for _, line := range lines(inside) {
 		if hasBad(line) {
 			continue
+		}
+		if st.Ruleset != nil || st.Route != nil {
+			if rule := plainRule(line); rule != nil {
+				if st.Route != nil {
+					st.Route.Rules = append(st.Route.Rules, rule)
+				} else {
+					st.Ruleset.Rules = append(st.Ruleset.Rules, rule)
+				}
+				continue
+			}
 		}
 		switch {
 		case st.Ruleset != nil:
