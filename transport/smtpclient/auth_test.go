@@ -2,6 +2,7 @@ package smtpclient
 
 import (
 	"bufio"
+	"context"
 	"crypto/hmac"
 	"crypto/md5"
 	"crypto/pbkdf2"
@@ -164,7 +165,9 @@ func TestLogin(t *testing.T) {
 	} {
 		var seen []string
 		conf := Config{Hello: "client.example", ConnectTo: loginPeer(t, c.offer, c.misbehave), Timeouts: slow,
-			Auth: func(_, host string) (Credentials, bool) { return c.cred, host == "[192.0.2.1]" }}
+			Auth: func(_ context.Context, _, host string) (Credentials, bool, error) {
+				return c.cred, host == "[192.0.2.1]", nil
+			}}
 		client, err := New(conf)
 		if err != nil {
 			t.Fatal(err)

@@ -72,8 +72,12 @@ type Config struct {
 	TLSConfig *tls.Config // roots, client certificates, versions; ServerName and verification are ours. Default: Go's
 
 	ImplicitTLS bool // TLS from the first octet, as on port 465 (RFC 8314)
-	// Auth gives the credentials for a host; false, or nil: none are shown.
-	Auth func(domain, host string) (Credentials, bool)
+	// Auth gives the credentials for a host; false, or nil: none are shown. An error means that the host cannot be used
+	// now.
+	Auth func(ctx context.Context, domain, host string) (cred Credentials, found bool, err error)
+	// Approve is asked about each new session before mail goes over it; a status other than the zero one refuses it. nil:
+	// all are good.
+	Approve func(ctx context.Context, p Peer) (refusal transport.Status, ok bool)
 
 	Family           string     // "4" or "6" is tried first; default: as the DNS answers, IPv6 first
 	Source4, Source6 netip.Addr // our end of connections; default: the system's choice
@@ -96,6 +100,14 @@ type Config struct {
 	MaxRecipients int  // in one transaction; default 100 (RFC 5321 4.5.3.1.8: every host takes as many)
 	MaxAddresses  int  // tried for one message; default 10
 	Timeouts      Timeouts
+}
+
+// Peer is a host with whom a session has begun.
+type Peer struct {
+	Domain, Host string
+	Addr         netip.Addr           // not valid for a socket
+	TLS          *tls.ConnectionState // nil without TLS
+	Verify       string               // NONE without TLS; OK: an authority signed the certificate; TRUSTED: a TLSA record matches; FAIL; NO: there is none
 }
 
 // New checks conf and returns a Client.

@@ -1,6 +1,7 @@
 package smtpclient
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -131,8 +132,8 @@ func TestEximAsNextHop(t *testing.T) {
 			c := w.client(t, func(conf *Config) {
 				conf.TLS, conf.TLSConfig, conf.NoChunking = TLSVerify, &tls.Config{RootCAs: ca.pool()}, noChunks
 				conf.Dial, conf.ConnectTo, conf.Timeouts = new(net.Dialer).DialContext, addr, Timeouts{}
-				conf.Auth = func(string, string) (Credentials, bool) {
-					return Credentials{User: "tester", Password: "secret", Mechanisms: []string{mechanism}}, true
+				conf.Auth = func(context.Context, string, string) (Credentials, bool, error) {
+					return Credentials{User: "tester", Password: "secret", Mechanisms: []string{mechanism}}, true, nil
 				}
 			})
 			for range 3 {
@@ -149,7 +150,9 @@ func TestEximAsNextHop(t *testing.T) {
 	wrong := world{"mx.example.com. A 192.0.2.1", nil}.client(t, func(conf *Config) {
 		conf.TLSConfig, conf.TLS = &tls.Config{}, TLSMust
 		conf.Dial, conf.ConnectTo, conf.Timeouts = new(net.Dialer).DialContext, addr, Timeouts{}
-		conf.Auth = func(string, string) (Credentials, bool) { return Credentials{User: "tester", Password: "wrong"}, true }
+		conf.Auth = func(context.Context, string, string) (Credentials, bool, error) {
+			return Credentials{User: "tester", Password: "wrong"}, true, nil
+		}
 	})
 	if got := wrong.Deliver(t.Context(), request("[mx.example.com]", body, "bob@example.com")); outcomes(got) != "deferred 4.7.8" {
 		t.Errorf("wrong password: %s (%s)", outcomes(got), got[0].Text())

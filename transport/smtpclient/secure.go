@@ -306,8 +306,23 @@ func (c *Client) handshake(ctx context.Context, s *session, dem *demand) *verdic
 	c.count(*dem, failure, &s.hop, s.source())
 	s.detach()
 	s.attach(secure)
-	s.tls = describe(&state, word)
+	s.tls, s.state = describe(&state, word), &state
 	return nil
+}
+
+// verifiedAs tells how far the certificate of the peer is to be believed, whatever was demanded.
+func (s *session) verifiedAs(roots *x509.CertPool) string {
+	switch chain := s.state.PeerCertificates; {
+	case strings.HasSuffix(s.tls, " verified-dane"):
+		return "TRUSTED"
+	case len(chain) == 0:
+		return "NO"
+	default:
+		if _, err := verifyPKIX(chain, strings.Trim(s.hop.name, "[]"), roots); err != nil {
+			return "FAIL"
+		}
+		return "OK"
+	}
 }
 
 // source is our address on this connection, for reports.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"container/list"
 	"context"
+	"crypto/tls"
 	"net"
 	"strconv"
 	"strings"
@@ -29,8 +30,9 @@ type session struct {
 	intro   bool      // lines has said with whom we talk
 	lines   []string  // of the transcript, until somebody takes them
 	tls     string    // as in transport.Status
-	trouble error     // why TLS failed, for the log
-	dead    bool      // nothing more may be sent
+	state   *tls.ConnectionState
+	trouble error // why TLS failed, for the log
+	dead    bool  // nothing more may be sent
 	release func() bool
 
 	key   string // what the pool knows it by
@@ -154,10 +156,25 @@ func (c *Client) greet(ctx context.Context, s *session, dem *demand) *verdict {
 		}
 	}
 	if c.conf.Auth != nil {
-		if cred, ok := c.conf.Auth(dem.report.Domain, s.hop.name); ok {
+		cred, ok, err := c.conf.Auth(ctx, dem.report.Domain, s.hop.name)
+		if err != nil {
+			v := verdict{status: transport.NewStatus(transport.Deferred, "4.7.0", "our login for "+s.hop.name+" cannot be looked up now"), next: true}
+			return &v
+		}
+		if ok {
 			if v := s.authenticate(ctx, cred); v != nil {
 				return v
 			}
+		}
+	}
+	if c.conf.Approve != nil {
+		p := Peer{Domain: dem.report.Domain, Host: s.hop.name, Addr: s.hop.addr, Verify: "NONE"}
+		if s.state != nil {
+			p.TLS, p.Verify = s.state, s.verifiedAs(c.conf.TLSConfig.RootCAs)
+		}
+		if status, ok := c.conf.Approve(ctx, p); !ok {
+			s.sign(&status, nil)
+			return &verdict{status: status, next: true}
 		}
 	}
 	if dem.require && !s.ext.requireTLS { // RFC 8689 4.2.1

@@ -8,10 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"waybill/compat/cf"
-	"waybill/compat/flags"
 	"waybill/compat/rewrite"
 	"waybill/queue"
 	"waybill/queue/dsn"
@@ -103,8 +101,8 @@ func (s *site) cfSMTP(m *cf.Mailer) (transport.Transport, error) {
 	if v, ok := s.cf.conf.Option("FallbackMXhost", ""); ok {
 		conf.Fallback = v
 	}
-	if v, ok := s.cf.conf.Option("Timeout", "connect"); ok {
-		conf.Timeouts.Connect, _ = flags.Duration(v, time.Minute)
+	if err := s.cf.sending(&conf); err != nil {
+		return nil, err
 	}
 	switch {
 	case len(args) >= 2 && strings.EqualFold(args[0], "FILE"):

@@ -28,7 +28,7 @@ func (c *cfSite) number(name string, otherwise int) int {
 }
 
 func (c *cfSite) timeout(sub string, otherwise time.Duration) time.Duration {
-	if d, ok := flags.Duration(c.text("Timeout", sub, ""), time.Hour); ok && d > 0 {
+	if d, ok := flags.Duration(c.text("Timeout", sub, ""), time.Minute); ok && d > 0 {
 		return d
 	}
 	return otherwise

@@ -268,11 +268,11 @@ func readLogins(file string) (logins, error) {
 	return l, nil
 }
 
-func (l logins) find(domain, host string) (smtpclient.Credentials, bool) {
+func (l logins) find(_ context.Context, domain, host string) (smtpclient.Credentials, bool, error) {
 	for _, name := range []string{host, domain, "*"} {
 		if c, ok := l[strings.ToLower(name)]; ok {
-			return c, true
+			return c, true, nil
 		}
 	}
-	return smtpclient.Credentials{}, false
+	return smtpclient.Credentials{}, false, nil
 }
