@@ -121,6 +121,7 @@ type Note struct {
 	What string // "option DialDelay", "map access (hash)"
 	How  Exactness
 	Why  string // empty when exact
+	Harm bool   // somebody may rely on what is not honoured
 }
 
 // Option returns the last value of an option; sub is the part behind the dot of Timeout and Milter options.

@@ -122,7 +122,7 @@ func (r *reader) fileClassLine(body string) {
 		if f.Optional && errors.Is(err, fs.ErrNotExist) {
 			return
 		}
-		r.errorf("fileclass: cannot open '%s': %s", f.Path, reason(err))
+		r.errorf("fileclass: cannot open '%s': %s", f.Path, Reason(err))
 		return
 	}
 	r.addWords(name, words)
@@ -196,8 +196,8 @@ func readClassProgram(f prog.ClassFile) ([]string, error) {
 
 var errIrregular = errors.New("Regular files only")
 
-// reason is an error in the words of the C library.
-func reason(err error) string {
+// Reason is an error in the words of the C library.
+func Reason(err error) string {
 	var no syscall.Errno
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -106,6 +106,7 @@ func (r *reader) queueLine(body string) {
 		}
 	}
 	r.cfg.Queues = append(r.cfg.Queues, l)
+	r.note("queue group "+l.Name, Approximated, "there is one queue; how often and long it is tried counts, directories do not")
 }
 
 // milterLine reads "Xname, S=socket, ...".
@@ -139,6 +140,7 @@ func (r *reader) milterLine(body string) {
 		}
 	}
 	r.cfg.Milters = append(r.cfg.Milters, l)
+	r.noteEntry("mail filter "+l.Name, entry{how: Ignored, harm: true, why: "filters are asked only by native rules"})
 }
 
 // checkMilterTimes looks at "C:5m;S:10s;R:10s;E:5m".
@@ -255,8 +257,8 @@ func (r *reader) tableLine(body string) {
 	} else if r.said {
 		r.note(what, Approximated, r.cfg.Messages[len(r.cfg.Messages)-1].Text)
 	} else {
-		info := MapInfo(class)
-		r.note(what, info.How, info.Why)
+		e, _ := mapInfo(class)
+		r.noteEntry(what, e)
 	}
 	for i, old := range r.cfg.Prog.Tables {
 		if equalFold(old.Name, name) { // the options of the first stay

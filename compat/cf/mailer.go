@@ -143,6 +143,7 @@ func (r *reader) addMailer(m *Mailer, args bool) {
 		m.Flags += "q"
 	}
 	m.Flags = sortFlags(m.Flags)
+	r.noteMailer(m)
 	if program || name == "*file*" || name == "*include*" { // they take one recipient at a time
 		m.Flags = strings.ReplaceAll(m.Flags, "m", "")
 	}
@@ -157,6 +158,31 @@ func (r *reader) addMailer(m *Mailer, args bool) {
 		return
 	}
 	r.cfg.Mailers = append(r.cfg.Mailers, m)
+}
+
+// noteMailer tells how the fields and flags of a mailer are honoured.
+func (r *reader) noteMailer(m *Mailer) {
+	r.note("mailer "+m.Name, Exact, "")
+	for _, f := range []struct {
+		given bool
+		what  string
+		e     entry
+	}{
+		{m.Charset != "", "C=" + m.Charset, entry{how: Ignored, why: "8-bit text without a label stays without one"}},
+		{m.Nice != 0, "N=", entry{how: Ignored, why: "programs run with the priority of the daemon"}},
+		{m.Wait != 0, "W=", entry{how: Approximated, why: "the daemon's own limit for programs counts"}},
+		{m.Root != "", "/=", entry{how: Ignored, harm: true, why: "programs run below no other root"}},
+		{m.Queue != "", "Q=", entry{how: Approximated, why: "there is one queue; the group's directory is not used"}},
+		{m.MaxSize != 0, "M=", entry{how: Approximated, why: "MaxMessageSize counts, and what the other end says"}},
+	} {
+		if f.given {
+			r.noteEntry("mailer "+m.Name+" field "+f.what, f.e)
+		}
+	}
+	for i := range len(m.Flags) {
+		e := flagInfo(m.Flags[i])
+		r.noteEntry("mailer "+m.Name+" flag "+m.Flags[i:i+1]+" ("+e.name+")", e)
+	}
 }
 
 // maxMailers is how many mailers sendmail has room for.

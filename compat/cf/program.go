@@ -123,7 +123,7 @@ func (r *reader) programClass(c *prog.Class) {
 			r.addWords(c.Name, words)
 		case !f.Optional || !errors.Is(err, fs.ErrNotExist):
 			r.line = f.Pos.Line
-			r.errorf("fileclass: cannot open '%s': %s", f.Path, reason(err))
+			r.errorf("fileclass: cannot open '%s': %s", f.Path, Reason(err))
 		}
 	}
 	if c.Name == "t" {

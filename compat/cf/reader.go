@@ -56,7 +56,7 @@ type reader struct {
 	operators string
 	blank     string
 	known     map[string]map[string]struct{} // words of classes, in lower case
-	options   []optionInfo
+	options   []entry
 	said      bool   // a message about the current line makes its note "ignored"
 	remarked  string // the last remark about the current line that is no error
 	source    string // the current line as it stands
@@ -162,7 +162,12 @@ func (r *reader) say(format string, args ...any) {
 }
 
 func (r *reader) note(what string, how Exactness, why string) {
-	r.cfg.Notes = append(r.cfg.Notes, Note{r.pos(), what, how, why})
+	r.cfg.Notes = append(r.cfg.Notes, Note{Pos: r.pos(), What: what, How: how, Why: why, Harm: r.said})
+}
+
+// noteEntry adds what a table says about something.
+func (r *reader) noteEntry(what string, e entry) {
+	r.cfg.Notes = append(r.cfg.Notes, Note{Pos: r.pos(), What: what, How: e.how, Why: e.why, Harm: e.harm})
 }
 
 func (r *reader) syntax() *addr.Syntax {

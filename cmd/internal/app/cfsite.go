@@ -38,6 +38,7 @@ type cfSite struct {
 	rw   *rewrite.Rewriter
 
 	aliases aliasFiles
+	defined []flags.Macro        // by -M
 	clients []*smtpclient.Client // of the mailers that speak SMTP
 
 	queueRun bool        // this process runs the queue
@@ -69,7 +70,7 @@ func isNotice(sender envelope.Address, o envelope.Origin) bool {
 // openCF makes a site of a sendmail.cf: the rules decide through package rewrite, the mailers become our transports.
 // What is not honoured yet is listed in the manual page sendmail.cf(5) of Waybill.
 func openCF(file string, level slog.Level, given []overrides) (*site, error) {
-	how := cf.Options{Host: cf.LocalHost("/etc/hosts"), CheckTable: eval.CheckTable, Mode: "m"}
+	how := cf.Options{Host: cf.LocalHost("/etc/hosts"), CheckTable: eval.CheckTable, Mode: "m", Words: askedForWords}
 	for _, g := range given {
 		how.Define = append(how.Define, g.lines()...)
 	}
@@ -85,7 +86,7 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 		conf.Options = append(conf.Options, more...)
 	}
 	s := &site{file: file, settings: cfSettings(conf)}
-	if s.mail, err = maillog.Open("syslog", maillog.Options{Host: s.settings.Host}); err != nil {
+	if s.mail, err = maillog.Open("syslog", maillog.Options{Tag: logTag(given), Host: s.settings.Host, Classic: s.cfLog(conf)}); err != nil {
 		return nil, err
 	}
 	s.log = slog.New(s.mail.Handler(level))
@@ -99,11 +100,15 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 	rw, err := rewrite.New(conf, eval.TableEnv{
 		Resolver: ruleTables{s.resolver}, Hosts: cmp.Or(hosts, "/etc/hosts"), Services: service, Domain: domain,
 		KeepAliases: conf.Bool("DontExpandCnames", false), Macro: func(name string) string { return conf.Prog.Macros[name] },
+		Unsafe: conf.SafeMap,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.cf = &cfSite{conf: conf, rw: rw}
+	for _, g := range given {
+		s.cf.defined = append(s.cf.defined, g.macros...)
+	}
 	wiring, err := s.cfWiring()
 	if err != nil {
 		return nil, err
@@ -274,7 +279,7 @@ func cfRefusal(r *rewrite.Refusal) transport.Status {
 
 // cfNames makes what knows aliases, .forward files and users.
 func (s *site) cfNames() (localNames, error) {
-	conf := expand.Config{Users: s.users, Host: s.settings.Host, Log: s.log, MaxDepth: 10}
+	conf := expand.Config{Users: s.users, Host: s.settings.Host, Log: s.log, MaxDepth: 10, LastFirst: true}
 	if v, ok := s.cf.conf.Option("AliasFile", ""); ok && v != "" {
 		t, err := aliasTable(v)
 		if err != nil {

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -82,6 +81,9 @@ func sendmailMode(std stdio, name string, args []string) int {
 	case flags.Test:
 		return addressTest(std, v, args)
 	case flags.CheckConfig:
+		if isCF(v.ConfigFile) {
+			return checkCF(std, v.ConfigFile)
+		}
 		return checkRules(std, configArgs(v))
 	case flags.HostStatus, flags.PurgeHostStatus:
 		return hosts(std, v.ConfigFile, v.Mode == flags.PurgeHostStatus)
@@ -112,41 +114,6 @@ func selection(list []flags.Selector) queue.Selection {
 		s = append(s, queue.Condition{What: f.Kind, Not: f.Not, Sub: f.Text})
 	}
 	return s
-}
-
-// matcher is the same for a listing; nil selects all.
-func matcher(list []flags.Selector) func(queue.Listed) bool {
-	if len(list) == 0 {
-		return nil
-	}
-	return func(l queue.Listed) bool {
-		asked, met := map[byte]bool{}, map[byte]bool{}
-		for _, f := range list {
-			found := false
-			switch f.Kind {
-			case 'I':
-				found = strings.Contains(l.ID, f.Text)
-			case 'S':
-				found = containsFold(string(l.Sender), f.Text)
-			case 'R':
-				for _, r := range l.Recipients {
-					found = found || containsFold(r.Name, f.Text)
-				}
-			}
-			asked[f.Kind] = true
-			met[f.Kind] = met[f.Kind] || found != f.Not
-		}
-		for kind := range asked {
-			if !met[kind] {
-				return false
-			}
-		}
-		return true
-	}
-}
-
-func containsFold(s, sub string) bool {
-	return strings.Contains(strings.ToLower(s), strings.ToLower(sub))
 }
 
 // daemon starts the daemon in the background, as -bd does, and returns when it takes mail.

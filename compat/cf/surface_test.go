@@ -1,0 +1,150 @@
+package cf_test
+
+import (
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"waybill/compat/cf"
+	"waybill/rules/eval"
+	"waybill/rules/prog"
+)
+
+// sources are the files that act on a sendmail.cf once it is read.
+func sources(t *testing.T) map[string]string {
+	all := map[string]string{}
+	for _, root := range []string{"../../cmd/internal/app", "../../cmd/sendmail", "../../compat", "../../queue"} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && (d.Name() == "cf" || d.Name() == "convert" || d.Name() == "mc" || d.Name() == "flags"): // they know all names, and act on none
+				return filepath.SkipDir
+			case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") && d.Name() != "setid.go": // a list of names
+				text, err := os.ReadFile(path)
+				if err != nil {
+					return err
+				}
+				all[path] = string(text)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(all) < 40 {
+		t.Fatalf("only %d source files", len(all))
+	}
+	return all
+}
+
+func mentions(all map[string]string, texts ...string) string {
+	for path, text := range all {
+		for _, s := range texts {
+			if strings.Contains(text, s) {
+				return path
+			}
+		}
+	}
+	return ""
+}
+
+// TestTheOptionsThatWeSayWeHonourAreRead holds the table of options against the code: what is exact is read somewhere,
+// and what is read is not called ignored.
+func TestTheOptionsThatWeSayWeHonourAreRead(t *testing.T) {
+	all := sources(t)
+	byReader := map[string]bool{"BlankSub": true, "OperatorChars": true, "DontBlameSendmail": true} // what the reader itself needs
+	for _, o := range cf.Surface().Options {
+		at := mentions(all, `"`+o.Name+`"`, `"`+o.Name+`.`)
+		switch {
+		case o.How == cf.Ignored && at != "":
+			t.Errorf("option %s is called ignored (%s), but %s reads it", o.Name, o.Why, at)
+		case o.How == cf.Exact && at == "" && !byReader[o.Name]:
+			t.Errorf("option %s is called exact, but nothing reads it", o.Name)
+		}
+	}
+}
+
+// TestTheFlagsThatWeSayWeHonourAreAsked does the same for the flags of mailers.
+func TestTheFlagsThatWeSayWeHonourAreAsked(t *testing.T) {
+	all := sources(t)
+	byHeaders := "DFMx" // H lines ask for them
+	for _, f := range cf.Surface().Flags {
+		at := mentions(all, `Has('`+f.Name+`')`)
+		switch {
+		case f.How == cf.Ignored && at != "":
+			t.Errorf("flag %s is called ignored (%s), but %s asks for it", f.Name, f.Why, at)
+		case f.How == cf.Exact && at == "" && !strings.Contains(byHeaders, f.Name):
+			t.Errorf("flag %s is called exact, but nothing asks for it", f.Name)
+		}
+	}
+}
+
+// TestMapClasses opens a map of each class.
+func TestMapClasses(t *testing.T) {
+	args := map[string][]string{"dns": {"-R", "A"}, "regex": {"x"}, "sequence": {}, "switch": {"x"}, "ldap": {"-k", "x"}, "program": {"/bin/true"}, "socket": {"inet:1@127.0.0.1"}}
+	for _, m := range cf.Surface().Maps {
+		p := prog.New()
+		a, ok := args[m.Name]
+		if !ok {
+			a = []string{"-o", filepath.Join(t.TempDir(), "none")}
+		}
+		p.Tables = []*prog.Table{{Name: "m", Class: m.Name, Args: a, Pos: prog.Pos{Line: 1}}}
+		tables, errs := eval.OpenTables(p, eval.TableEnv{})
+		if tables["m"] == nil || len(errs) > 0 {
+			t.Errorf("class %s: %v", m.Name, errs)
+			continue
+		}
+		if m.How == cf.Ignored {
+			if r, found, _ := tables["m"].Lookup(t.Context(), "key", nil); found {
+				t.Errorf("class %s is called ignored, but finds %q", m.Name, r.Value)
+			}
+		}
+	}
+}
+
+func TestReport(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x.cf")
+	text := "V10/Berkeley\nO Timeout.queuereturn=5d\nO SoftBounce=true\nO NoSuch=1\nKd ldap -k (x=%0)\nC{x} a\nC{x} b\nS3\nR$*\t$1 x\n" +
+		"Mlocal, P=/bin/mail, F=lsAw%, A=mail $u\nXf, S=local:/x\nOBx\nOY\n"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c, err := cf.ReadFile(file, cf.Options{CheckTable: eval.CheckTable})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := cf.NewReport(c)
+	lines := map[int]bool{}
+	for _, it := range r.Items {
+		lines[it.Line] = true
+	}
+	for n := 1; n <= strings.Count(text, "\n"); n++ {
+		if !lines[n] {
+			t.Errorf("nothing is said about line %d", n)
+		}
+	}
+	out := r.Text(false)
+	for _, want := range []string{
+		"! 3          option SoftBounce", "! 4          option NoSuch ", "! 5          map d (ldap) ", "  6-7        class (2 times) ", "mailer local flag % (hold)",
+		"mail filter f ", "option ForkEachJob ", "line 4: readcf: unknown option name NoSuch", "Verdict: sendmail finds 1 error in it",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if r.Verdict.Ready {
+		t.Error("ready, with an error")
+	}
+	if brief := r.Text(true); strings.Contains(brief, " exact\n") || !strings.Contains(brief, "SoftBounce") {
+		t.Errorf("brief:\n%s", brief)
+	}
+	data, err := json.Marshal(r)
+	if err != nil || !strings.Contains(string(data), `{"line":3,"what":"option SoftBounce","how":"ignored","why":`) {
+		t.Errorf("%v %s", err, data)
+	}
+}
