@@ -14,19 +14,20 @@ import (
 
 // Listed is one message as mailq shows it.
 type Listed struct {
-	ID       string
-	Size     int64 // octets of the body
-	Given    int64 // octets of the whole message as it came in
-	Arrival  time.Time
-	Sender   envelope.Address
-	BodyType envelope.BodyType
-	Priority int
-	Attempts int
-	NextTry  time.Time // zero before the first attempt
-	Held     bool
-	Running  bool
-	Dropped  bool   // still in the drop directory
-	Damage   string // why it cannot be read
+	ID         string
+	Size       int64 // octets of the body
+	Given      int64 // octets of the whole message as it came in
+	Arrival    time.Time
+	Sender     envelope.Address
+	BodyType   envelope.BodyType
+	Priority   int
+	Attempts   int
+	NextTry    time.Time // zero before the first attempt
+	Held       bool
+	Quarantine string // why it is held
+	Running    bool
+	Dropped    bool   // still in the drop directory
+	Damage     string // why it cannot be read
 	// Recipients are those that are left.
 	Recipients []ListedRecipient
 }
@@ -34,13 +35,39 @@ type Listed struct {
 // ListedRecipient is a recipient that has not got the message yet.
 type ListedRecipient struct {
 	Name   string
+	Mailer string // that tried it last, and where to; empty before that
+	Host   string
 	Code   string // of the last attempt; empty before the first
 	Reason string
+}
+
+// Sendmail's weights of a message (Operations Guide, "Queue Priorities"): of a recipient, of the class, of an attempt.
+const (
+	recipientFactor = 30000
+	classFactor     = 1800
+	retryFactor     = 90000
+)
+
+// JobPriority is a message's priority as sendmail counts it: smaller goes first. size is in octets, priority ours.
+func JobPriority(size int64, priority, recipients, attempts int) int64 {
+	return size - int64(priority)*classFactor + int64(recipients)*recipientFactor + int64(attempts)*retryFactor
+}
+
+// Count tells how many messages wait, without reading them.
+func (q *Queue) Count(f func(queued, held, dropped int) error) error {
+	var n [3]int
+	for i, walk := range []func(func(string) bool) error{q.spool.Queued, q.spool.Held, q.spool.Dropped} {
+		if err := walk(func(string) bool { n[i]++; return true }); err != nil {
+			return err
+		}
+	}
+	return f(n[0], n[1], n[2])
 }
 
 // List calls f for each message, as it is read, in the order of the directory, until f fails.
 func (q *Queue) List(ctx context.Context, f func(Listed) error) error {
 	var ferr error
+	left := foreseen
 	one := func(held bool) func(string) bool {
 		return func(id string) bool {
 			m, err := q.spool.Peek(id, held)
@@ -52,6 +79,7 @@ func (q *Queue) List(ctx context.Context, f func(Listed) error) error {
 				l.Damage = err.Error()
 			default:
 				q.fill(&l, m)
+				q.foresee(ctx, &l, m, &left)
 				m.Close()
 			}
 			ferr = f(l)
@@ -83,15 +111,23 @@ func (q *Queue) List(ctx context.Context, f func(Listed) error) error {
 
 func (q *Queue) fill(l *Listed, m *spool.Message) {
 	l.Size, l.Given = sizes(m.Body(), m.Envelope, m.ID)
-	l.Arrival, l.Sender, l.BodyType = m.Envelope.Arrival, m.Envelope.Sender, m.Envelope.BodyType
-	l.Priority, l.Attempts, l.NextTry = m.Envelope.Priority, m.Attempts, m.NextTry
+	q.describe(l, m)
 	q.mu.Lock()
 	l.Running = q.running[schedID(m.ID)]
 	q.mu.Unlock()
 	l.Running = l.Running || !l.Held && q.spool.Busy(m.ID)
+}
+
+// describe fills in what can be told without reading the message.
+func (q *Queue) describe(l *Listed, m *spool.Message) {
+	if l.Held {
+		l.Quarantine = firstOf(m.HeldFor, "held")
+	}
+	l.Arrival, l.Sender, l.BodyType = m.Envelope.Arrival, m.Envelope.Sender, m.Envelope.BodyType
+	l.Priority, l.Attempts, l.NextTry = m.Envelope.Priority, m.Attempts, m.NextTry
 	for i := range m.Recipients {
 		if r := &m.Recipients[i]; !r.Final() {
-			l.Recipients = append(l.Recipients, ListedRecipient{r.Name(), r.Status.Code, r.Status.Text})
+			l.Recipients = append(l.Recipients, ListedRecipient{r.Name(), r.Status.Mailer, r.Status.Host, r.Status.Code, r.Status.Text})
 		}
 	}
 }
@@ -125,7 +161,7 @@ func (l Listed) Lines() []string {
 	lines := []string{fmt.Sprintf("message %s %d %d %d %d %d %t %t %t %d %s <%s> %s", l.ID, l.Size, unix(l.Arrival), l.Priority, l.Attempts, unix(l.NextTry),
 		l.Held, l.Running, l.Dropped, l.Given, "body="+string(l.BodyType), quote(string(l.Sender)), l.Damage)}
 	for _, r := range l.Recipients {
-		lines = append(lines, fmt.Sprintf("rcpt <%s> %s %s", quote(r.Name), firstOf(r.Code, "-"), r.Reason))
+		lines = append(lines, fmt.Sprintf("rcpt <%s> <%s> <%s> %s %s", quote(r.Name), quote(r.Mailer), quote(r.Host), firstOf(r.Code, "-"), r.Reason))
 	}
 	return lines
 }
@@ -139,14 +175,22 @@ func unquote(s string) string {
 
 // Lister puts the lines together again: Line takes each, End the last message.
 type Lister struct {
-	F    func(Listed) error
-	last *Listed
+	F func(Listed) error
+	// Count, if not nil, hears how many messages there are, before they come.
+	Count func(queued, held, dropped int) error
+	last  *Listed
 }
 
 // Line takes one line of Lines.
 func (p *Lister) Line(line string) error {
 	word, rest, _ := strings.Cut(line, " ")
 	switch word {
+	case "count":
+		var queued, held, dropped int
+		if _, err := fmt.Sscanf(rest, "%d %d %d", &queued, &held, &dropped); err != nil || p.Count == nil {
+			return err
+		}
+		return p.Count(queued, held, dropped)
 	case "message":
 		if err := p.End(); err != nil {
 			return err
@@ -163,7 +207,7 @@ func (p *Lister) Line(line string) error {
 			}
 			n[i] = v
 		}
-		l := &Listed{ID: f[0], Size: n[0], Arrival: time.Unix(n[1], 0), Priority: int(n[2]), Attempts: int(n[3]), Held: f[6] == "true", Running: f[7] == "true",
+		l := &Listed{ID: f[0], Size: n[0], Arrival: time.Unix(n[1], 0), Priority: int(n[2]), Attempts: int(n[3]), Held: f[6] == "true", Quarantine: map[bool]string{true: "held"}[f[6] == "true"], Running: f[7] == "true",
 			Dropped: f[8] == "true", BodyType: envelope.BodyType(strings.TrimPrefix(f[10], "body=")), Sender: envelope.Address(unquote(f[11])), Damage: f[12]}
 		l.Given, _ = strconv.ParseInt(f[9], 10, 64)
 		if n[4] != 0 {
@@ -172,11 +216,13 @@ func (p *Lister) Line(line string) error {
 		p.last = l
 	case "rcpt":
 		name, rest, _ := strings.Cut(rest, " ")
+		mailer, rest, _ := strings.Cut(rest, " ")
+		host, rest, _ := strings.Cut(rest, " ")
 		code, reason, _ := strings.Cut(rest, " ")
 		if p.last == nil {
 			return fmt.Errorf("listing %q not understood", line)
 		}
-		p.last.Recipients = append(p.last.Recipients, ListedRecipient{unquote(name), strings.TrimSuffix(code, "-"), reason})
+		p.last.Recipients = append(p.last.Recipients, ListedRecipient{unquote(name), unquote(mailer), unquote(host), strings.TrimSuffix(code, "-"), reason})
 	default:
 		return fmt.Errorf("listing %q not understood", line)
 	}
