@@ -196,6 +196,13 @@ func build(p *prog.Program, opt Options, host string, line func(prog.Pos) string
 	r.macros = wantsMacros(p)
 	r.canonify = first(p, compile.Canonify, "3")
 	r.route = first(p, compile.Route, "parse", "0")
+	at := func(name string) int {
+		if rs := p.Ruleset(name); rs != nil {
+			return rs.Index
+		}
+		return -1
+	}
+	r.at = entries{at(r.canonify), at(r.route), at(compile.Send)}
 	if send := p.Ruleset(compile.Send); send != nil && opt.native {
 		r.hasSend = true
 		for _, rule := range send.Rules {

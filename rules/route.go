@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"waybill/rules/addr"
-	"waybill/rules/compile"
 	"waybill/rules/eval"
 	"waybill/rules/prog"
 	"waybill/rules/table"
@@ -105,26 +104,29 @@ func (r *Router) tokens(address string, st *run) ([]addr.Token, *Refusal) {
 	if address == "" || address == "<>" {
 		return nullAddress(), nil
 	}
-	bad := &Refusal{Code: 553, Enhanced: "5.1.3", Text: "this is no mailbox address"}
 	if len(address) > 2*addr.MaxAddress {
-		return nil, bad
+		return nil, noMailbox()
 	}
 	for i := 0; i < len(address); i++ {
 		if address[i] < ' ' || address[i] == 0x7f {
-			return nil, bad
+			return nil, noMailbox()
 		}
 	}
 	toks, issues := r.engine.Syntax().Append(st.toks[:0], address, true)
 	st.toks = toks
 	if len(issues) > 0 || len(toks) == 0 {
-		return nil, bad
+		return nil, noMailbox()
 	}
 	for _, t := range toks {
 		if t == "<" || t == ">" { // brackets are the envelope's and the rules', never the address's
-			return nil, bad
+			return nil, noMailbox()
 		}
 	}
 	return toks, nil
+}
+
+func noMailbox() *Refusal {
+	return &Refusal{Code: 553, Enhanced: "5.1.3", Text: "this is no mailbox address"}
 }
 
 // canonical brings an address into the form that route and accept rules see.
@@ -133,7 +135,7 @@ func (r *Router) canonical(ctx context.Context, address string, st *run) ([]addr
 	if refusal != nil || r.canonify == "" || address == "" || address == "<>" {
 		return toks, refusal, nil
 	}
-	res, err := r.engine.RunNamed(ctx, r.canonify, toks, &st.State)
+	res, err := r.engine.Run(ctx, r.at.canonify, toks, &st.State)
 	return res.Tokens, nil, err
 }
 
@@ -162,7 +164,7 @@ func (r *Router) resolve(ctx context.Context, q *Query, toks []addr.Token, st *r
 			d.Refusal = unrouted()
 			return d, nil, nil
 		}
-		res, err := r.engine.RunNamed(ctx, r.route, toks, &st.State)
+		res, err := r.engine.Run(ctx, r.at.route, toks, &st.State)
 		if err != nil {
 			return Decision{}, nil, fmt.Errorf("routing %q: %w", q.Recipient, err)
 		}
@@ -214,13 +216,15 @@ func (r *Router) when(ctx context.Context, q *Query, d *Decision, rule *prog.Rul
 		if q.Failures != nil {
 			st.facts.Failures = q.Failures(d.Mailer, d.Host)
 		}
-		state := st.State
 		var prio *priorities
 		if r.prioOnly {
-			prio = &priorities{next: state.Tracer}
-			state.Tracer = prio
+			prio = &priorities{next: st.Tracer}
+			st.Tracer = prio
 		}
-		res, err := r.engine.RunNamed(ctx, compile.Send, noTokens, &state)
+		res, err := r.engine.Run(ctx, r.at.send, noTokens, &st.State)
+		if prio != nil {
+			st.Tracer = prio.next
+		}
 		if err != nil {
 			return fmt.Errorf("deciding when to send to %q: %w", q.Recipient, err)
 		}
@@ -284,14 +288,14 @@ func (p *priorities) Event(e *trace.Event) {
 // refusal reads the mailers that deliver nothing: error and discard. It returns nil for all others.
 func (r *Router) refusal(t eval.Triple) (*Refusal, error) {
 	syntax := r.engine.Syntax()
-	switch strings.ToLower(syntax.Join(t.Mailer)) {
-	case "discard":
+	if len(t.Mailer) != 1 {
+		return nil, nil
+	}
+	switch name := string(t.Mailer[0]); {
+	case strings.EqualFold(name, "discard"):
 		return &Refusal{Discard: true}, nil
-	case "error":
-	case "temp": // a word of sendmail's hooks
-		if !r.sendmail() {
-			return nil, nil
-		}
+	case strings.EqualFold(name, "error"):
+	case strings.EqualFold(name, "temp") && r.sendmail(): // a word of sendmail's hooks
 	default:
 		return nil, nil
 	}

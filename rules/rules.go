@@ -128,6 +128,9 @@ type Diagnostics = lang.Diagnostics
 // Diagnostic is one of them.
 type Diagnostic = lang.Diagnostic
 
+// entries are where the program keeps the rulesets that every decision needs.
+type entries struct{ canonify, route, send int }
+
 // Router decides by one set of rules. What does not come from table and class files never changes.
 type Router struct {
 	engine      *eval.Engine
@@ -135,6 +138,7 @@ type Router struct {
 	canonify    string // ruleset to run first; empty when there is none
 	route       string
 	hasSend     bool
+	at          entries // places of these rulesets in the program
 	hasSchedule bool
 	macros      bool            // some rule asks for macros of the message
 	prioOnly    bool            // some line of a send block sets a priority and nothing else
