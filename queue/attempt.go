@@ -72,9 +72,13 @@ type try struct {
 	now   time.Time // the calendar
 	head  *envelope.Header
 	heads sync.Once
+	left  int   // recipients at the beginning of the attempt
+	tries int   // attempts before it
 	urge  []int // the priorities that the rules gave to recipients
 
+	told    []Noticed // what the log hears behind the outcomes
 	mu      sync.Mutex
+	order   []int // recipients as transports had them
 	results map[int]*result
 	parked  string    // a destination that has no room
 	wait    time.Time // when recipients that wait on purpose are due; zero: none do
@@ -110,6 +114,12 @@ func (a *try) run(ctx context.Context) (next time.Time, done bool) {
 		return time.Now().Add(a.q.cfg.Retry.After(a.m.Attempts + 1)), false
 	}
 	a.results = map[int]*result{}
+	a.tries = a.m.Attempts
+	for i := range a.m.Recipients {
+		if !a.m.Recipients[i].Final() {
+			a.left++
+		}
+	}
 	a.payOwed(ctx)
 	groups := a.decide(ctx)
 	a.deliver(ctx, groups)
@@ -439,6 +449,7 @@ func (a *try) sent(i int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.results[i].sent = true
+	a.order = append(a.order, i)
 }
 
 func spell(d time.Duration) string {

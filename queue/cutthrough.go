@@ -175,11 +175,11 @@ func (q *Queue) passOn(ctx context.Context, e *envelope.Envelope, header *envelo
 		// RFC 5321 3.6.2: the client itself is told, and nobody has to be sent a notice.
 		return Receipt{}, &RefusedError{statuses[0]}, true
 	}
-	q.cfg.Mail.Accepted(Accepted{ID: e.ID, Envelope: e, Size: t.Size(), MessageID: header.Value("Message-Id")})
+	q.cfg.Mail.Accepted(Accepted{ID: e.ID, Envelope: e, Size: t.Size(), MessageID: header.Value("Message-Id"), Given: t.Size()})
 	for i, s := range statuses {
 		if s.Outcome() == transport.Relayed || s.Outcome() == transport.Delivered || s.Outcome() == transport.Discarded {
 			q.cfg.Mail.Tried(Tried{
-				ID: e.ID, To: e.Recipients[i].Name(), Orig: e.Recipients[i], Mailer: p.name, Host: p.host, Size: t.Size(), Priority: p.prio,
+				ID: e.ID, To: e.Recipients[i].Name(), Orig: e.Recipients[i], Mailer: p.name, Host: p.host, Size: t.Size(), Priority: p.prio, Rcpts: len(statuses),
 				Status: s, Final: true, Age: q.cfg.Now().Sub(e.Arrival), Took: took,
 			})
 		}

@@ -209,7 +209,7 @@ func TestOperators(t *testing.T) {
 	l.End()
 	want := []Listed{
 		{ID: b, Priority: -20, Recipients: []ListedRecipient{{Name: "bob@there.test"}}},
-		{ID: a, Sender: "alice@here.test", Held: true, Recipients: []ListedRecipient{{Name: "x y@there.test"}}},
+		{ID: a, Sender: "alice@here.test", Held: true, Quarantine: "held", Recipients: []ListedRecipient{{Name: "x y@there.test"}}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -256,14 +256,20 @@ func TestSelection(t *testing.T) {
 	}}
 	for words, want := range map[string]bool{
 		"": true, "R=bob": true, "R=BOB": true, "R=carol": false, "R=carol R=bob": true, "R=bob S=alice": true, "R=bob S=carol": false,
-		"!R=bob": false, "!R=carol": true, "I=0001": true, "R=else": false,
+		"!R=bob": false, "!R=carol": true, "I=0001": true, "R=else": false, "kAK31Xxp000001": true, "kAK31Xxp000002": false, "!kAK31Xxp000002": true,
+		"O=1h": true, "O=2h": false, "Y=2h": true, "O=1h Y=100m": true, "H=there.test": true, "H=@TEST": true, "H=ere.test": false, "H=other.test": true,
+		"M=ESMTP": true, "M=smtp": false, "E=refused": true, "!E=refused": false, "Q=held": false,
 	} {
 		s, err := ParseSelection(strings.Fields(words))
-		if err != nil || s.matches(m) != want {
+		l := Listed{ID: m.ID}
+		(&Queue{}).describe(&l, m)
+		l.Arrival = time.Now().Add(-90 * time.Minute)
+		l.Recipients[0].Host, l.Recipients[0].Mailer, l.Recipients[0].Reason = "mx.other.test", "esmtp", "Connection refused"
+		if err != nil || s.Matches(l, time.Now()) != want {
 			t.Errorf("%q: %v, want %v", words, err, want)
 		}
 	}
-	if _, err := ParseSelection([]string{"Q=x"}); err == nil {
-		t.Error("Q= was understood")
+	if _, err := ParseSelection([]string{"Z=x"}); err == nil {
+		t.Error("Z= was understood")
 	}
 }

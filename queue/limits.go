@@ -417,6 +417,24 @@ func (l *limits) failures(mailer, host string) int {
 	return 0
 }
 
+// waitsFor names the host for which a message waits: for a place at it, or for one of those for unknown hosts; empty:
+// for nothing.
+func (l *limits) waitsFor(id sched.ID) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.waiters[id]
+	if w == nil {
+		return ""
+	}
+	for key, d := range l.dest {
+		if w.list == &d.parked {
+			_, host, _ := strings.Cut(key, "\x00")
+			return host
+		}
+	}
+	return "a host that is not known yet"
+}
+
 // busy is the number of destinations with deliveries or waiting messages.
 func (l *limits) busy() int {
 	l.mu.Lock()

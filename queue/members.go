@@ -95,6 +95,7 @@ func (a *try) expand(ctx context.Context, i int, j *job) *job {
 	}
 	a.q.cfg.Mail.Tried(Tried{
 		ID: a.m.ID, To: name, Orig: orig, Mailer: j.mailer, Host: j.host, Priority: a.m.Envelope.Priority,
+		Size: a.m.Size, Rcpts: a.left, Attempts: a.tries,
 		Status: transport.NewStatus(transport.Delivered, "2.0.0", "expanded"), Final: true, Expanded: true, Age: a.now.Sub(a.m.Envelope.Arrival),
 	})
 	return nil

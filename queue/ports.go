@@ -126,6 +126,7 @@ type Accepted struct {
 	Envelope  *envelope.Envelope
 	Size      int64
 	MessageID string
+	Given     int64 // Size without what was added on this host
 }
 
 // Tried is logged for each recipient in each attempt.
@@ -137,12 +138,18 @@ type Tried struct {
 	Host     string
 	As       string // controlling user
 	Size     int64  // octets of the message
-	Priority int
+	Priority int    // of the message
+	Rcpts    int    // recipients that the message had in this attempt
+	Attempts int    // earlier ones
 	Status   transport.Status
 	Final    bool          // nothing more will be tried for it: delivered, relayed, discarded, or failed
 	Expanded bool          // it was replaced by members, who get their own lines
 	Age      time.Duration // since arrival
 	Took     time.Duration // this attempt
+
+	Sender *envelope.Envelope // of the message
+	Local  bool               // it went to a mailer of this host
+	More   bool               // another recipient of the same attempt follows
 }
 
 // Noticed is logged when the sender or the postmaster was told something, or would have been.
@@ -151,6 +158,8 @@ type Noticed struct {
 	New   string // the notice; empty when it was discarded
 	Kind  dsn.Kind
 	Cause string
+	// Status is the outcome of the last recipient that the notice tells of.
+	Status transport.Status
 }
 
 // Removed is logged when an operator took a message away.

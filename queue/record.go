@@ -83,20 +83,26 @@ func statusOf(s *spool.Status) transport.Status {
 }
 
 func (a *try) logResults() {
-	for _, i := range slices.Sorted(maps.Keys(a.results)) {
+	order := slices.Sorted(maps.Keys(a.results))
+	if a.q.inOrder() { // as they were delivered
+		slices.SortStableFunc(order, func(i, j int) int { return slices.Index(a.order, i) - slices.Index(a.order, j) })
+	}
+	order = slices.DeleteFunc(order, func(i int) bool { return a.results[i].old })
+	for n, i := range order {
 		res := a.results[i]
-		if res.old {
-			continue
-		}
 		r := &a.m.Recipients[i]
 		if a.how.verbose != nil && !(a.w.Spoken && res.sent) {
 			a.how.verbose(r.Name() + "... " + spoken(res.status))
 		}
 		a.q.cfg.Mail.Tried(Tried{
 			ID: a.m.ID, To: r.Name(), Orig: a.m.Recipients[a.root(i)].Recipient, Mailer: res.mailer, Host: res.host, As: res.as,
-			Size: a.m.Size, Priority: a.m.Envelope.Priority, Status: res.status, Final: res.status.Outcome() != transport.Deferred,
+			Size: a.m.Size, Priority: a.m.Envelope.Priority, Rcpts: a.left, Attempts: a.tries, Status: res.status, Final: res.status.Outcome() != transport.Deferred,
 			Age: a.now.Sub(a.m.Envelope.Arrival), Took: res.took,
+			Sender: a.m.Envelope, Local: a.w.Mailers[res.mailer].Local, More: n < len(order)-1,
 		})
+	}
+	for _, n := range a.told {
+		a.q.cfg.Mail.Noticed(n)
 	}
 }
 

@@ -74,21 +74,32 @@ func (l Listing) print(out *bufio.Writer) {
 		fmt.Fprintf(out, "%s is empty\n", visible(l.Directory))
 		return
 	}
+	l.head(out, n)
+	for _, e := range l.Entries {
+		e.print(out, l.Verbose, l.indent())
+	}
+}
+
+// head prints what stands above n entries.
+func (l Listing) head(out *bufio.Writer, n int) {
 	plural := "s"
 	if n == 1 {
 		plural = ""
 	}
 	fmt.Fprintf(out, "\t\t%s (%d request%s)\n", visible(l.Directory), n, plural)
-	indent := "\t\t\t\t\t "
 	if l.Verbose {
 		fmt.Fprintln(out, "-----Q-ID----- --Size-- -Priority- ---Q-Time--- --------Sender/Recipient--------")
-		indent = "\t\t\t\t\t\t"
-	} else {
-		fmt.Fprintln(out, "-----Q-ID----- --Size-- -----Q-Time----- ------------Sender/Recipient-----------")
+		return
 	}
-	for _, e := range l.Entries {
-		e.print(out, l.Verbose, indent)
+	fmt.Fprintln(out, "-----Q-ID----- --Size-- -----Q-Time----- ------------Sender/Recipient-----------")
+}
+
+// indent stands before a recipient.
+func (l Listing) indent() string {
+	if l.Verbose {
+		return "\t\t\t\t\t\t"
 	}
+	return "\t\t\t\t\t "
 }
 
 func (e Entry) print(out *bufio.Writer, verbose bool, indent string) {

@@ -55,6 +55,15 @@ func (s *Schedule) Set(id ID, due time.Time, priority int) {
 // Has reports whether the message waits.
 func (s *Schedule) Has(id ID) bool { return s.items[id] != nil }
 
+// Due tells when a message is due.
+func (s *Schedule) Due(id ID) (due time.Time, ok bool) {
+	it := s.items[id]
+	if it == nil {
+		return time.Time{}, false
+	}
+	return s.base.Add(time.Duration(it.due)), true
+}
+
 // Hasten makes a message due at the given time unless it is due earlier. It reports whether the message is there.
 func (s *Schedule) Hasten(id ID, due time.Time) bool {
 	it := s.items[id]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"waybill/compat/flags"
 	"waybill/queue"
@@ -14,15 +15,16 @@ import (
 // sendmailView is what mailq shows: the quarantined messages with -qQ and the damaged ones with -qL; else neither the
 // ones nor, among the others, what the selectors leave out.
 func sendmailView(v *flags.Invocation) queueView {
-	match := matcher(v.Queue.Select)
-	return queueView{verbose: v.Verbose, match: func(l queue.Listed) bool {
+	chosen, now := selection(v.Queue.Select), time.Now()
+	plain := len(chosen) == 0 && !v.Queue.Lost && !v.Queue.Quarantined
+	return queueView{verbose: v.Verbose, counted: plain, match: func(l queue.Listed) bool {
 		switch {
 		case v.Queue.Lost:
 			return l.Damage != ""
 		case l.Held != v.Queue.Quarantined:
 			return false
 		}
-		return match == nil || match(l)
+		return chosen.Matches(l, now)
 	}}
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -14,42 +13,111 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"waybill/compat/mailq"
 	"waybill/queue"
 	"waybill/queue/spool"
 	"waybill/rules"
+	"waybill/transport/envelope"
 	"waybill/transport/sysexits"
 )
 
-const queueUsage = `usage: waybill queue [-C FILE] [--json] VERB ...
+const queueUsage = `usage: waybill queue [-C FILE] [--json] VERB [SELECTION] [ID ...]
 
-  list                     what waits, and why
-  run [I=ID R=RCPT S=SENDER ...]  try the selected messages now, whatever they wait for ("!R=" negates)
-  hold ID...               keep messages until they are released
-  release ID...            let them go on
-  remove ID...             take them away; nobody is told but the log
-  priority ID N            change the place in the order (-1000 to 1000, larger goes first)
+  list        what waits, and why
+  show ID     everything that is known of one message; the same as waybill explain ID
+  run         try messages now, whatever they wait for (all of them without a selection)
+  hold        keep messages until they are released
+  release     let them go on
+  requeue     let them begin anew by the rules of now: aliases, routes, schedule
+  remove      take them away; nobody is told but the log
+  priority N  change the place in the order (-1000 to 1000, larger goes first)
+  import DIR  take over the queue of a sendmail
+
+SELECTION: options of the same name are alternatives, different ones must all hold, and "!" before a value negates it.
+  --rcpt TEXT      a part of a recipient that is left
+  --from TEXT      a part of the sender
+  --host DOMAIN    a recipient's domain or next hop, or one below it (ETRN)
+  --mailer NAME    the transport that tried last
+  --reason TEXT    a part of the reason why it waits, or its code
+  --older AGE      such as 90m, 4h, 3d; also --younger
+  --id TEXT        a part of the queue id
+  --all            every message
 `
+
+// selecting are the options that select messages, and the words of a control request that they become.
+var selecting = map[string]string{
+	"rcpt": "R", "to": "R", "from": "S", "sender": "S", "host": "H", "domain": "H", "mailer": "M", "transport": "M", "reason": "E",
+	"older": "O", "younger": "Y", "id": "I", "held": "Q",
+}
 
 // queueCommand looks at the queue and acts on it: through the daemon when one runs, else by itself.
 func queueCommand(std stdio, args []string) int {
 	fs, config := options(std, "queue", "")
 	asJSON := fs.Bool("json", false, "print lists as JSON, one object a line")
+	verbose := fs.Bool("v", false, "tell more")
 	fs.Usage = func() { fmt.Fprint(fs.Output(), queueUsage) }
-	if exit, ok := parse(std, fs, args); !ok {
-		return exit
+	all := fs.Bool("all", false, "every message")
+	var words []string
+	for name, kind := range selecting {
+		fs.Func(name, "", func(v string) error {
+			value, not := strings.CutPrefix(v, "!")
+			word := kind + "=" + value
+			if not {
+				word = "!" + word
+			}
+			words = append(words, word)
+			return nil
+		})
 	}
-	args = fs.Args()
-	if len(args) == 0 {
+	var rest []string
+	for { // options may stand anywhere
+		if exit, ok := parse(std, fs, args); !ok {
+			return exit
+		}
+		if fs.NArg() == 0 {
+			break
+		}
+		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
+	}
+	if len(rest) == 0 {
 		fmt.Fprint(std.err, queueUsage)
 		return sysexits.Usage
 	}
-	switch args[0] {
+	verb, words := rest[0], append(words, rest[1:]...)
+	if *all && len(words) == 0 && verb != "run" && verb != "list" {
+		words = []string{"I="}
+	}
+	if verb == "priority" && len(rest) > 1 { // the number first
+		words = append([]string{rest[1]}, slices.DeleteFunc(words, func(w string) bool { return w == rest[1] })...)
+		if *all && len(words) == 1 {
+			words = append(words, "I=")
+		}
+	}
+	switch verb {
 	case "list":
-		return listQueue(std, *config, queueView{json: *asJSON})
-	case "run", "hold", "release", "remove", "priority":
-		return controlQueue(std, *config, args)
+		chosen, err := queue.ParseSelection(words)
+		if err != nil {
+			fmt.Fprintf(std.err, "waybill: %v\n", err)
+			return sysexits.Usage
+		}
+		view := queueView{json: *asJSON, verbose: *verbose, counted: len(chosen) == 0}
+		if len(chosen) > 0 {
+			now := time.Now()
+			view.match = func(l queue.Listed) bool { return chosen.Matches(l, now) }
+		}
+		return listQueue(std, *config, view)
+	case "import":
+		return importQueue(std, *config, words)
+	case "show":
+		exit := sysexits.OK
+		for _, id := range words {
+			exit = max(exit, explainMessage(std, *config, id, *asJSON))
+		}
+		return exit
+	case "run", "hold", "release", "remove", "requeue", "priority":
+		return controlQueue(std, *config, append([]string{verb}, words...))
 	}
 	fmt.Fprint(std.err, queueUsage)
 	return sysexits.Usage
@@ -105,8 +173,12 @@ func failed(std stdio, err error) int {
 // queueView is how a listing is shown.
 type queueView struct {
 	json, verbose bool
+	counted       bool                    // match leaves out nothing, or what is held: a long list need not be read to be begun
 	match         func(queue.Listed) bool // nil: all
 }
+
+// sortable is the number of messages up to which a list is sorted. A longer one is printed as it is read.
+const sortable = 2000
 
 // listQueue prints what waits, as mailq does. Whoever may not read the spool asks the daemon.
 func listQueue(std stdio, config string, view queueView) int {
@@ -116,17 +188,11 @@ func listQueue(std stdio, config string, view queueView) int {
 	if err != nil {
 		return cannotOpen(std, err)
 	}
-	listing := mailq.Listing{Directory: located.Spool, Verbose: view.verbose}
-	add := func(l queue.Listed) error {
-		if view.match == nil || view.match(l) {
-			listing.Entries = append(listing.Entries, listEntry(l))
-		}
-		return nil
-	}
-	lister := queue.Lister{F: add}
-	err = spool.Control(ctx, located.Socket, []string{"list"}, lister.Line)
+	out := &queueLister{std: std, view: view, located: located}
+	answer := queue.Lister{F: out.add, Count: out.count}
+	err = spool.Control(ctx, located.Socket, []string{"list"}, answer.Line)
 	if err == nil {
-		err = lister.End()
+		err = answer.End()
 	}
 	if errors.Is(err, spool.ErrNoDaemon) {
 		var s *site
@@ -134,36 +200,81 @@ func listQueue(std stdio, config string, view queueView) int {
 			return cannotOpen(std, err)
 		}
 		defer s.close(ctx)
-		err = s.queue.List(ctx, add)
+		if err = s.queue.Count(out.count); err == nil {
+			err = s.queue.List(ctx, out.add)
+		}
 	}
 	if err != nil {
 		return failed(std, err)
 	}
-	// sendmail lists in the order of its queue run: the smallest priority number first.
-	slices.SortStableFunc(listing.Entries, func(a, b mailq.Entry) int {
-		return cmp.Or(cmp.Compare(a.Priority, b.Priority), a.Arrival.Compare(b.Arrival), cmp.Compare(a.ID, b.ID))
-	})
-	print := func(w io.Writer) error { return mailq.Print(w, listing) }
-	if view.json {
-		print = func(w io.Writer) error { return mailq.JSON(w, listing) }
-	}
-	return failed(std, print(std.out))
+	return failed(std, out.end())
 }
 
-// Sendmail's job priority (Operations Guide, "Queue Priorities"): small numbers go first.
-const (
-	recipientFactor = 30000
-	classFactor     = 1800
-	retryFactor     = 90000
-)
+// queueLister prints messages: sorted, or a long list as they come.
+type queueLister struct {
+	std     stdio
+	view    queueView
+	located spool.Site
+	listing mailq.Listing
+	stream  *mailq.Stream // nil: everything is collected
+}
+
+// count hears how many messages there are before they come.
+func (p *queueLister) count(queued, held, dropped int) error {
+	n := queued + dropped
+	if p.view.match == nil {
+		n += held
+	}
+	if n > sortable && p.view.counted && !p.view.json {
+		p.stream = mailq.NewStream(p.std.out, mailq.Listing{Directory: p.located.Spool, Verbose: p.view.verbose}, n)
+	}
+	return nil
+}
+
+func (p *queueLister) add(l queue.Listed) error {
+	if p.view.match != nil && !p.view.match(l) {
+		return nil
+	}
+	e := listEntry(l, p.located.Sendmail)
+	if p.stream != nil {
+		return p.stream.Print(e)
+	}
+	p.listing.Entries = append(p.listing.Entries, e)
+	return nil
+}
+
+func (p *queueLister) end() error {
+	if p.stream != nil {
+		return p.stream.Close()
+	}
+	p.listing.Directory, p.listing.Verbose = p.located.Spool, p.view.verbose
+	// sendmail lists in the order of its queue run: the smallest priority number first.
+	slices.SortStableFunc(p.listing.Entries, func(a, b mailq.Entry) int {
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), a.Arrival.Compare(b.Arrival), cmp.Compare(a.ID, b.ID))
+	})
+	if p.view.json {
+		return mailq.JSON(p.std.out, p.listing)
+	}
+	return mailq.Print(p.std.out, p.listing)
+}
 
 // jobPriority is the place of a message in a queue run of sendmail.
 func jobPriority(l queue.Listed) int64 {
-	return l.Given - int64(l.Priority)*classFactor + int64(len(l.Recipients))*recipientFactor + int64(l.Attempts)*retryFactor
+	return queue.JobPriority(l.Given, l.Priority, len(l.Recipients), l.Attempts)
 }
 
 // listEntry shows a message of our queue as one of sendmail's.
-func listEntry(l queue.Listed) mailq.Entry {
+func listEntry(l queue.Listed, sendmail bool) mailq.Entry {
+	if sendmail { // local users first, the others by domain; a quoted program keeps its first quote
+		slices.SortStableFunc(l.Recipients, func(a, b queue.ListedRecipient) int {
+			return strings.Compare(envelope.Address(a.Name).Domain(), envelope.Address(b.Name).Domain())
+		})
+		for i, r := range l.Recipients {
+			if strings.HasPrefix(r.Name, "|") && strings.Contains(r.Name, " ") && !strings.HasPrefix(r.Name, `|"`) {
+				l.Recipients[i].Name = `"` + r.Name
+			}
+		}
+	}
 	e := mailq.Entry{
 		ID: l.ID, State: mailq.Waiting, Size: l.Size, Arrival: l.Arrival, Sender: string(l.Sender), Body: string(l.BodyType),
 		Priority: jobPriority(l), Held: l.Held, Next: l.NextTry, Attempts: l.Attempts, Damaged: l.Damage != "",
@@ -194,17 +305,25 @@ func listEntry(l queue.Listed) mailq.Entry {
 	return e
 }
 
-// explain answers "why?" for an address.
+// explain answers "why?" for an address, or for a message of the queue.
 func explain(std stdio, args []string) int {
-	fs, config := options(std, "explain", "[-C FILE] [--from SENDER] [--client IP] ADDRESS ...")
+	fs, config := options(std, "explain", "[-C FILE] [--from SENDER] [--client IP] ADDRESS ... | [--json] QUEUE-ID ...")
 	from := fs.String("from", "", "the envelope `sender`")
 	client := fs.String("client", "", "tell also whether this `address` may send to it")
+	asJSON := fs.Bool("json", false, "of a message: print it as JSON")
 	if exit, ok := parse(std, fs, args); !ok {
 		return exit
 	}
 	if fs.NArg() == 0 {
 		fs.Usage()
 		return sysexits.Usage
+	}
+	if ids := fs.Args(); !slices.ContainsFunc(ids, func(a string) bool { return !spool.ValidID(a) }) {
+		exit := sysexits.OK
+		for _, id := range ids {
+			exit = max(exit, explainMessage(std, *config, id, *asJSON))
+		}
+		return exit
 	}
 	router, err := openRules(*config)
 	if err != nil {

@@ -2,15 +2,40 @@ package app
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
 	"strings"
 	"time"
 
 	"waybill/compat/cf"
 	"waybill/compat/flags"
 	"waybill/queue"
+	"waybill/queue/maillog"
 	"waybill/queue/sched"
 	"waybill/rules"
 )
+
+// openLog opens the mail log. Who only looks at the queue (level is above Info) may do so without it.
+func openLog(where string, opt maillog.Options, level slog.Level) (*maillog.Log, error) {
+	l, err := maillog.Open(where, opt)
+	if errors.Is(err, os.ErrPermission) && level > slog.LevelInfo {
+		return maillog.Open("stderr", opt)
+	}
+	return l, err
+}
+
+// spoolTrouble says what to do about a spool that cannot be used.
+func spoolTrouble(dir string, err error) error {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("the spool cannot be used: %w; make the directory above %s, or name another one with: spool DIRECTORY", err, dir)
+	case errors.Is(err, os.ErrPermission) && os.Getuid() != 0:
+		return fmt.Errorf("the spool cannot be used: %w; no daemon runs that could answer, so this takes the rights of root or of the daemon's user", err)
+	}
+	return fmt.Errorf("the spool cannot be used: %w", err)
+}
 
 // Plan asks the schedule block of the rules.
 func (q queueRouter) Plan(ctx context.Context, question queue.Question, d queue.Decision, failure []string) (queue.Plan, error) {

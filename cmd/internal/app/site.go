@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -100,7 +99,7 @@ func openSite(file string, level slog.Level, given ...overrides) (*site, error) 
 		return nil, err
 	}
 	s.file, s.settings = file, router.Settings()
-	if s.mail, err = maillog.Open(s.settings.Log, maillog.Options{Host: s.settings.Host}); err != nil {
+	if s.mail, err = openLog(s.settings.Log, maillog.Options{Host: s.settings.Host}, level); err != nil {
 		return nil, err
 	}
 	s.log = slog.New(s.mail.Handler(level))
@@ -134,7 +133,7 @@ func openSite(file string, level slog.Level, given ...overrides) (*site, error) 
 		Now:        calendar,
 	}, wiring)
 	if err != nil {
-		return nil, fmt.Errorf("the spool cannot be used: %w", err)
+		return nil, spoolTrouble(s.settings.Spool, err)
 	}
 	s.count()
 	return s, nil
