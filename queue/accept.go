@@ -105,7 +105,8 @@ func (q *Queue) accept(ctx context.Context, e *envelope.Envelope, body io.Reader
 		return Receipt{}, err
 	}
 	receipt := Receipt{ID: m.ID, Size: m.Size}
-	q.cfg.Mail.Accepted(Accepted{ID: m.ID, Envelope: m.Envelope, Size: m.Size, MessageID: header.Value("Message-Id")})
+	q.cfg.Mail.Accepted(Accepted{ID: m.ID, Envelope: m.Envelope, Size: m.Size, MessageID: header.Value("Message-Id"),
+		Given: max(0, m.Size-int64(len(received(m.Envelope, m.ID, q.cfg.Host))+e.Made))})
 	if opt.Hold != nil && opt.Hold() {
 		return receipt, errors.Join(m.Hold(true), m.Close())
 	}

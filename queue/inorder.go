@@ -10,6 +10,9 @@ import (
 // inOrder reports whether the deliveries of a message come one after the other, in sendmail's order.
 func (q *Queue) inOrder() bool { return q.cfg.InOrder != nil && q.cfg.InOrder() }
 
+// stageSelf is the stage of somebody who stands in his own alias (package expand).
+const stageSelf = "noalias"
+
 // arrange puts the targets of a message into the order of sendmail: by host, and for one host as the recipients stand
 // in the envelope, those of a list from the last to the first.
 func (a *try) arrange(jobs []*job) {
@@ -21,18 +24,26 @@ func (a *try) arrange(jobs []*job) {
 		slices.Reverse(p)
 		return p
 	}
-	slices.SortStableFunc(jobs, func(x, y *job) int {
-		p, q := path(x.indices[0]), path(y.indices[0])
+	before := func(i, j int) int {
+		p, q := path(i), path(j)
 		for depth := 0; depth < len(p) && depth < len(q); depth++ {
 			if p[depth] != q[depth] {
 				if depth == 0 {
 					return cmp.Compare(p[0], q[0])
 				}
+				// Who stands in his own alias keeps the place that he had before it was looked at.
+				if x, y := a.m.Recipients[p[depth]].Stage == stageSelf, a.m.Recipients[q[depth]].Stage == stageSelf; x != y {
+					return map[bool]int{true: -1, false: 1}[x]
+				}
 				return cmp.Compare(q[depth], p[depth])
 			}
 		}
 		return cmp.Compare(len(p), len(q))
-	})
+	}
+	for _, j := range jobs {
+		slices.SortStableFunc(j.indices, before)
+	}
+	slices.SortStableFunc(jobs, func(x, y *job) int { return before(x.indices[0], y.indices[0]) })
 	slices.SortStableFunc(jobs, func(x, y *job) int { return strings.Compare(strings.ToLower(x.host), strings.ToLower(y.host)) })
 }
 

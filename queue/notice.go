@@ -20,6 +20,9 @@ func (a *try) due(i int, res *result) dsn.Kind {
 	if !by.Until.IsZero() && !by.Return { // RFC 2852 4.1: the sender hears when the time is over
 		warn = max(1, by.Until.Sub(a.m.Envelope.Arrival))
 	}
+	if a.m.Envelope.Priority < 0 { // nobody waits for an answer to mass mail
+		warn = 0
+	}
 	return dsn.Due(dsn.Event{
 		Trace:      by.Trace || !by.Until.IsZero() && !by.Return && !res.status.By,
 		Sender:     sender,
@@ -60,7 +63,7 @@ func (a *try) notify(ctx context.Context) {
 			told[key{k, a.sender(i)}] = append(told[key{k, a.sender(i)}], i)
 		} else if res.status.Outcome() == transport.Failed && a.sender(i).Null() {
 			// RFC 5321 6.1: a notice about a notice about a notice is one too many.
-			a.q.cfg.Mail.Noticed(Noticed{ID: a.m.ID, Kind: dsn.Double, Cause: "discarded: " + res.status.Text()})
+			a.told = append(a.told, Noticed{ID: a.m.ID, Kind: dsn.Double, Cause: "discarded: " + res.status.Text()})
 		}
 	}
 	for k, indices := range told {
@@ -122,7 +125,7 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 	if err != nil {
 		return err
 	}
-	a.q.cfg.Mail.Noticed(Noticed{ID: a.m.ID, New: receipt.ID, Kind: kind, Cause: cause})
+	a.told = append(a.told, Noticed{ID: a.m.ID, New: receipt.ID, Kind: kind, Cause: cause, Status: n.Recipients[len(n.Recipients)-1].Status})
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 
 	"waybill/queue/dsn"
 	"waybill/queue/spool"
@@ -14,7 +15,7 @@ import (
 // local clears what a program on this host cannot claim: that it came by an authenticated or encrypted connection from
 // somewhere. The uid was set by whoever asked the kernel.
 func local(e *envelope.Envelope) {
-	e.Origin = envelope.Origin{Protocol: e.Origin.Protocol, Helo: firstOf(e.Origin.Helo, e.Origin.ClientName), User: e.Origin.User, UID: e.Origin.UID}
+	e.Origin = envelope.Origin{Protocol: e.Origin.Protocol, Helo: firstOf(e.Origin.Helo, strings.TrimPrefix(e.Origin.ClientName, "localhost")), User: e.Origin.User, UID: e.Origin.UID}
 	if e.Origin.Protocol == "" {
 		e.Origin.Protocol = "local"
 	}

@@ -35,6 +35,7 @@ type Status struct {
 	// Transcript are lines for the transcript of a notice: what a program printed, or the dialogue with a host in
 	// sendmail's form. It lives as long as the attempt.
 	Transcript []string
+	Taken      string // the reply with which the next hop took the recipient, for a report of success; mostly empty
 	// Became is what the rules made of an address before they refused it, for the report; mostly empty.
 	Became string
 }

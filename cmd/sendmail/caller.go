@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"waybill/compat/submit"
+	"waybill/queue/spool"
 )
 
 // caller is who runs the program, and where their dead letters go.
@@ -49,3 +50,11 @@ func (p program) fullName(login string) string {
 
 // unique is the part of a Message-Id that no other message of this minute has.
 func unique() string { return rand.Text()[:20] }
+
+// uniqueFor is what stands in a Message-Id: with a sendmail.cf the queue id, by which people find the log lines.
+func uniqueFor(site spool.Site, id string) string {
+	if site.Sendmail {
+		return id
+	}
+	return unique()
+}

@@ -46,7 +46,7 @@ func (h *handOver) run(ctx context.Context) int {
 			}
 		}
 	}
-	e.Untold = h.v.Errors == flags.Print // what fails while we wait, we tell
+	e.Untold = h.tells() // what fails while we wait, we tell
 	h.layOut()
 	refused := h.message.Refused
 	if len(e.Recipients) == 0 {
@@ -97,6 +97,16 @@ func (h *handOver) run(ctx context.Context) int {
 	return exit
 }
 
+// tells reports whether trouble is for the caller to hear here and now: in error mode p, of mail of their own. Who sends
+// for somebody else has that one told by mail.
+func (h *handOver) tells() bool {
+	if h.v.Errors != flags.Print {
+		return false
+	}
+	local, domain := h.message.Envelope.Sender.Split()
+	return h.v.SenderFlag == 0 || strings.EqualFold(local, h.caller.Login) && (domain == "" || h.isLocal(domain))
+}
+
 // accessWrite is W_OK of access(2), which asks with the rights of the caller, not with those of the program.
 const accessWrite = 2
 
@@ -145,6 +155,9 @@ func (h *handOver) config() []string {
 		file = full
 	}
 	args := []string{"-C", file}
+	if h.v.LogTag != "" && h.site.Sendmail {
+		args = append(args, "-L", h.v.LogTag)
+	}
 	if h.site.Sendmail { // which options and macros of the command line complete
 		for _, o := range h.v.Options {
 			args = append(args, "-O", o.Name+"="+o.Value)
@@ -159,13 +172,16 @@ func (h *handOver) config() []string {
 // anyLocal reports whether a recipient may be a user of this host, as far as that is known without the rules.
 func (h *handOver) anyLocal() bool {
 	for _, r := range h.message.Envelope.Recipients {
-		_, domain := r.Addr.Split()
-		if domain == "" || strings.EqualFold(domain, h.site.Host) || strings.EqualFold(domain, "localhost") ||
-			slices.ContainsFunc(h.site.Local, func(name string) bool { return strings.EqualFold(domain, name) }) {
+		if _, domain := r.Addr.Split(); domain == "" || h.isLocal(domain) {
 			return true
 		}
 	}
 	return false
+}
+
+func (h *handOver) isLocal(domain string) bool {
+	return strings.EqualFold(domain, h.site.Host) || strings.EqualFold(domain, "localhost") ||
+		slices.ContainsFunc(h.site.Local, func(name string) bool { return strings.EqualFold(domain, name) })
 }
 
 // deliverHere delivers a dropped message without a daemon, when we may: -odi waits for the outcome, -odb does not.
@@ -204,7 +220,7 @@ func (h *handOver) failed(err error) int {
 		if h.v.Errors != flags.Quiet {
 			fmt.Fprintln(h.out, no.Text)
 		}
-		if h.v.Errors == flags.Print && no.Exit != sysexits.TempFail {
+		if h.tells() && no.Exit != sysexits.TempFail && no.Exit != sysexits.OK {
 			h.deadLetter()
 		}
 		return no.Exit
@@ -270,7 +286,7 @@ func (h *handOver) report(refused []submit.Refusal, all bool) int {
 	}
 	switch {
 	case h.v.Errors == flags.Quiet && all:
-	case h.v.Errors == flags.Print && all:
+	case h.tells() && all:
 		h.deadLetter()
 	default:
 		if err := h.bounce(refused); err != nil {
@@ -286,6 +302,9 @@ func (h *handOver) report(refused []submit.Refusal, all bool) int {
 func (h *handOver) bounce(refused []submit.Refusal) error {
 	e := *h.message.Envelope
 	e.ID, e.When, e.Recipients, e.Untold = "", envelope.WhenBackground, nil, false
+	if len(refused) == 1 && len(h.v.Args) == 1 && !h.v.Recipients && h.site.Sendmail {
+		e.For = envelope.Address(refused[0].Name)
+	}
 	for _, r := range refused {
 		e.Recipients = append(e.Recipients, envelope.Recipient{Addr: envelope.Address(r.Name), Notify: h.v.Notify})
 	}

@@ -78,6 +78,10 @@ func (p program) deliver(v *flags.Invocation, r rights, in io.Reader, out io.Wri
 	for _, line := range v.Complaints {
 		fmt.Fprintln(out, line)
 	}
+	if v.ConfigFile == "" && !spool.Anything() {
+		fmt.Fprintln(out, "/etc/mail/sendmail.cf: line 0: cannot open: No such file or directory")
+		return sysexits.OSFile
+	}
 	site, err := spool.Locate(v.ConfigFile)
 	if err != nil && isCF(v.ConfigFile) && errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintf(out, "%s: line 0: cannot open: No such file or directory\n", v.ConfigFile)
@@ -92,12 +96,22 @@ func (p program) deliver(v *flags.Invocation, r rights, in io.Reader, out io.Wri
 			site.Host, bare = m.Value, false
 		}
 	}
+	if isCF(v.ConfigFile) {
+		if _, given := v.Option("QueueDirectory"); !site.Queue && !given {
+			if !site.LocalMailer {
+				fmt.Fprintln(out, "No local mailer defined")
+			}
+			fmt.Fprintln(out, "QueueDirectory (Q) option must be set")
+			return sysexits.Config
+		}
+	}
 	caller := p.whoCalls()
 	memory := &memory{r: in}
+	id := new(spool.IDs).New(time.Now())
 	m, err := submit.Read(v, memory, caller.Caller, submit.Site{
 		Host:         site.Host,
 		Now:          time.Now(),
-		Unique:       unique,
+		Unique:       func() string { return uniqueFor(site, id) },
 		Trusted:      site.Trusted,
 		Local:        site.Local,
 		FullName:     p.fullName,
@@ -116,6 +130,7 @@ func (p program) deliver(v *flags.Invocation, r rights, in io.Reader, out io.Wri
 		fmt.Fprintln(out, line)
 		v.Exit = m.Exit
 	}
+	m.Envelope.ID = id
 	memory.begin(m)
 	h := &handOver{v: v, rights: r, site: site, caller: caller, message: m, memory: memory, out: out}
 	if exit = h.run(context.Background()); exit == sysexits.OK {

@@ -133,11 +133,16 @@ func (r *Rewriter) field(ctx context.Context, f envelope.Field, mailer *cf.Maile
 		changed = changed || part != strings.TrimSpace(box.Text)
 		parts = append(parts, part)
 	}
-	if !changed || len(parts) == 0 || strings.Contains(f.Value(), ";") {
+	if len(parts) == 0 || strings.Contains(f.Value(), ";") || !changed && len(parts) == 1 {
 		return f.Raw, nil // a group keeps its name and its shape
 	}
 	var b strings.Builder
-	b.WriteString(f.Name + ": ")
+	value := f.Raw[strings.IndexByte(f.Raw, ':')+1:]
+	blanks := value[:len(value)-len(strings.TrimLeft(value, " \t"))]
+	if blanks == "" {
+		blanks = " "
+	}
+	b.WriteString(f.Name + ":" + blanks)
 	width := b.Len()
 	for i, p := range parts {
 		if i > 0 {

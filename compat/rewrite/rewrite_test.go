@@ -124,8 +124,8 @@ func TestHeader(t *testing.T) {
 		{"without the flags nothing that needs them", "plain", "Date: x\nX-Site: mine\nX-Held: no\n\n", "Date: x\nX-Site: mine\nX-Held: no\n\n"},
 		{"addresses get a domain, names stay", "plain", "X-Site: m\nX-Held: n\nFrom: \"The, Root\" <root>\nTo: bob (Bob), a@example.net\n\n",
 			"X-Site: m\nX-Held: n\nFrom: \"The, Root\" <root@MX.example.org>\nTo: bob@MX.example.org (Bob), a@example.net\n\n"},
-		{"a field in which nothing changes keeps its folds", "plain", "X-Site: m\nX-Held: n\nTo: a@example.net,\n\tb@example.net\n\n",
-			"X-Site: m\nX-Held: n\nTo: a@example.net,\n\tb@example.net\n\n"},
+		{"a list is folded anew, blanks before it stay", "plain", "X-Site: m\nX-Held: n\nTo:  a@example.net,\n\tb@example.net\n\n",
+			"X-Site: m\nX-Held: n\nTo:  a@example.net, b@example.net\n\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h, err := envelope.HeaderOf(envelope.BytesBody(tc.in))

@@ -51,6 +51,15 @@ func (w *window) line() ([]byte, error) {
 	}
 }
 
+// fill reads what fits into the buffer, so that of a short message all is known.
+func (w *window) fill() {
+	for w.err == nil && len(w.buf) < cap(w.buf) {
+		var n int
+		n, w.err = w.src.Read(w.buf[len(w.buf):cap(w.buf)])
+		w.buf = w.buf[:len(w.buf)+n]
+	}
+}
+
 // section reads the header section and leaves w at the first octet of the body. What ends it: an empty line, a line of
 // blanks, a line that is no field and continues none (it belongs to the body), or the end of the message.
 func (w *window) section(keepFromLine bool) ([]envelope.Field, error) {

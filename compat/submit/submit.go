@@ -133,6 +133,11 @@ func Read(v *flags.Invocation, in io.Reader, caller Caller, site Site) (*Message
 	head.WriteByte('\n')
 	p.m.Envelope.Made = head.Len() - w.pos
 	if site.Bare {
+		if w.fill(); body.completed {
+			p.m.Envelope.Made++ // the line end that was missing
+		}
+	}
+	if site.Bare {
 		p.m.Envelope.Again = p.again()
 	}
 	p.m.Reader = io.MultiReader(&head, bytes.NewReader(w.buf[w.pos:]), body)
@@ -142,7 +147,7 @@ func Read(v *flags.Invocation, in io.Reader, caller Caller, site Site) (*Message
 // again is the size of the header in a queue file of sendmail: a flag stands before each field that a template made, and
 // there are two fields more, Return-Path and the sender's Full-Name.
 func (p *preparation) again() int {
-	const returnPath = len("?Return-Path: <g>")
+	const returnPath = len("?Return-Path: <$g>")
 	n := returnPath + p.made
 	for _, f := range p.m.Header {
 		n += len(f.Raw) - len("\n")

@@ -16,7 +16,9 @@ type text struct {
 	held  []byte // the end of what was read, when the next octet decides what it is: "\r", ".", ".\r"
 	begin bool   // out so far ends at the beginning of a line
 	any   bool   // something came at all
-	err   error  // after out is used up
+	// completed tells that the last line had no end.
+	completed bool
+	err       error // after out is used up
 }
 
 const textBuffer = 32 << 10
@@ -81,6 +83,7 @@ func (t *text) fill() {
 	}
 	t.convert(data)
 	if t.err == io.EOF && !t.begin {
+		t.completed = true
 		t.out = append(t.out, '\n') // room: buf is longer than any read when something is missing at its end
 		t.begin = true
 	}

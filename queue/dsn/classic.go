@@ -156,8 +156,8 @@ func (r Recipient) shown(n Notice) string {
 	if r.expanded(n) {
 		name = r.Actual
 	}
-	if rest, ok := strings.CutPrefix(name, "|"); ok && strings.Contains(rest, " ") {
-		name = `|"` + rest + `"`
+	if strings.HasPrefix(name, "|") && strings.Contains(name, " ") && !strings.HasPrefix(name, `|"`) {
+		name = `"` + name + `"` // as it stood in its list
 	}
 	return oneLine(name)
 }
@@ -216,6 +216,8 @@ func (r Recipient) reason() string {
 		return strconv.Itoa(exit)
 	}
 	switch {
+	case s.Taken != "" && s.Outcome() == transport.Relayed:
+		return s.Taken
 	case said(s):
 		return s.Reply
 	case r.userUnknown():
@@ -359,6 +361,9 @@ func (c Classic) actual(n Notice, r Recipient) string {
 	}
 	if r.Status.Became != "" {
 		name = r.Status.Became
+	}
+	if rest, ok := strings.CutPrefix(name, `|"`); ok {
+		name = "|" + strings.TrimSuffix(rest, `"`)
 	}
 	if strings.HasPrefix(name, "|") || strings.HasPrefix(name, "/") {
 		return "X-Unix; " + name

@@ -47,7 +47,10 @@ type Config struct {
 	Shells string
 	// MaxDepth is how many steps may lead from an address to a mailbox; 0 means 10 (sendmail's MaxAliasRecursion).
 	MaxDepth int
-	Log      *slog.Logger // nil: silent
+	// LastFirst has the lines of .forward and :include: files in reverse: whoever takes the members of a list from the last
+	// to the first, as sendmail does, gets the lines in their order.
+	LastFirst bool
+	Log       *slog.Logger // nil: silent
 }
 
 // Expander takes the steps. It is safe for concurrent use.

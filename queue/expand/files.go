@@ -100,7 +100,7 @@ func (in including) include(name string, depth int) ([]Member, error) {
 		case st.Uid != 0 && (in.user == nil || int(st.Uid) != in.user.UID):
 			next.user, next.barred = in.x.includeOwner(int(st.Uid))
 		}
-		items, err = readLists(f, name, maxInclude)
+		items, err = in.x.readLists(f, name, maxInclude)
 		return err
 	})
 	for _, c := range []struct {
@@ -169,7 +169,7 @@ func (x *Expander) forward(user passwd.Entry, detail string) ([]Member, string, 
 			if why := unsafePath(name, st, user.UID); why != "" {
 				return fmt.Errorf("%w: %s", errUnsafe, why)
 			}
-			items, err = readLists(f, name, maxForward)
+			items, err = x.readLists(f, name, maxForward)
 			return err
 		})
 		switch {
@@ -283,7 +283,7 @@ func unsafePath(name string, st unix.Stat_t, uid int) string {
 }
 
 // readLists reads a file of lists, one a line; a "#" at the beginning of a line makes it a comment.
-func readLists(r io.Reader, name string, limit int64) ([]Item, error) {
+func (x *Expander) readLists(r io.Reader, name string, limit int64) ([]Item, error) {
 	var items []Item
 	limited := &io.LimitedReader{R: r, N: limit + 1}
 	lines := bufio.NewScanner(limited)
@@ -297,7 +297,12 @@ func readLists(r io.Reader, name string, limit int64) ([]Item, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", name, number, err)
 		}
-		if items = append(items, more...); len(items) > maxItems {
+		if x.conf.LastFirst {
+			items = append(more, items...)
+		} else {
+			items = append(items, more...)
+		}
+		if len(items) > maxItems {
 			return nil, fmt.Errorf("%s:%d: more than %d entries", name, number, maxItems)
 		}
 	}

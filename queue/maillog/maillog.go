@@ -10,14 +10,22 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
+	"waybill/queue"
 	"waybill/transport"
 	"waybill/transport/envelope"
 )
 
 // Log writes lines to one place. Its methods may be called at the same time.
-type Log struct{ out destination }
+type Log struct {
+	out     destination
+	classic *Classic
+
+	mu   sync.Mutex
+	held map[string][]queue.Tried // of attempts whose lines are not complete yet; with classic
+}
 
 // destination takes whole lines without line end. It deals with its own troubles.
 type destination interface {
@@ -30,6 +38,8 @@ type destination interface {
 type Options struct {
 	Tag  string // the program's name in each line; default "sendmail", by which log analysers know us
 	Host string // the name of this host; default os.Hostname
+	// Classic writes the lines of sendmail; nil: ours, which say a little more.
+	Classic *Classic
 }
 
 // Open returns the log at where: "stderr", "syslog", or the path of a file, which is created with mode 0640 if it does
@@ -44,15 +54,19 @@ func Open(where string, opt Options) (*Log, error) {
 	opt.Host, _, _ = strings.Cut(opt.Host, ".") // as syslogd writes it
 	switch where {
 	case "stderr":
-		return &Log{&stream{w: os.Stderr, opt: opt}}, nil
+		return logTo(&stream{w: os.Stderr, opt: opt}, opt), nil
 	case "syslog":
-		return &Log{&syslog{path: "/dev/log", opt: opt}}, nil
+		return logTo(&syslog{path: "/dev/log", opt: opt}, opt), nil
 	}
 	f := &stream{path: where, opt: opt}
 	if err := f.reopen(); err != nil {
 		return nil, fmt.Errorf("log file: %w", err)
 	}
-	return &Log{f}, nil
+	return logTo(f, opt), nil
+}
+
+func logTo(out destination, opt Options) *Log {
+	return &Log{out: out, classic: opt.Classic, held: map[string][]queue.Tried{}}
 }
 
 // Reopen opens a log file anew, after it was moved away (SIGHUP). If that fails, the old one stays in use.

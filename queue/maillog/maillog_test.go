@@ -27,7 +27,7 @@ import (
 var prefix = regexp.MustCompile(`(?m)^[A-Z][a-z]{2} [ 123][0-9] [0-9:]{8} mail sendmail\[[0-9]+\]: `)
 
 func newLog(w io.Writer) *Log {
-	return &Log{&stream{w: w, opt: Options{Tag: "sendmail", Host: "mail"}}}
+	return logTo(&stream{w: w, opt: Options{Tag: "sendmail", Host: "mail"}}, Options{})
 }
 
 func status(o transport.Outcome, code, text, remote, reply string) transport.Status {
@@ -188,7 +188,7 @@ func receive(t *testing.T, c *net.UnixConn) string {
 func TestSyslog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	s := &syslog{path: path, opt: Options{Tag: "sendmail"}}
-	l := &Log{s}
+	l := logTo(s, Options{})
 	l.Line("A", "nobody listens yet") // must not block, and is not lost
 	server := listen(t, path)
 	s.retry = time.Time{}

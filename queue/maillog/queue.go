@@ -3,12 +3,17 @@ package maillog
 import (
 	"waybill/queue"
 	"waybill/queue/dsn"
+	"waybill/transport"
 )
 
 var _ queue.Logger = (*Log)(nil)
 
 // Accepted logs that the queue has a message safe.
 func (l *Log) Accepted(a queue.Accepted) {
+	if l.classic != nil {
+		l.classicFrom(a)
+		return
+	}
 	env := *a.Envelope
 	env.ID = a.ID
 	l.From(From{Envelope: &env, Size: a.Size, MessageID: a.MessageID})
@@ -16,11 +21,14 @@ func (l *Log) Accepted(a queue.Accepted) {
 
 // Tried logs what became of a recipient in an attempt.
 func (l *Log) Tried(t queue.Tried) {
+	if l.classic != nil {
+		l.classicTo(t)
+		return
+	}
 	to := To{
 		ID: t.ID, Recipients: []string{t.To},
 		Delay: t.Age, XDelay: t.Took,
-		// sendmail's numbers: larger waits longer, and ordinary mail is near 30000
-		Mailer: t.Mailer, Priority: 30000 - 10*int64(t.Priority),
+		Mailer: t.Mailer, Priority: queue.JobPriority(t.Size, t.Priority, t.Rcpts, t.Attempts),
 		Relay: t.Host, Status: t.Status,
 	}
 	if orig := t.Orig.Name(); orig != t.To && orig != "" {
@@ -43,6 +51,9 @@ func (l *Log) Noticed(n queue.Noticed) {
 	word := map[dsn.Kind]string{dsn.Failure: "DSN", dsn.Delay: "sender notify", dsn.Success: "DSN", dsn.Double: "postmaster notify"}[n.Kind]
 	if word == "" {
 		word = n.Kind.String()
+	}
+	if l.classic != nil && n.Status.Outcome() == transport.Failed {
+		_, n.Cause = classicStat(n.Status)
 	}
 	text := word + ": " + n.Cause
 	if n.New != "" {

@@ -177,7 +177,7 @@ func TestIDs(t *testing.T) {
 	at := time.Date(2026, 11, 21, 3, 4, 5, 0, time.UTC)
 	for range 20000 {
 		id := g.New(at)
-		if !ValidID(id) || !strings.HasPrefix(id, "kAL345") || seen[id] {
+		if !ValidID(id) || !strings.HasPrefix(id, "6AL345") || seen[id] {
 			t.Fatalf("id %q after %d others", id, len(seen))
 		}
 		seen[id] = true

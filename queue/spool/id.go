@@ -45,7 +45,7 @@ func (g *IDs) New(t time.Time) string {
 	g.mu.Unlock()
 	t = t.UTC()
 	var b [14]byte
-	for i, v := range [8]int{t.Year() % 60, int(t.Month()) - 1, t.Day(), t.Hour(), t.Minute(), t.Second(), count / 60, count % 60} {
+	for i, v := range [8]int{(t.Year() - 1900) % 60, int(t.Month()) - 1, t.Day(), t.Hour(), t.Minute(), t.Second(), count / 60, count % 60} {
 		b[i] = idAlphabet[v]
 	}
 	for i := 13; i >= 8; i-- {

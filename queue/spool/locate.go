@@ -28,6 +28,19 @@ type Site struct {
 	Local   []string // further names of this host, as far as a sendmail.cf tells them (class w)
 	// Sendmail tells that the configuration is a sendmail.cf, or rules made of one (set level).
 	Sendmail bool
+	// Queue and LocalMailer tell that a sendmail.cf has a QueueDirectory and a mailer of the name local.
+	Queue, LocalMailer bool
+}
+
+// Anything reports whether this host has a configuration, or was set up without one: there is a default rules file, a
+// sendmail.cf, or our spool.
+func Anything() bool {
+	for _, file := range []string{DefaultConfig, sendmailCF, submitCF, DefaultSpool} {
+		if _, err := os.Stat(file); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // Locate scans a rules file for its top-level lines "host NAME", "spool DIR" and "set trust USER..." and nothing else,

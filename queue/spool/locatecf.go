@@ -57,10 +57,13 @@ func (s *Site) scanCF(in io.Reader) error {
 		case 'O':
 			name, value, ok := strings.Cut(strings.TrimSpace(line[1:]), "=")
 			if ok && strings.EqualFold(name, "QueueDirectory") {
-				s.Spool = value
+				s.Spool, s.Queue = value, true
 			} else if line[1] == 'Q' {
-				s.Spool = strings.TrimSpace(line[2:])
+				s.Spool, s.Queue = strings.TrimSpace(line[2:]), true
 			}
+		case 'M':
+			name, _, _ := strings.Cut(line[1:], ",")
+			s.LocalMailer = s.LocalMailer || strings.TrimSpace(name) == "local"
 		case 'D':
 			if line[1] == 'j' && !strings.Contains(line, "$") {
 				s.Host = strings.TrimSpace(line[2:])

@@ -19,6 +19,11 @@ type DotWriter struct {
 	cr       bool // a CR is held back: what follows decides what it was
 	replaced int64
 	closed   bool
+
+	// Odd lets NUL pass, and a CR within a line that has no dot beside it and so cannot look like an end of the message to
+	// anybody: for mail of this host with a sendmail.cf, which says to send what was written.
+	Odd  bool
+	last byte // the octet before a CR that is held back
 }
 
 // NewDotWriter returns a writer for one message on w. lineLimit is the longest line in octets without CRLF that the
@@ -50,6 +55,7 @@ func (d *DotWriter) Write(p []byte) (int, error) {
 			d.odd(text, lf >= 0)
 		} else if len(text) > 0 {
 			d.text(text)
+			d.last = text[len(text)-1]
 		}
 		if lf < 0 {
 			break
@@ -103,11 +109,19 @@ func (d *DotWriter) odd(b []byte, ends bool) {
 			continue
 		}
 		if d.cr {
-			d.blank()
+			if d.Odd && b[0] != '.' && b[0] != 0 && d.last != '.' && d.line > 0 {
+				d.text([]byte{'\r'})
+			} else {
+				d.blank()
+			}
 			d.cr = false
 		}
 		if b[0] == 0 {
-			d.blank()
+			if d.Odd {
+				d.text(b[:1])
+			} else {
+				d.blank()
+			}
 			b = b[1:]
 			continue
 		}
@@ -116,6 +130,7 @@ func (d *DotWriter) odd(b []byte, ends bool) {
 			n++
 		}
 		d.text(b[:n])
+		d.last = b[n-1]
 		b = b[n:]
 	}
 	if ends {

@@ -70,7 +70,7 @@ func ParseMailParams(s string, offered Ext) (MailParams, *Reply) {
 		case f.key == "BY" && offered&ExtDeliverBy != 0:
 			p.By, r = parseBy(f.value)
 		default:
-			r = unknownParam()
+			r = unknownParam(f.key)
 		}
 		if r != nil {
 			break
@@ -94,7 +94,7 @@ func ParseRcptParams(s string, offered Ext, utf8 bool) (RcptParams, *Reply) {
 		case f.key == "ORCPT" && offered&ExtDSN != 0:
 			p.ORcpt, r = parseORcpt(f.value, utf8)
 		default:
-			r = unknownParam()
+			r = unknownParam(f.key)
 		}
 		if r != nil {
 			break
@@ -168,8 +168,8 @@ func validValue(s string) bool {
 
 func badParam(text string) *Reply { return NewReply(501, "5.5.4", text) }
 
-func unknownParam() *Reply {
-	return NewReply(555, "5.5.4", "parameter not recognized or not implemented")
+func unknownParam(key string) *Reply {
+	return NewReply(555, "5.5.4", Printable(key[:min(len(key), 40)])+" parameter unrecognized")
 }
 
 // parseSize: RFC 1870 6.1, at most 20 digits. A number that does not fit is larger than any limit.
@@ -190,7 +190,7 @@ func parseBody(s string, offered Ext) (envelope.BodyType, *Reply) {
 	case b == envelope.Body7Bit, b == envelope.Body8BitMIME, b == envelope.BodyBinaryMIME && offered&ExtBinaryMIME != 0:
 		return b, nil
 	}
-	return "", badParam("bad BODY parameter")
+	return "", badParam("Unknown BODY type " + Printable(s[:min(len(s), 40)]))
 }
 
 // parseRet: RFC 3461 4.3.

@@ -29,6 +29,7 @@ func (d *delivery) body(ctx context.Context, s *session, chunked bool) *verdict 
 		})
 	} else {
 		out := smtp.NewDotWriter(s.bw, s.conf.LineLimit)
+		out.Odd = s.conf.Sendmail && d.req.Envelope.Origin.UID >= 0
 		if err := d.pour(out, in); err != nil && in.err == nil {
 			x := d.broken(ctx, s, err)
 			v = &x

@@ -51,6 +51,7 @@ type delivery struct {
 	known  []bool           // the status says something
 	tries  int              // addresses that were tried
 	lines  map[int][]string // of the transcript, by recipient
+	took   map[int]string   // replies to RCPT, by recipient
 	plan   *recode.Plan     // how the message becomes 7-bit; nil: nobody needed it yet
 }
 
@@ -65,6 +66,9 @@ func (c *Client) Deliver(ctx context.Context, req *transport.Request) []transpor
 	d.run(ctx)
 	for i, lines := range d.lines {
 		d.status[i].Transcript = lines
+	}
+	for i, reply := range d.took {
+		d.status[i].Taken = reply
 	}
 	return d.status
 }

@@ -102,6 +102,9 @@ func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again
 			return nil
 		case r.Positive():
 			accepted = append(accepted, i)
+			if s.conf.Sendmail {
+				d.yes(i, asSent(r)[0])
+			}
 		case (r.Code == 452 || r.Code == 552) && len(accepted) > 0 && !strings.HasPrefix(r.Enhanced, "4.2") && !strings.HasPrefix(r.Enhanced, "5.2"):
 			again = append(again, i)
 		default:

@@ -21,6 +21,14 @@ func (d *delivery) note(i int, lines []string) {
 	d.lines[i] = append(d.lines[i], lines...)
 }
 
+// yes notes the reply to RCPT.
+func (d *delivery) yes(i int, reply string) {
+	if d.took == nil {
+		d.took = map[int]string{}
+	}
+	d.took[i] = reply
+}
+
 // tell notes what was said, and what it means for one recipient.
 func (d *delivery) tell(s *session, i int, v verdict) {
 	if !s.conf.Sendmail {

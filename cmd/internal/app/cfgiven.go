@@ -13,9 +13,10 @@ import (
 type overrides struct {
 	options []flags.Option
 	macros  []flags.Macro
+	tag     string // -L: of the log lines
 }
 
-func overridesOf(v *flags.Invocation) overrides { return overrides{v.Options, v.Macros} }
+func overridesOf(v *flags.Invocation) overrides { return overrides{v.Options, v.Macros, v.LogTag} }
 
 // lines are the macros as lines of a sendmail.cf that is read before the file.
 func (o overrides) lines() []string {
@@ -52,6 +53,9 @@ func (o overrides) args() []string {
 	for _, m := range o.macros {
 		list = append(list, "-M", m.Name+"="+m.Value)
 	}
+	if o.tag != "" {
+		list = append(list, "-L", o.tag)
+	}
 	return list
 }
 
@@ -65,6 +69,7 @@ func (o *overrides) flags(fs *flag.FlagSet) {
 		o.options = append(o.options, flags.Option{Name: name, Value: value})
 		return nil
 	})
+	fs.StringVar(&o.tag, "L", "", "the `tag` of log lines")
 	fs.Func("M", "set `NAME=VALUE`, a macro of a sendmail.cf", func(s string) error {
 		name, value, ok := strings.Cut(s, "=")
 		if !ok {

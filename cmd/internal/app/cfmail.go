@@ -11,12 +11,14 @@ import (
 
 	"waybill/compat/cf"
 	"waybill/compat/rewrite"
+	"waybill/compat/submit"
 	"waybill/queue"
 	"waybill/queue/dsn"
 	"waybill/transport"
 	"waybill/transport/envelope"
 	"waybill/transport/fromline"
 	"waybill/transport/mbox"
+	"waybill/transport/passwd"
 	"waybill/transport/pipe"
 	"waybill/transport/smtpclient"
 )
@@ -69,6 +71,11 @@ func (s *site) cfNotifier() queue.Notifier {
 		s.cf.stamp(m, e, h)
 		s.cf.received(m, e, &whole)
 		text := []byte("Return-Path: <" + string(e.Sender) + ">\n")
+		if t, err := s.cf.rw.Parse(context.Background(), string(e.Sender), m); err == nil && t.Mailer != nil {
+			if head, err := s.cf.rw.Header(context.Background(), &whole, t.Mailer, m); err == nil {
+				return append(text, head...)
+			}
+		}
 		for _, f := range whole.Fields {
 			text = append(text, f.Raw...)
 		}
@@ -77,12 +84,14 @@ func (s *site) cfNotifier() queue.Notifier {
 }
 
 // defaultUser is the user of DefaultUser that has a name here.
-func (s *site) defaultUser() string {
-	v, _ := s.cf.conf.Option("DefaultUser", "")
+func (s *site) defaultUser() string { return cfDefaultUser(s.cf.conf, s.users) }
+
+func cfDefaultUser(conf *cf.Config, users *passwd.File) string {
+	v, _ := conf.Option("DefaultUser", "")
 	name, _, _ := strings.Cut(v, ":")
 	name, _, _ = strings.Cut(name, ".")
 	if uid, err := strconv.Atoi(name); err == nil {
-		if e, found, err := s.users.ByUID(uid); err == nil && found {
+		if e, found, err := users.ByUID(uid); err == nil && found {
 			return e.Name
 		}
 		return "daemon"
@@ -173,7 +182,7 @@ func (s *site) cfProgram(m *cf.Mailer, user, senderFlag string) (transport.Trans
 			return nil, err
 		}
 		return smtpclient.New(smtpclient.Config{
-			Name: m.Name, Hello: s.settings.Host, LMTP: true, Socket: m.Path, Dial: dialer.Dial, TLS: smtpclient.TLSNever, MaxIdle: -1,
+			Name: m.Name, Hello: s.settings.Host, LMTP: true, Sendmail: true, Size: givenSize, Socket: m.Path, Dial: dialer.Dial, TLS: smtpclient.TLSNever, MaxIdle: -1,
 			LineLimit: cmp.Or(m.LineLimit, -1), MaxRecipients: m.MaxRcpts, NoChunking: true,
 		})
 	}
@@ -243,7 +252,7 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 
 // stamp sets what the templates of H lines say about a message: its id, dates, and who sent it.
 func (c *cfSite) stamp(m rewrite.Message, e *envelope.Envelope, h *envelope.Header) {
-	date := e.Arrival.Format(mailDate)
+	date := submit.Date(e.Arrival)
 	m["i"], m["t"], m["b"] = e.ID, e.Arrival.UTC().Format("200601021504"), date
 	m["a"] = cmp.Or(h.Value("Date"), date)
 	m["u"] = ""

@@ -56,6 +56,11 @@ func (c *cfSite) receivedLine(m rewrite.Message, e *envelope.Envelope, to string
 	if own["u"] != "" && o.UID < 0 { // as RCPT had it
 		own["u"] = "<" + own["u"] + ">"
 	}
+	for _, d := range c.defined { // and -M
+		if own[d.Name] == "" && !isNotice(e.Sender, o) {
+			own[d.Name] = d.Value
+		}
+	}
 	return strings.TrimSpace(cf.Expand(c.conf.Headers[i].Value, func(name string) (string, bool) {
 		if v, ok := own[name]; ok {
 			return strings.Map(oneLine, v), true

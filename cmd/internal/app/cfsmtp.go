@@ -159,6 +159,13 @@ func (s cfSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.Rep
 }
 
 func (s cfSession) Rcpt(ctx context.Context, to smtpserver.RcptTo) *smtp.Reply {
+	if s.env != nil {
+		if s.env.For == "" { // the first is named, if no other is tried
+			s.env.For = to.Addr
+		} else {
+			s.env.For = envelope.Nobody
+		}
+	}
 	r := s.smtpSession.Rcpt(ctx, to)
 	if r.Permanent() {
 		s.failed(sysexits.NoUser)
@@ -199,7 +206,7 @@ func (s cfSession) Help(_ context.Context, topic string) *smtp.Reply {
 			continue
 		}
 		found = true
-		lines = append(lines, strings.ReplaceAll(s.site.cf.expand(text), "\t", "        "))
+		lines = append(lines, s.site.cf.expand(text))
 	}
 	if !found {
 		return smtp.NewReply(504, "5.3.0", `HELP topic "`+want+`" unknown`)
@@ -277,6 +284,7 @@ func (l *lister) add(addr envelope.Address, from queue.LocalUser) int {
 		return 250
 	}
 	next := queue.LocalUser{Depth: from.Depth + 1, Trail: append(slices.Clone(from.Trail), from.Name)}
+	slices.Reverse(e.Members) // as sendmail has it
 	for _, m := range e.Members {
 		next.Stage = m.Stage
 		switch {

@@ -45,7 +45,7 @@ func (t cfTransport) watched(ctx context.Context, next transport.Transport, req 
 
 // queuedHeader is the size of a header in a queue file of sendmail.
 func queuedHeader(h *envelope.Header, e *envelope.Envelope) int64 {
-	size, own := int64(len("?Return-Path: <g>")), []string{"Received", "Date", "From", "Message-Id"}
+	size, own := int64(len("?Return-Path: <$g>")), []string{"Received", "Date", "From", "Message-Id"}
 	if e.Again > 0 {
 		size = int64(e.Again)
 	}

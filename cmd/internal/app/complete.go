@@ -18,6 +18,6 @@ func (s *site) completed(local bool, sender envelope.Address, body io.Reader) (i
 	}
 	return submit.Complete(body, sender, submit.Site{
 		Host: s.settings.Host, Now: time.Now(), Bare: s.cf != nil,
-		Unique: func() string { return rand.Text()[:20] },
+		Unique: func() string { return rand.Text()[:14] },
 	})
 }

@@ -35,6 +35,11 @@ func (f frontEnds) Submit(ctx context.Context, peer spool.Peer, e *envelope.Enve
 	if f.work != nil {
 		ctx = f.work
 	}
+	if f.s.cf != nil {
+		if err := f.s.cf.diskFull(f.s.settings.Spool, e, body); err != nil {
+			return spool.Reply{}, err
+		}
+	}
 	reply, err := f.s.submitLooking(ctx, e, body, verbose)
 	if err == nil && f.s.cf != nil {
 		f.s.cf.reported(e, &reply, verbose != nil)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"waybill/compat/flags"
 	"waybill/compat/submit"
@@ -44,6 +45,10 @@ func verify(std stdio, v *flags.Invocation) int {
 			x.address(ctx, m.Text, m.Addr, queue.LocalUser{})
 		}
 	}
+	slices.SortStableFunc(x.good, func(a, b goodLine) int { return strings.Compare(a.host, b.host) })
+	for _, l := range x.good {
+		x.say(l.text)
+	}
 	return x.exit
 }
 
@@ -54,6 +59,18 @@ type verification struct {
 	out   stdio
 	exit  int
 	said  []string
+	good  []goodLine // with a sendmail.cf: what is said behind all complaints, by host
+}
+
+type goodLine struct{ host, text string }
+
+// deliverable says that mail would go to host.
+func (x *verification) deliverable(host, line string) {
+	if x.s.cf != nil {
+		x.good = append(x.good, goodLine{strings.ToLower(host), line})
+		return
+	}
+	x.say(line)
 }
 
 // say prints a line once, whichever way leads to it.
@@ -93,7 +110,7 @@ func (x *verification) address(ctx context.Context, name string, addr envelope.A
 		if d.Host != "" {
 			line += ", host " + d.Host
 		}
-		x.say(line + ", user " + d.User)
+		x.deliverable(d.Host, line+", user "+d.User)
 	}
 }
 
@@ -114,19 +131,25 @@ func (x *verification) expand(ctx context.Context, name string, d queue.Decision
 		x.bad(name, e.Status.Text(), queue.ExitOf(*e.Status))
 		return
 	case len(e.Members) == 0:
-		x.say(name + "... deliverable: mailer " + d.Mailer + ", user " + d.User)
+		x.deliverable("", name+"... deliverable: mailer "+d.Mailer+", user "+d.User)
 		return
 	}
 	next := queue.LocalUser{Depth: user.Depth + 1, Trail: append(slices.Clone(user.Trail), user.Name)}
+	if x.s.cf != nil { // sendmail takes the members of a list from the last to the first, and who stands in his own first
+		slices.Reverse(e.Members)
+		slices.SortStableFunc(e.Members, func(a, b queue.Member) int {
+			return strings.Compare(b.Stage, a.Stage)
+		})
+	}
 	for _, m := range e.Members {
 		next.Stage = m.Stage
 		switch {
 		case m.Refused != nil:
 			x.bad(m.Name, m.Refused.Text(), queue.ExitOf(*m.Refused))
 		case m.Command != "":
-			x.say("|" + string(m.Command) + "... deliverable: mailer prog, user |" + string(m.Command))
+			x.deliverable("", "|"+string(m.Command)+"... deliverable: mailer prog, user |"+string(m.Command))
 		case m.File != "":
-			x.say(string(m.File) + "... deliverable: mailer *file*, user " + string(m.File))
+			x.deliverable("", string(m.File)+"... deliverable: mailer *file*, user "+string(m.File))
 		default:
 			x.address(ctx, string(m.Addr), m.Addr, next)
 		}

@@ -1,0 +1,69 @@
+package app
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"waybill/queue/spool"
+	"waybill/transport/envelope"
+	"waybill/transport/sysexits"
+)
+
+// diskFull refuses a message when the spool has less room than MinFreeBlocks. Where there is a DeadLetterDrop the message
+// is kept there, and its sender is told no failure, as with sendmail; but what is kept is the whole message.
+func (c *cfSite) diskFull(dir string, e *envelope.Envelope, body io.Reader) error {
+	v, ok := c.conf.Option("MinFreeBlocks", "")
+	least, err := strconv.ParseInt(v, 10, 64)
+	if !ok || err != nil || least <= 0 {
+		return nil
+	}
+	var fs unix.Statfs_t
+	if unix.Statfs(dir, &fs) != nil || int64(fs.Bavail) >= least {
+		return nil
+	}
+	full := &spool.RefusedError{Exit: sysexits.TempFail, Text: "Insufficient disk space; try again later"}
+	file, ok := c.conf.Option("DeadLetterDrop", "")
+	if !ok || file == "" {
+		return full
+	}
+	m := macros(e.Sender, e.Origin)
+	c.stamp(m, e, &envelope.Header{})
+	to := string(e.For)
+	if e.For == envelope.Nobody {
+		to = ""
+	}
+	head := fmt.Sprintf("From %s %s\nReturn-Path: <%s>\nReceived: %s\n", e.Sender, time.Now().Format(time.ANSIC), e.Sender, c.receivedLine(m, e, to))
+	if err := keepLetter(file, head, body); err != nil {
+		return full
+	}
+	full.Exit, full.Text = sysexits.OK, full.Text+"\nSaved message in "+file
+	return full
+}
+
+// keepLetter appends a message to a mailbox file of root's.
+func keepLetter(file, head string, body io.Reader) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return fmt.Errorf("%s: not a plain file", file)
+	}
+	_, err = io.Copy(f, io.MultiReader(bytes.NewReader([]byte(head)), body, bytes.NewReader([]byte("\n"))))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		f.Truncate(info.Size())
+	}
+	return err
+}
