@@ -160,6 +160,9 @@ func (l Listed) Lines() []string {
 	}
 	lines := []string{fmt.Sprintf("message %s %d %d %d %d %d %t %t %t %d %s <%s> %s", l.ID, l.Size, unix(l.Arrival), l.Priority, l.Attempts, unix(l.NextTry),
 		l.Held, l.Running, l.Dropped, l.Given, "body="+string(l.BodyType), quote(string(l.Sender)), l.Damage)}
+	if l.Held && l.Quarantine != "held" {
+		lines = append(lines, "held "+l.Quarantine)
+	}
 	for _, r := range l.Recipients {
 		lines = append(lines, fmt.Sprintf("rcpt <%s> <%s> <%s> %s %s", quote(r.Name), quote(r.Mailer), quote(r.Host), firstOf(r.Code, "-"), r.Reason))
 	}
@@ -214,6 +217,11 @@ func (p *Lister) Line(line string) error {
 			l.NextTry = time.Unix(n[4], 0)
 		}
 		p.last = l
+	case "held":
+		if p.last == nil {
+			return fmt.Errorf("listing %q not understood", line)
+		}
+		p.last.Quarantine = rest
 	case "rcpt":
 		name, rest, _ := strings.Cut(rest, " ")
 		mailer, rest, _ := strings.Cut(rest, " ")

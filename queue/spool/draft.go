@@ -69,6 +69,8 @@ type Draft struct {
 	buf     []byte // begins with room for the first line until something was spilled
 	spilled bool
 	large   bool // the buffer is one of largeDrafts
+	plain   bool // it is to be a file, not in the log
+	journal []byte
 	file    File // nil until the buffer ran over
 	off     int64
 	size    int64
@@ -92,6 +94,18 @@ func newDraft(fsys FS, dir, id string, perm fs.FileMode, e *envelope.Envelope) (
 // temp is a name of this draft alone: what a crash left of an earlier one must not be in the way.
 func (d *Draft) temp() string  { return filepath.Join(d.dir, "."+d.id+"."+d.suffix) }
 func (d *Draft) final() string { return filepath.Join(d.dir, d.id) }
+
+// SetPast gives the message a journal from the beginning, and with held its place in the hold directory: it has been in
+// another queue before. The message that Commit returns knows nothing of it and is to be closed.
+func (d *Draft) SetPast(held bool, entries ...Entry) {
+	d.plain = true
+	for _, e := range entries {
+		d.journal = appendLine(d.journal, e)
+	}
+	if held {
+		d.dir = filepath.Join(d.spool.dir, holdDir)
+	}
+}
 
 // SetSource notes the checksum of the message as it was handed in, for README.md's drop/ID row.
 func (d *Draft) SetSource(crc uint32) { d.src = crc }
@@ -224,6 +238,7 @@ func (d *Draft) finish(h head) error {
 	} else {
 		d.buf = append(d.buf, '\n')
 	}
+	d.buf = append(d.buf, d.journal...)
 	if err := d.spill(); err != nil {
 		return err
 	}

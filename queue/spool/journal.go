@@ -58,7 +58,7 @@ func (r *Recipient) Final() bool { return r.Status.Outcome != "" && r.Status.Out
 // Done reports whether nothing at all is left to do about r.
 func (r *Recipient) Done() bool { return r.Final() && r.Status.Owed == "" }
 
-// Entry is one line of a journal: a Try, an Outcome, or an Expansion.
+// Entry is one line of a journal: a Try, an Outcome, an Expansion, a Priority or a Held.
 type Entry interface {
 	append(b []byte) []byte
 	apply(m *Message) error
@@ -89,6 +89,9 @@ type Expansion struct {
 // Priority changes the priority of the message.
 type Priority struct{ Value int }
 
+// Held tells why the message is held.
+type Held struct{ Reason string }
+
 // stamp appends " name=SECONDS" unless t is zero.
 func stamp(b []byte, name string, t time.Time) []byte {
 	if t.IsZero() {
@@ -111,6 +114,13 @@ func (p Priority) append(b []byte) []byte { return fmt.Appendf(b, "priority %d",
 
 func (p Priority) apply(m *Message) error {
 	m.Envelope.Priority = p.Value
+	return nil
+}
+
+func (h Held) append(b []byte) []byte { return appendText(append(b, "held 0 : "...), h.Reason) }
+
+func (h Held) apply(m *Message) error {
+	m.HeldFor = h.Reason
 	return nil
 }
 
@@ -227,6 +237,9 @@ func parseEntry(line string) (Entry, error) {
 		return parseExpansion(n, rest)
 	case "priority":
 		return Priority{n}, nil
+	case "held":
+		reason, err := unescape(strings.TrimPrefix(rest, ": "))
+		return Held{reason}, err
 	}
 	return nil, fmt.Errorf("journal line %q not understood", word)
 }

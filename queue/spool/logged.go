@@ -159,7 +159,7 @@ func (b *image) Close() error {
 // toLog writes a finished draft into the log. ok false: it is to be a file of its own.
 func (d *Draft) toLog() (m *Message, ok bool) {
 	x := d.spool.logged
-	if x == nil || d.spilled || d.err != nil || d.file != nil {
+	if x == nil || d.plain || d.spilled || d.err != nil || d.file != nil {
 		return nil, false
 	}
 	h, text := d.image()

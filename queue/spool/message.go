@@ -25,6 +25,7 @@ type Message struct {
 	Attempts   int
 	LastTry    time.Time // zero before the first
 	NextTry    time.Time // zero before the first
+	HeldFor    string    // the reason that was given when it was held
 
 	s     *Spool
 	path  string

@@ -283,7 +283,7 @@ func listEntry(l queue.Listed, sendmail bool) mailq.Entry {
 		e.State = mailq.Running
 	}
 	if l.Held {
-		e.Quarantine = "held"
+		e.Quarantine = cmp.Or(l.Quarantine, "held")
 	}
 	same := true
 	for _, r := range l.Recipients {

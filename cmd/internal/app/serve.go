@@ -133,6 +133,10 @@ func (s *site) serve(std stdio) int {
 
 	var running sync.WaitGroup
 	running.Go(func() { s.queue.Run(ctx) })
+	running.Go(func() { // what a sendmail left in this directory goes on
+		_, _, err := s.takeOver(ctx, s.settings.Spool, func(string) {})
+		report(s.log, "sendmail's queue files", err)
+	})
 	// sessions under way outlive SIGTERM: a message that is being passed on is not broken off between the next hop's
 	// answer and ours, which would deliver it twice.
 	sessions, cutOff := context.WithCancel(context.Background())
