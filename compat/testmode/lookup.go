@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"waybill/compat/cf"
 	"waybill/rules/eval"
 )
 
@@ -70,32 +69,6 @@ func (s *session) mx(host string) {
 		fmt.Fprintf(s.out, "getmxrr(%s) returns %d value(s):\n", host, len(hosts))
 		for _, h := range hosts {
 			fmt.Fprintf(s.out, "\t%s\n", h)
-		}
-	}
-}
-
-// rare are commands that people seldom use.
-func (s *session) rare(word, arg string) {
-	switch word {
-	case "expand":
-		fmt.Fprintln(s.out, cf.Expand(arg, s.state.Macros.Get))
-	case "sender":
-		if arg == "" {
-			v, _ := s.state.Macros.Get("f")
-			fmt.Fprintln(s.out, v)
-			return
-		}
-		s.state.Macros.Set("f", arg)
-	case "header":
-		name, _, ok := strings.Cut(arg, ":")
-		if !ok {
-			fmt.Fprint(s.out, "Usage: /header name: value\n")
-			return
-		}
-		for _, h := range s.cfg.Headers {
-			if strings.EqualFold(h.Name, strings.TrimSpace(name)) && h.Ruleset != "" {
-				fmt.Fprintf(s.out, "%s is checked by ruleset %s\n", h.Name, h.Ruleset)
-			}
 		}
 	}
 }

@@ -58,6 +58,7 @@ type session struct {
 	header   bool // /tryflags H
 	sender   bool // /tryflags S
 	status   int
+	debug    debugging
 	called   map[*prog.Rule]bool // rules that have called a ruleset: sendmail takes the quotes off the name then
 	late     map[string]int      // numbers that were given late, see cf.Config.Nameless
 	parsing  bool                // /parse is at work
@@ -137,8 +138,14 @@ type talker struct {
 	s *session
 }
 
+// Wants tells which events are shown.
+func (t *talker) Wants() trace.Kind { return t.Text.Wants() | t.s.debug.wants() }
+
 // Event writes the event's line.
 func (t *talker) Event(e *trace.Event) {
+	if t.s.debug.level > 0 {
+		t.s.out.WriteString(t.s.debug.event(e))
+	}
 	if e.Kind == trace.Message && t.s.parsing && t.s.about != "" && strings.HasPrefix(e.Text, "DNS failure:") {
 		t.s.tell(t.s.about, e.Text)
 		return
@@ -212,13 +219,18 @@ func (s *session) command(line string) bool {
 	switch line[0] {
 	case '#':
 	case '?':
-		fmt.Fprintf(s.out, "Sendmail %s -- HELP not implemented\n", cf.Version)
+		s.help()
 	case '.':
 		s.define(line)
 	case '=':
 		s.dump(line)
 	case '-':
-		if !strings.HasPrefix(line, "-d") {
+		switch {
+		case line == "-":
+			fmt.Fprint(s.out, "Usage: -d{debug arguments}\n")
+		case strings.HasPrefix(line, "-d"):
+			s.debug.set(line[2:])
+		default:
 			fmt.Fprintf(s.out, "Unknown \"-\" command %s\n", line)
 		}
 	case '$':
@@ -303,7 +315,7 @@ func (s *session) dump(line string) {
 	case len(line) == 1:
 		fmt.Fprint(s.out, "Usage: =Sruleset or =M\n")
 	case line[1] == 'S':
-		rs := s.ruleset(strings.TrimLeft(line[2:], " \t"))
+		rs := s.ruleset(line[2:])
 		if rs == nil {
 			return
 		}
@@ -391,10 +403,19 @@ func (s *session) slash(line string) bool {
 		s.addrType()
 	case "map":
 		s.lookup(arg)
-	case "header", "sender", "expand":
-		s.rare(strings.ToLower(word), arg)
+	case "header":
+		s.headerLine(arg)
+	case "sender":
+		s.setSender(strings.TrimSpace(arg))
+	case "expand": // a dollar sign that is typed is only one
+		if arg == "" {
+			usage("/expand string")
+			break
+		}
+		s.out.WriteString(arg)
+	case "gethostbyname": // the real one shows what it found only when it is being debugged
 	default:
-		fmt.Fprintf(s.out, "Unknown \"/\" command %s\n", line)
+		fmt.Fprintf(s.out, "Unknown \"/\" command /%s\n", word)
 	}
 	return true
 }
