@@ -227,6 +227,9 @@ func (p *parser) recipient(s string) error {
 			return errors.New("no address")
 		}
 	}
+	if r.Name() == "" || r.Name() == "|" {
+		return errors.New("no program")
+	}
 	m.Envelope.Recipients = append(m.Envelope.Recipients, r)
 	m.Users, m.Aliases = append(m.Users, user), append(m.Aliases, alias)
 	return nil
