@@ -216,7 +216,7 @@ func sameAnswers(t *testing.T, input, file, converted string) {
 	if wrong > 0 {
 		t.Errorf("%d of %d answers differ", wrong, len(want))
 	}
-	if len(want) < addresses {
+	if len(want) < addresses*9/10 { // some commands have no answer
 		t.Errorf("only %d answers", len(want))
 	}
 }

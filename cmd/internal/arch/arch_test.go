@@ -32,6 +32,7 @@ var mayImport = []struct {
 	{"queue/expand", []string{"transport", "transport/envelope", "transport/sysexits", "transport/passwd", "transport/identity"}},
 	{"compat", []string{"rules/prog", "rules/addr", "rules/eval", "rules/trace", "transport/envelope", "transport/sysexits"}},
 	{"compat/convert", []string{"rules/prog", "rules/addr", "rules/eval", "rules/compile", "rules/lang", "transport/envelope"}}, // it knows both sides
+	{"compat/mc", []string{"rules/prog", "rules/addr", "rules/eval", "rules/compile", "rules/lang", "transport/envelope"}},      // it writes our language
 	{"cmd/sendmail", []string{"compat/flags", "compat/submit", "queue/spool", "transport/envelope", "transport/sysexits"}},
 	{"cmd/mail.local", []string{"transport/mbox", "transport/passwd", "transport/smtp", "transport/sysexits", "transport/envelope", "transport"}},
 	{"cmd/waybill", []string{"cmd/internal/app"}},

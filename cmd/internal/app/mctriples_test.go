@@ -1,0 +1,224 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"waybill/compat/cf"
+	"waybill/etc"
+	"waybill/rules"
+)
+
+// TestMCBothWays turns each .mc file into rules of our own, and into a sendmail.cf with m4, which the real sendmail
+// reads; then both are asked where mail for some hundred addresses goes: mailer, host, user.
+func TestMCBothWays(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("sendmail wants to be root")
+	}
+	for name, file := range madeByM4(t) {
+		if name == "debian" {
+			continue // it includes m4 files of its installation
+		}
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Dir(file)
+			var text, says strings.Builder
+			mc := filepath.Join(dir, "site.mc")
+			if err := os.Rename(filepath.Join(dir, "mc"), mc); err != nil {
+				t.Fatal(err)
+			}
+			rulesCommand(stdio{strings.NewReader(""), &text, &says}, []string{"convert", mc})
+			router, err := rules.Load("site.rules", rules.Options{Text: []byte(text.String()), Library: etc.Library(), Hostname: oracleHost.Name})
+			if err != nil {
+				t.Fatalf("%v\n%s", err, &text)
+			}
+			conf, err := cf.ReadFile(file, cf.Options{Host: oracleHost})
+			if err != nil {
+				t.Fatal(err)
+			}
+			list := plainAddresses(conf, rand.New(rand.NewPCG(3, 1)), 400)
+			want := parsedBySendmail(t, dir, file, list)
+			wrong, asked := 0, 0
+			for i, a := range list {
+				if why := notCompared(name, a, want[i]); why != "" {
+					continue
+				}
+				asked++
+				d, err := router.Route(context.Background(), rules.Query{Recipient: a, Sender: "x@example.net"}, nil)
+				got := triple(d, err)
+				if got != want[i] {
+					if wrong++; wrong <= 12 {
+						t.Errorf("%s: sendmail %s, we %s", a, want[i], got)
+					}
+				}
+			}
+			if asked < len(list)/3 {
+				t.Errorf("only %d addresses were compared", asked)
+			}
+			if wrong > 0 {
+				t.Errorf("%d of %d differ; the rules:\n%s%s", wrong, len(list), &text, &says)
+			}
+		})
+	}
+}
+
+// notCompared tells why an address is left out: sendmail decides about it only when it delivers (ruleset 5), or it has no
+// meaning for a site.
+func notCompared(site, address, want string) string {
+	switch {
+	case (site == "client" || site == "satellite") && strings.HasPrefix(want, "local|"):
+		return "ruleset 5 sends it on"
+	case site == "gateway" && strings.HasSuffix(strings.ToLower(address), "@mail.example.org"):
+		return "the machine of this test has another name"
+	case strings.HasSuffix(strings.ToUpper(address), ".UUCP") && site != "bangs" && site != "satellite":
+		return "there is no UUCP"
+	}
+	return ""
+}
+
+// triple writes a decision as mailer, host, user. All mailers that speak SMTP are one here, and a dot behind a host is
+// only sendmail's sign that the name is complete.
+func triple(d rules.Decision, err error) string {
+	switch {
+	case err != nil:
+		return "later: " + err.Error()
+	case d.Refusal != nil && d.Refusal.Discard:
+		return "discard"
+	case d.Refusal != nil:
+		return fmt.Sprintf("error %d", d.Refusal.Code/100)
+	}
+	return plainTriple(d.Mailer, d.Host, d.User)
+}
+
+func plainTriple(mailer, host, user string) string {
+	switch {
+	case slices.Contains([]string{"smtp", "esmtp", "smtp8", "dsmtp", "relay"}, mailer):
+		mailer = "esmtp"
+	case strings.HasPrefix(mailer, "uucp") || mailer == "suucp":
+		mailer = "uucp"
+	case mailer == "local":
+		host = "" // the detail of the address; ours stands with the user
+	}
+	return fmt.Sprintf("%s|%s|%s", mailer, strings.TrimSuffix(strings.ToLower(host), "."), strings.ToLower(user))
+}
+
+var parsed = regexp.MustCompile(`(?m)^mailer (\S+?)(?:, host ([^,]*))?, user (.*)$`)
+
+// parsedBySendmail asks the real one, in namespaces of its own.
+func parsedBySendmail(t *testing.T, dir, file string, list []string) []string {
+	t.Helper()
+	peers := os.Getenv("PEERS")
+	if peers == "" {
+		peers, _ = filepath.Abs("../../../run/peers")
+	}
+	base, err := os.UserCacheDir() // sendmail trusts no file below /tmp
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(base, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	work, err := os.MkdirTemp(base, "waybill-mc-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(work) })
+	if err := os.Chmod(work, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	files, _ := filepath.Glob(filepath.Join(dir, "*"))
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put := strings.ReplaceAll(string(data), dir, work)
+		if err := os.WriteFile(filepath.Join(work, filepath.Base(f)), []byte(put), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(work, "resolv.conf"), []byte("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var in strings.Builder
+	for _, a := range list {
+		fmt.Fprintf(&in, ".D{zz}mark\n$={zzz}\n/parse %s\n", a)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	script := `hostname mail.example.org && mount --bind "$0/hosts" /etc/hosts && mount --bind "$0/resolv.conf" /etc/resolv.conf && exec "$@"`
+	cmd := exec.CommandContext(ctx, "unshare", "-n", "-u", "-m", "--", "/bin/sh", "-c", script, work,
+		filepath.Join(peers, "sendmail/usr/libexec/sendmail/sendmail"), "-bt", "-C", filepath.Join(work, filepath.Base(file)))
+	cmd.Stdin = strings.NewReader(in.String())
+	out, err := cmd.Output()
+	parts := strings.Split(string(out), "> Cracked address")
+	if len(parts) != len(list)+1 {
+		t.Fatalf("%d answers for %d addresses (%v)\n%.2000s", len(parts)-1, len(list), err, out)
+	}
+	var answers []string
+	for _, part := range parts[1:] {
+		m := parsed.FindStringSubmatch(part)
+		switch {
+		case m == nil:
+			answers = append(answers, "none "+part)
+		case m[1] == "*error*" && strings.Contains(part, "$# discard"):
+			answers = append(answers, "discard")
+		case m[1] == "*error*":
+			class := "5"
+			if strings.HasPrefix(strings.TrimLeft(m[3], `"`), "4") || strings.HasPrefix(m[2], "4") || m[2] == "75" {
+				class = "4"
+			}
+			answers = append(answers, "error "+class)
+		default:
+			answers = append(answers, plainTriple(m[1], m[2], m[3]))
+		}
+	}
+	return answers
+}
+
+// plainAddresses are addresses as mail has them, about what a configuration knows.
+func plainAddresses(conf *cf.Config, r *rand.Rand, n int) []string {
+	a := addressesFor(conf, r)
+	ordinary := regexp.MustCompile(`^[A-Za-z0-9._+-]+$`)
+	pick := func(list []string) string {
+		for {
+			if w := a.pick(list); ordinary.MatchString(w) && !strings.HasPrefix(w, "+") && !strings.HasSuffix(w, "+") && !strings.HasSuffix(w, ".") && !strings.HasPrefix(w, ".") && !strings.Contains(w, "..") {
+				return w
+			}
+		}
+	}
+	var list []string
+	for len(list) < n {
+		user, domain := pick(a.users), pick(a.domains)
+		switch r.IntN(8) {
+		case 0:
+			list = append(list, user)
+		case 1:
+			list = append(list, user+"@sub."+domain)
+		case 2:
+			list = append(list, user+"+tag@"+domain)
+		case 3:
+			if len(a.whole) > 0 && ordinary.MatchString(strings.ReplaceAll(a.whole[0], "@", "")) {
+				w := a.pick(a.whole)
+				if u, d, _ := strings.Cut(w, "@"); ordinary.MatchString(u) && ordinary.MatchString(d) && !strings.Contains(u, "+") {
+					list = append(list, w)
+				}
+			}
+		case 4:
+			list = append(list, user+"@"+strings.ToUpper(domain))
+		case 5:
+			list = append(list, user+"@mail.example.org")
+		default:
+			list = append(list, user+"@"+domain)
+		}
+	}
+	return list
+}
