@@ -1,5 +1,3 @@
-//go:build oracle
-
 package testmode
 
 import (
@@ -18,18 +16,32 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// TestBesideSendmail runs the real sendmail 8.17 beside ours, over random commands for the rule files of the
-// recordings, and compares every answer. It needs root (for namespaces: the real one asks for its host name and would
-// wait a minute for an answer), and in WAYBILL_SENDMAIL the path of Debian's binary; WAYBILL_SENDMAIL_LIB is where its
-// libraries are, when the package was only unpacked. Run it with: go test -tags oracle ./compat/testmode
-func TestBesideSendmail(t *testing.T) {
-	real := os.Getenv("WAYBILL_SENDMAIL")
-	if real == "" {
-		t.Fatal("WAYBILL_SENDMAIL does not name sendmail's binary (Debian: unpack sendmail-bin, usr/libexec/sendmail/sendmail)")
+// peer finds Debian's sendmail, which make peers unpacks: its binaries and the macros of sendmail-cf.
+func peer(t *testing.T) (binaries, macros string) {
+	t.Helper()
+	dir := os.Getenv("PEERS")
+	if dir == "" {
+		dir, _ = filepath.Abs("../../run/peers")
 	}
+	binaries, macros = filepath.Join(dir, "sendmail/usr/libexec/sendmail"), filepath.Join(dir, "sendmail/usr/share/sendmail/cf")
+	for _, f := range []string{filepath.Join(binaries, "sendmail"), filepath.Join(macros, "m4/cf.m4")} {
+		if _, err := os.Stat(f); err != nil {
+			t.Fatalf("Debian's sendmail is not here; run make peers (as root, with network): %v", err)
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Fatal("this test needs root, for a network and a host name of its own: the real sendmail asks for its name, and would wait a minute for an answer")
+	}
+	return binaries, macros
+}
+
+// TestBesideSendmail runs the real sendmail 8.17 beside ours, over random commands for the rule files of the recordings
+// and for configurations that its own macros make of testdata/mc, and compares every answer.
+func TestBesideSendmail(t *testing.T) {
+	binaries, macros := peer(t)
 	base, err := os.UserCacheDir() // below /tmp, sendmail would refuse the files
 	if err != nil {
-		t.Fatal(err)
+		base = "/root/.cache"
 	}
 	if err := os.MkdirAll(base, 0o755); err != nil {
 		t.Fatal(err)
@@ -42,42 +54,62 @@ func TestBesideSendmail(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.NewReplacer("$DIR", dir, "@DIR@", dir).Replace(text)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("switch", "hosts\tfiles\naliases\tfiles\n")
+	write("etc-hosts", hostsText)
 	files, _ := filepath.Glob("testdata/*.txtar")
+	mcs, _ := filepath.Glob("testdata/mc/*")
 	cases, wrong := 0, 0
-	for n, file := range files {
-		a, err := txtar.ParseFile(file)
+	for n, file := range append(files, mcs...) {
+		conf := "cf"
+		switch filepath.Ext(file) {
+		case ".txtar":
+			a, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range a.Files {
+				if f.Name != "in" && f.Name != "out" {
+					write(f.Name, string(f.Data))
+				}
+			}
+		case ".mc":
+			continue // below, when all their maps are there
+		default:
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(filepath.Base(file), string(data))
+			continue
+		}
+		c, w := beside(t, binaries, dir, conf, file, uint64(n))
+		cases, wrong = cases+c, wrong+w
+	}
+	for n, file := range mcs {
+		if filepath.Ext(file) != ".mc" {
+			continue
+		}
+		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, f := range a.Files {
-			if f.Name != "in" && f.Name != "out" {
-				text := strings.ReplaceAll(string(f.Data), "$DIR", dir)
-				if err := os.WriteFile(filepath.Join(dir, f.Name), []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		cf, err := os.ReadFile(filepath.Join(dir, "cf"))
+		name := filepath.Base(file)
+		write(name, string(data))
+		m4 := exec.Command("m4", "-D_CF_DIR_="+macros+"/", filepath.Join(macros, "m4/cf.m4"), filepath.Join(dir, name))
+		text, err := m4.Output()
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("m4 %s: %v", file, err)
 		}
-		commands := randomCommands(string(cf), rand.New(rand.NewPCG(uint64(n), 17)), 400)
-		input := marked(commands)
-		want := answers(runReal(t, real, dir, input))
-		var out bytes.Buffer
-		Main([]string{"-bt", "-C", filepath.Join(dir, "cf")}, strings.NewReader(input), &out, Config{Trust: true, Host: host, Resolver: nothing{}})
-		got := answers(out.String())
-		if len(want) < len(commands) {
-			t.Fatalf("%s: the real one answered %d of %d commands", file, len(want), len(commands))
-		}
-		for i, c := range commands {
-			cases++
-			if got[i] != want[i] {
-				if wrong++; wrong <= 10 {
-					t.Logf("%s: %q\n got  %q\n want %q", filepath.Base(file), c, got[i], want[i])
-				}
-			}
-		}
+		write(name+".cf", string(text))
+		makeMaps(t, binaries, string(text))
+		c, w := beside(t, binaries, dir, name+".cf", file, uint64(100+n))
+		cases, wrong = cases+c, wrong+w
 	}
 	t.Logf("%d of %d answers differ", wrong, cases)
 	if wrong*1000 > cases { // 99.9 percent
@@ -85,11 +117,58 @@ func TestBesideSendmail(t *testing.T) {
 	}
 }
 
-// runReal runs the real one in namespaces of its own: no network, the host's name and hosts file of the recordings.
-func runReal(t *testing.T, binary, dir, input string) string {
+// makeMaps makes the hash and btree files that a configuration names, with sendmail's own makemap.
+func makeMaps(t *testing.T, binaries, text string) {
 	t.Helper()
-	hosts := "127.0.0.1\tlocalhost\n192.0.2.10\toracle.example.org oracle\n192.0.2.11\trelay.example.org relay\n"
-	for name, text := range map[string]string{"etc-hosts": hosts, "etc-resolv": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n", "etc-nsswitch": "passwd: files\ngroup: files\nhosts: files\n"} {
+	for _, m := range regexp.MustCompile(`(?m)^K\S+\s+(hash|btree)\s+(?:-\S+\s+)*(/\S+)$`).FindAllStringSubmatch(text, -1) {
+		in, err := os.Open(m[2])
+		if err != nil {
+			continue // one of the machine's, which is not there for either
+		}
+		cmd := exec.Command(filepath.Join(binaries, "makemap"), "-C", "/dev/null", m[1], m[2])
+		cmd.Stdin = in
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("makemap %s: %v %s", m[2], err, out)
+		}
+		in.Close()
+	}
+}
+
+// beside asks both about one configuration and returns how many answers were compared, and how many differ.
+func beside(t *testing.T, binaries, dir, conf, file string, seed uint64) (cases, wrong int) {
+	t.Helper()
+	path := filepath.Join(dir, conf)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := randomCommands(string(text), rand.New(rand.NewPCG(seed, 17)), 400)
+	input := marked(commands)
+	want := answers(runReal(t, filepath.Join(binaries, "sendmail"), dir, path, input))
+	var out bytes.Buffer
+	Main([]string{"-bt", "-C", path}, strings.NewReader(input), &out, Config{Host: host, Resolver: nothing{}})
+	got := answers(out.String())
+	if len(want) < len(commands) || len(got) < len(want) {
+		t.Fatalf("%s: the real one answered %d of %d commands, ours %d", file, len(want), len(commands), len(got))
+	}
+	for i, c := range commands {
+		cases++
+		if got[i] != want[i] {
+			if wrong++; wrong <= 5 {
+				t.Logf("%s: %q\n got  %q\n want %q", filepath.Base(file), c, got[i], want[i])
+			}
+		}
+	}
+	return cases, wrong
+}
+
+// hostsText is the hosts file for both.
+const hostsText = "127.0.0.1\tlocalhost\n192.0.2.10\toracle.example.org oracle\n192.0.2.11\trelay.example.org relay\n"
+
+// runReal runs the real one in namespaces of its own: no network, the host's name and hosts file of the recordings.
+func runReal(t *testing.T, binary, dir, conf, input string) string {
+	t.Helper()
+	for name, text := range map[string]string{"etc-resolv": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n", "etc-nsswitch": "passwd: files\ngroup: files\nhosts: files\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -98,12 +177,9 @@ func runReal(t *testing.T, binary, dir, input string) string {
 		"mount --bind etc-resolv /etc/resolv.conf && mount --bind etc-nsswitch /etc/nsswitch.conf && exec \"$0\" -bt -C \"$1\" 2>&1"
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "unshare", "-n", "-u", "-m", "--", "/bin/sh", "-c", script, binary, filepath.Join(dir, "cf"))
+	cmd := exec.CommandContext(ctx, "unshare", "-n", "-u", "-m", "--", "/bin/sh", "-c", script, binary, conf)
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TZ=UTC", "HOME=/nonexistent"}
-	if lib := os.Getenv("WAYBILL_SENDMAIL_LIB"); lib != "" {
-		cmd.Env = append(cmd.Env, "LD_LIBRARY_PATH="+lib)
-	}
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.Output()
 	if len(out) == 0 {

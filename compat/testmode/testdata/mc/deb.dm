@@ -1,0 +1,1 @@
+alice	al@example.org
