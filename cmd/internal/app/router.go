@@ -26,9 +26,13 @@ type queueRouter struct {
 }
 
 func (q queueRouter) Route(ctx context.Context, question queue.Question) (queue.Decision, error) {
-	d, err := q.r.Route(ctx, q.query(question), nil)
+	asked := q.query(question)
+	d, err := q.r.Route(ctx, asked, nil)
 	if err != nil {
 		return queue.Decision{}, err
+	}
+	if !d.NotBefore.After(asked.Time) { // a window that is open; the queue's clock was read a moment before ours
+		d.NotBefore = time.Time{}
 	}
 	out := queue.Decision{
 		Mailer: d.Mailer, Host: d.Host, User: d.User,
