@@ -18,7 +18,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # cgo would cost the front end most of its start-up time, and is never needed.
 export CGO_ENABLED = 0
 
-.PHONY: all build try test check peers unit bench fuzz soak install uninstall deb clean help
+.PHONY: all build try test check peers unit bench bench-rules fuzz fuzz-rules soak install uninstall deb clean help
 
 all: build
 
@@ -44,6 +44,12 @@ peers: ## install the Debian packages that the tests talk to, and unpack other m
 
 bench: build ## print the figures, as ratios to peers where they are installed
 	$(GO) run ./cmd/internal/bench $(BIN)
+	$(MAKE) bench-rules
+
+# The output is that of testing.B: benchstat compares two of them.
+COUNT ?= 5
+bench-rules: ## print the figures of the rule engine: decisions, loading, tables and classes of a million entries
+	$(GO) test -run '^$$' -bench 'DefaultRules|LargeRules|Load$$|Million|LookupSize' -count $(COUNT) -timeout 30m ./rules
 
 # DESTDIR and PREFIX as everywhere. Without DESTDIR, as root, the user and the spool are made, too.
 install: ## install what "make build" made: the commands under all their names, manual pages, units
@@ -56,8 +62,12 @@ deb: build ## make bin/waybill.deb, a Debian package that replaces the host's ma
 	@BIN="$(BIN)" etc/packaging/deb.sh "$(BIN)/waybill.deb"
 
 FUZZTIME ?= 60s
-fuzz: ## run every fuzz target for FUZZTIME
-	@for pkg in $$($(GO) list ./...); do \
+FUZZ ?= ./...
+fuzz-rules: ## run the fuzz targets of the rule language and its engine for FUZZTIME each: make fuzz-rules FUZZTIME=10m
+	@$(MAKE) fuzz FUZZ=./rules/...
+
+fuzz: ## run every fuzz target of the packages FUZZ (all) for FUZZTIME
+	@for pkg in $$($(GO) list $(FUZZ)); do \
 		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
 			echo "$$pkg $$target"; \
 			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
@@ -68,4 +78,4 @@ clean: ## remove what was built
 	rm -rf $(BIN)
 
 help:
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'

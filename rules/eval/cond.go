@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"bytes"
 	"math"
 	"net/netip"
 	"strconv"
@@ -133,6 +134,9 @@ func (m *machine) testHolds(c *prog.Cond, base int) (ok bool, status int) {
 	if c.Fact == prog.FactClientName && f.NameLater {
 		return false, m.end(TempFail, "the name of the client cannot be looked up now", nil)
 	}
+	if c.Cmp == prog.In && (c.Fact == prog.FactCapture || c.Fact == prog.FactClient) {
+		return m.member(f, c, base), OK
+	}
 	text, known := m.textFact(f, c)
 	switch c.Fact {
 	case prog.FactCapture:
@@ -171,12 +175,6 @@ func (m *machine) testHolds(c *prog.Cond, base int) (ok bool, status int) {
 			_, ok = set.words[fold(text[at+1:])] // the domain alone
 			return ok, OK
 		}
-		if c.Fact == prog.FactClient {
-			if _, ok = set.words[fold(f.ClientName)]; ok && f.ClientName != "" {
-				return true, OK
-			}
-			return set.holds(f.Client), OK
-		}
 		if a, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
 			return set.holds(a), OK
 		}
@@ -185,6 +183,47 @@ func (m *machine) testHolds(c *prog.Cond, base int) (ok bool, status int) {
 		return known && m.matchFact(c, text, base), OK
 	}
 	return false, OK
+}
+
+// member reports whether a capture, or the client, is in a class. It makes no text of them: most rules ask this, and most
+// answers are no.
+func (m *machine) member(f *Facts, c *prog.Cond, base int) bool {
+	cl := m.e.classes[c.Value.Text]
+	if cl == nil {
+		return false
+	}
+	set := m.words(cl)
+	if c.Fact == prog.FactClient {
+		if !f.Client.IsValid() {
+			return false
+		}
+		m.buf = f.Client.Unmap().AppendTo(m.buf[:0])
+		if _, ok := set.words[string(m.buf)]; ok || set.holds(f.Client) {
+			return true
+		}
+		_, ok := set.words[fold(f.ClientName)]
+		return ok && f.ClientName != ""
+	}
+	at := m.caps[c.Cap-1]
+	m.buf = m.buf[:0]
+	word := false
+	for _, w := range m.mem[base+int(at.lo) : base+int(at.hi)] {
+		m.steps += 4
+		is := m.e.syntax.IsWord(w.text)
+		if is && word {
+			m.buf = append(m.buf, m.e.blank...)
+		}
+		word = is
+		m.buf = appendFold(m.buf, string(w.text))
+	}
+	if _, ok := set.words[string(m.buf)]; ok {
+		return true
+	}
+	if len(set.nets) == 0 || len(m.buf) < 2 || (m.buf[0] < '0' || m.buf[0] > '9') && bytes.IndexByte(m.buf, ':') < 0 && m.buf[0] != '[' {
+		return false // no address
+	}
+	a, err := netip.ParseAddr(strings.Trim(string(m.buf), "[]"))
+	return err == nil && set.holds(a)
 }
 
 // matchFact matches a text, cut into tokens, against the pattern of a condition.

@@ -11,6 +11,8 @@ package eval
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -359,7 +361,8 @@ type classSet struct {
 	words    map[string]struct{} // folded
 	first    [256]bool           // octets that begin a word
 	min, max int                 // octets
-	nets     []netip.Prefix
+	nets     map[netip.Prefix]struct{}
+	lengths  []int // of the networks, each once: those of IPv4 as they are, those of IPv6 plus 100
 }
 
 func newClassSet(words []string) *classSet {
@@ -372,21 +375,48 @@ func newClassSet(words []string) *classSet {
 		s.words[f] = struct{}{}
 		s.first[f[0]] = true
 		s.min, s.max = min(s.min, len(f)), max(s.max, len(f))
+		if strings.IndexByte(w, ':') < 0 && (w[0] < '0' || w[0] > '9' || w[len(w)-1] < '0' || w[len(w)-1] > '9') {
+			continue // no address: trying takes longer than all the rest
+		}
 		if p, err := netip.ParsePrefix(w); err == nil {
-			s.nets = append(s.nets, p.Masked())
+			s.network(p.Masked())
 		} else if a, err := netip.ParseAddr(w); err == nil {
-			s.nets = append(s.nets, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+			s.network(netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
 		}
 	}
 	return s
 }
 
-// holds reports whether an address lies in one of the class's prefixes.
+func (s *classSet) network(p netip.Prefix) {
+	if s.nets == nil {
+		s.nets = map[netip.Prefix]struct{}{}
+	}
+	s.nets[p] = struct{}{}
+	n := p.Bits()
+	if p.Addr().Is6() {
+		n += 100
+	}
+	if !slices.Contains(s.lengths, n) {
+		s.lengths = append(s.lengths, n)
+	}
+}
+
+// holds reports whether an address lies in one of the class's networks. It takes as long as there are different lengths
+// of networks, however many there are.
 func (s *classSet) holds(a netip.Addr) bool {
-	a = a.Unmap()
-	for _, p := range s.nets {
-		if p.Contains(a) {
-			return true
+	a = a.Unmap().WithZone("")
+	for _, n := range s.lengths {
+		if a.Is6() != (n >= 100) {
+			continue
+		}
+		bits := n
+		if bits >= 100 {
+			bits -= 100
+		}
+		if p, err := a.Prefix(bits); err == nil {
+			if _, ok := s.nets[p]; ok {
+				return true
+			}
 		}
 	}
 	return false
