@@ -190,6 +190,9 @@ func (h *handOver) deliverHere(id string) int {
 	case envelope.WhenQueue, envelope.WhenDefer:
 		return sysexits.OK
 	}
+	if !h.mayDeliver() && h.rights.group && isCF(h.v.ConfigFile) {
+		return h.relay(id)
+	}
 	if !h.mayDeliver() {
 		return sysexits.OK // it waits for the daemon, or for the next queue run
 	}

@@ -23,7 +23,11 @@ func Drop(dir string, e *envelope.Envelope, body io.Reader) (id string, err erro
 
 // DropIn is Drop on any file system.
 func DropIn(fsys FS, dir string, e *envelope.Envelope, body io.Reader) (string, error) {
-	dir = filepath.Join(dir, dropDir)
+	if _, real := fsys.(OS); real {
+		dir = dropInto(dir)
+	} else {
+		dir = filepath.Join(dir, dropDir)
+	}
 	id := e.ID
 	if id == "" {
 		id = new(IDs).New(time.Now())

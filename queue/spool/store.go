@@ -53,7 +53,11 @@ func Open(dir string, fsys FS, log *slog.Logger) (*Spool, error) {
 			return nil, fmt.Errorf("spool: %w", err)
 		}
 	}
-	return &Spool{dir: dir, fs: fsys, log: log, calendar: time.Now, memory: map[string][]Entry{}, told: map[string]bool{}}, nil
+	s := &Spool{dir: dir, fs: fsys, log: log, calendar: time.Now, memory: map[string][]Entry{}, told: map[string]bool{}}
+	if _, real := fsys.(OS); real {
+		s.adoptFlat()
+	}
+	return s, nil
 }
 
 // Dir is the spool directory.
