@@ -154,6 +154,11 @@ scan:
 		return cracked{before: base + lead.String(), after: ";" + comments.String(), address: true}
 	}
 	if !seen {
+		if first := lead.String(); base == "" && comments.Len() == 0 && strings.HasPrefix(first, "(") { // nothing but comments: the address would stand behind the first
+			if end := comment(first, 0); strings.TrimSpace(first[end:]) != "" {
+				return cracked{before: first[:end] + " ", after: strings.TrimRight(first[end:], " "), address: true}
+			}
+		}
 		return cracked{before: strings.TrimRight(base+lead.String(), " "), after: comments.String()}
 	}
 	return cracked{before: base + lead.String(), after: comments.String(), address: true}

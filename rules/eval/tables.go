@@ -95,6 +95,10 @@ func (e *Engine) Ask(ctx context.Context, name, key string, st *State) Answer {
 	switch {
 	case err != nil && table.Status(err) != 0:
 		a.Status, a.Found = table.Status(err), false
+	case found && err == nil:
+		if n, ok := t.(interface{ Hit(key string) int }); ok {
+			a.Status = n.Hit(key)
+		}
 	case err != nil || !found:
 		a.Found = false
 		a.Status = 68

@@ -135,6 +135,9 @@ func (h *host) Canonical(ctx context.Context, key string) (string, bool, error) 
 			}
 		}
 	}
+	if trouble == nil {
+		h.env.told.Store(missed{}, true)
+	}
 	return last, false, trouble
 }
 
@@ -177,9 +180,6 @@ func (h *host) inDNS(ctx context.Context, key string) (string, bool, error) {
 			last = cname
 			break
 		}
-	}
-	if trouble == nil {
-		h.env.told.Store(missed{}, true)
 	}
 	return last, false, trouble
 }
@@ -414,6 +414,19 @@ func (b bestMX) Lookup(ctx context.Context, key string, _ []string) (Result, boo
 		hosts = hosts[:1]
 	}
 	return Result{Value: strings.Join(hosts, b.delim) + b.suffix}, true, nil
+}
+
+// Hit is the status of a lookup that found something: sendmail shows the resolver's error where only the hosts file helped.
+func (b bestMX) Hit(key string) int {
+	if name, ok := b.inFile(strings.TrimSuffix(key, ".")); ok && b.env.Resolver != nil {
+		for _, n := range []string{name, strings.TrimSuffix(key, ".")} {
+			if _, exists, err := b.env.Resolver.Query(context.Background(), n, "MX"); err != nil || exists {
+				return 0
+			}
+		}
+		return 68
+	}
+	return 0
 }
 
 // Miss is the status of a lookup that found nothing: that a name has no mail exchangers is no error for sendmail.

@@ -320,7 +320,7 @@ func clean(name string) (string, bool) {
 
 func bare(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
-func equalName(a, b string) bool { return bare(a) == bare(b) }
+func equalName(a, b string) bool { return bare(unescaped(a)) == bare(unescaped(b)) }
 
 func addrOf(rr dns.RR) (netip.Addr, bool) {
 	switch rr := rr.(type) {
