@@ -235,6 +235,47 @@ func TestTaylorMalformed(t *testing.T) {
 	}
 }
 
+// An execution file that is no such thing is logged and not run; the ones behind it are.
+func TestTaylorMalformedX(t *testing.T) {
+	l := newLab(t)
+	u := l.transport("alpha", nil)
+	check(t, u.Deliver(context.Background(), request("first"))[0], transport.Relayed, "2.0.0")
+	l.call()
+	dir := filepath.Join(l.dir, "beta/spool/alpha/X.")
+	for name, text := range map[string]string{"X.alphaC00A0": "\x00\xffgarbage\n", "X.alphaC00A1": "U daemon alpha\nC nosuchcommand x\n", "X.alphaC00A2": "U daemon alpha\nF D.missing\nI D.missing\nC rmail x\n", "X.alphaC00A3": ""} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if l.cred != nil {
+			if err := os.Chown(file, int(l.cred.Uid), int(l.cred.Gid)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	check(t, u.Deliver(context.Background(), request("second"))[0], transport.Relayed, "2.0.0")
+	l.run("alpha", "uucico", "-D", "-S", "beta", "-q")
+	for range 40 {
+		l.run("beta", "uuxqt")
+		if len(l.arrived("beta")) >= 2 {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if got := l.arrived("beta"); len(got) != 2 {
+		t.Errorf("arrived: %+v", got)
+	}
+	log := l.log("beta")
+	for _, said := range []string{"nosuchcommand", "X.alphaC00A0"} {
+		if !strings.Contains(log, said) {
+			t.Errorf("%q is not in the log:\n%s", said, log)
+		}
+	}
+	if left, _ := filepath.Glob(dir + "/*"); len(left) > 1 { // what waits for its data waits on
+		t.Errorf("left: %q", left)
+	}
+}
+
 var steps = []string{"numbers reserved", "plan written", "data created", "data written", "data synced", "execution created", "execution synced", "command published"}
 
 // killedAt is a process that delivers and dies at a step.

@@ -118,6 +118,42 @@ beta/SEQF: 0002`
 	}
 }
 
+// The layout of BNU (HoneyDanBer) spools as Taylor UUCP's manual describes it: all files of a system in its own
+// directory, C.systemGNNNN, D.systemNNNNxxx with three more characters, a sequence number of four, and the files named
+// at the other end after us.
+func TestJobBNU(t *testing.T) {
+	u, spool := open(t, Config{Layout: BNU, Grade: 'N', Sites: []string{"betahousehold"}})
+	req := request("bob", "c!d")
+	req.Host = "betahousehold"
+	for _, s := range u.Deliver(context.Background(), req) {
+		check(t, s, transport.Relayed, "2.0.0")
+	}
+	want := `.Sequence/betahousehold: 0001
+---
+betahousehold/C.betahouN0001: S D.betahou0001001 D.alphabe0001001 daemon -C D.betahou0001001 0666
+S D.betahou0001002 X.alphabeN0001 daemon -C D.betahou0001002 0666
+
+---
+betahousehold/D.betahou0001001: From x.example!s Sun Nov  1 12:04:05 2026 remote from alphabetical
+Subject: hi
+
+From me
+.
+last
+
+---
+betahousehold/D.betahou0001002: U daemon alphabetical
+R x.example!s
+Z
+F D.alphabe0001001
+I D.alphabe0001001
+C rmail bob c!d
+`
+	if got := tree(t, spool); got != want {
+		t.Errorf("spool:\n%s\nwant:\n%s", got, want)
+	}
+}
+
 func TestNullSenderAndForms(t *testing.T) {
 	for _, c := range []struct {
 		sender string
