@@ -78,6 +78,7 @@ type Queue struct {
 	runners  int                    // Run is at work
 	changed  chan struct{}          // something happened that the runner must look at
 	drops    chan struct{}          // the drop directory may have something
+	tasks    chan func()            // for workers that wait
 
 	work    sync.WaitGroup // attempts and callers that must end before Close returns
 	stop    context.CancelFunc
@@ -116,6 +117,7 @@ func Open(cfg Config, w Wiring) (*Queue, error) {
 		forced:   map[sched.ID]time.Time{},
 		changed:  make(chan struct{}, 1),
 		drops:    make(chan struct{}, 1),
+		tasks:    make(chan func()),
 		stopped:  make(chan struct{}),
 	}
 	q.buffers.New = func() any { return new([32 << 10]byte) }

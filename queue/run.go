@@ -63,7 +63,7 @@ func (q *Queue) startLocked(id sched.ID, f func(ctx context.Context)) bool {
 	}
 	q.running[id] = true
 	q.quick++
-	q.work.Go(func() {
+	q.spawn(func() {
 		place := &place{q: q}
 		timer := time.AfterFunc(newcomerAfter, place.slow)
 		f(q.ctx)

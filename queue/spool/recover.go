@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// adopt takes over the intake log that is there: its messages, its free segments, and what is damaged in it is set
+// takeLog takes over the intake log that is there: its messages, its free segments, and what is damaged in it is set
 // aside. The caller holds the daemon's lock. Nothing of it needs room on the disk. size is that of a segment from now on;
 // 0: the log takes nothing new.
-func (s *Spool) adopt(size uint32, most int) (*logIndex, error) {
+func (s *Spool) takeLog(size uint32, most int) (*logIndex, error) {
 	segments, err := s.scanLog()
 	if err != nil {
 		return nil, fmt.Errorf("intake log: %w", err)
@@ -142,7 +142,7 @@ func (s *Spool) StartLog(size uint32, most int) error {
 	if err := s.fs.Mkdir(filepath.Join(s.dir, logDir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("intake log: %w", err)
 	}
-	x, err := s.adopt(size, most)
+	x, err := s.takeLog(size, most)
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (s *Spool) StartLog(size uint32, most int) error {
 // Recover makes files of the messages that a crash left in the intake log, and removes the log. The caller holds the
 // daemon's lock. Without a log it does nothing.
 func (s *Spool) Recover() error {
-	x, err := s.adopt(0, 0)
+	x, err := s.takeLog(0, 0)
 	if err != nil {
 		return err
 	}

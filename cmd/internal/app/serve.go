@@ -132,6 +132,7 @@ func (s *site) serve(std stdio) int {
 	}
 
 	var running sync.WaitGroup
+	running.Go(func() { collect(ctx) })
 	running.Go(func() { s.queue.Run(ctx) })
 	running.Go(func() { // what a sendmail left in this directory goes on
 		_, _, err := s.takeOver(ctx, s.settings.Spool, func(string) {})
