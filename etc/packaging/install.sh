@@ -40,6 +40,7 @@ install)
 	fi
 	install -d "$root/bin" "$root/sbin" "$root/lib" "$root/libexec/sendmail" "$root/share/waybill/lib" \
 		"$root/share/man/man1" "$root/share/man/man5" "$root/share/man/man8" "$root/share/doc/waybill/examples" \
+		"$root/share/bash-completion/completions" "$root/share/zsh/vendor-completions" "$root/share/fish/vendor_completions.d" \
 		"$root/lib/systemd/system" "$root/lib/sysusers.d" "$root/lib/tmpfiles.d"
 	for name in $front_bin; do link ../sbin/sendmail "$root/bin/$name"; done
 	for name in $front_sbin; do link sendmail "$root/sbin/$name"; done
@@ -69,6 +70,9 @@ install)
 	done
 	install -m 644 "$etc/systemd/sysusers.conf" "$root/lib/sysusers.d/waybill.conf"
 	install -m 644 "$etc/systemd/tmpfiles.conf" "$root/lib/tmpfiles.d/waybill.conf"
+	"$BIN/waybill" completion bash >"$root/share/bash-completion/completions/waybill"
+	"$BIN/waybill" completion zsh >"$root/share/zsh/vendor-completions/_waybill"
+	"$BIN/waybill" completion fish >"$root/share/fish/vendor_completions.d/waybill.fish"
 	if [ -z "$DESTDIR" ] && [ "$(id -u)" = 0 ]; then
 		"$here/site.sh" "$PREFIX"
 	fi
@@ -80,11 +84,13 @@ uninstall)
 	for name in sendmail smrsh mail.local; do rm -f "$root/libexec/sendmail/$name"; done
 	for page in $(pages); do rm -f "$root/share/man/man${page##*.}/$page"; done
 	for unit in $units; do rm -f "$root/lib/systemd/system/$unit"; done
-	rm -f "$root/lib/sysusers.d/waybill.conf" "$root/lib/tmpfiles.d/waybill.conf" "$root/share/bash-completion/completions/waybill"
+	rm -f "$root/lib/sysusers.d/waybill.conf" "$root/lib/tmpfiles.d/waybill.conf" "$root/share/bash-completion/completions/waybill" \
+		"$root/share/zsh/vendor-completions/_waybill" "$root/share/fish/vendor_completions.d/waybill.fish"
 	rm -rf "$root/share/waybill" "$root/share/doc/waybill"
 	# Directories that were made for us go when nobody else uses them.
 	for dir in libexec/sendmail libexec share/man/man1 share/man/man5 share/man/man8 share/man share/doc \
-		share/bash-completion/completions share/bash-completion lib/systemd/system lib/systemd lib/sysusers.d lib/tmpfiles.d bin sbin lib share; do
+		share/bash-completion/completions share/bash-completion share/zsh/vendor-completions share/zsh \
+		share/fish/vendor_completions.d share/fish lib/systemd/system lib/systemd lib/sysusers.d lib/tmpfiles.d bin sbin lib share; do
 		rmdir "$root/$dir" 2>/dev/null || true
 	done
 	;;
