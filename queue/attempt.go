@@ -72,9 +72,10 @@ type try struct {
 	now   time.Time // the calendar
 	head  *envelope.Header
 	heads sync.Once
-	left  int   // recipients at the beginning of the attempt
-	tries int   // attempts before it
-	urge  []int // the priorities that the rules gave to recipients
+	grown []grownOf // recipients that became several, whose senders want to hear of it
+	left  int       // recipients at the beginning of the attempt
+	tries int       // attempts before it
+	urge  []int     // the priorities that the rules gave to recipients
 
 	told    []Noticed // what the log hears behind the outcomes
 	mu      sync.Mutex

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"waybill/queue/dsn"
 	"waybill/queue/spool"
 	"waybill/transport"
 	"waybill/transport/envelope"
@@ -81,8 +82,20 @@ func (a *try) expand(ctx context.Context, i int, j *job) *job {
 		if !x.HasOwner {
 			// A list with an owner is the end of the sender's wishes (RFC 3461 5.2.7.3): its owner hears of failures.
 			child.Notify, child.ORcpt = r.Notify, r.ORcpt
+			if len(x.Members) > 1 { // RFC 3461 5.2.7.2: the sender hears that it was expanded, and then only of trouble
+				child.Notify = dsn.WithoutSuccess(child.Notify)
+			}
 		}
 		entry.Members = append(entry.Members, child)
+	}
+	grown := dsn.Single
+	if r.Notify.WantsSuccess() && !a.sender(i).Null() {
+		switch {
+		case x.HasOwner:
+			grown = dsn.ToList
+		case len(x.Members) > 1:
+			grown = dsn.ToAlias
+		}
 	}
 	name, orig := r.Name(), a.m.Recipients[a.root(i)].Recipient
 	if a.how.verbose != nil {
@@ -92,6 +105,9 @@ func (a *try) expand(ctx context.Context, i int, j *job) *job {
 		a.q.cfg.Log.Error("expansion does not fit", "id", a.m.ID, "to", name, "err", err)
 		a.settle(i, j, transport.NewStatus(transport.Deferred, "4.3.0", "internal error"), 0)
 		return nil
+	}
+	if grown != dsn.Single {
+		a.grown = append(a.grown, grownOf{i, grown})
 	}
 	a.q.cfg.Mail.Tried(Tried{
 		ID: a.m.ID, To: name, Orig: orig, Mailer: j.mailer, Host: j.host, Priority: a.m.Envelope.Priority,

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"waybill/queue/dsn"
+	"waybill/queue/spool"
 	"waybill/transport"
 	"waybill/transport/envelope"
 )
@@ -66,6 +67,7 @@ func (a *try) notify(ctx context.Context) {
 			a.told = append(a.told, Noticed{ID: a.m.ID, Kind: dsn.Double, Cause: "discarded: " + res.status.Text()})
 		}
 	}
+	a.tellGrown(ctx)
 	for k, indices := range told {
 		err := a.notice(ctx, k.kind, k.sender, indices)
 		for _, i := range indices {
@@ -84,9 +86,7 @@ func (a *try) notify(ctx context.Context) {
 
 // notice composes one notice and accepts it.
 func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address, indices []int) error {
-	env := *a.m.Envelope
-	env.Sender = sender
-	n := dsn.Notice{Kind: kind, Envelope: &env, Body: a.m.Body(), Time: a.q.cfg.Now()}
+	n := a.about(kind, sender)
 	cause := ""
 	for _, i := range indices {
 		res := a.results[i]
@@ -112,6 +112,21 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 		n.Recipients = append(n.Recipients, r)
 		cause = res.status.Text()
 	}
+	return a.tell(ctx, n, cause)
+}
+
+// about begins a notice to sender.
+func (a *try) about(kind dsn.Kind, sender envelope.Address) dsn.Notice {
+	env := *a.m.Envelope
+	if env.Sender != sender { // the owner of a list did not give it (RFC 3461 5.2.7.3)
+		env.EnvID = ""
+	}
+	env.Sender = sender
+	return dsn.Notice{Kind: kind, Envelope: &env, Body: a.m.Body(), Time: a.q.cfg.Now()}
+}
+
+// tell composes a notice and accepts it.
+func (a *try) tell(ctx context.Context, n dsn.Notice, cause string) error {
 	msg, err := a.w.Notifier.Compose(n)
 	if err != nil {
 		return err
@@ -125,8 +140,38 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 	if err != nil {
 		return err
 	}
-	a.told = append(a.told, Noticed{ID: a.m.ID, New: receipt.ID, Kind: kind, Cause: cause, Status: n.Recipients[len(n.Recipients)-1].Status})
+	a.told = append(a.told, Noticed{ID: a.m.ID, New: receipt.ID, Kind: n.Kind, Cause: cause, Status: n.Recipients[len(n.Recipients)-1].Status})
 	return nil
+}
+
+// grownOf is a recipient that became several in this attempt.
+type grownOf struct {
+	index int
+	how   dsn.Growth
+}
+
+// tellGrown writes the receipts for recipients that became several: that is the last that their sender hears, if all
+// goes well. The journal does not know of such a receipt; one that cannot be written is lost, and the log says so.
+func (a *try) tellGrown(ctx context.Context) {
+	told := map[envelope.Address][]dsn.Recipient{}
+	for _, g := range a.grown {
+		if a.m.Recipients[g.index].Status.Outcome != spool.Expanded {
+			continue
+		}
+		sender := a.sender(g.index)
+		told[sender] = append(told[sender], dsn.Recipient{
+			Orig: a.m.Recipients[a.root(g.index)].Recipient, Status: transport.NewStatus(transport.Delivered, "2.0.0", "expanded"), Grown: g.how,
+			LastAttempt: a.now, Age: a.now.Sub(a.m.Envelope.Arrival),
+		})
+	}
+	for sender, recipients := range told {
+		n := a.about(dsn.Success, sender)
+		n.Recipients = recipients
+		if err := a.tell(ctx, n, "expanded"); err != nil {
+			a.q.cfg.Log.Error("a receipt cannot be written", "id", a.m.ID, "err", err)
+		}
+	}
+	a.grown = nil
 }
 
 // payOwed makes the notices that an earlier attempt could not.

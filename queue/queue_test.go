@@ -240,6 +240,53 @@ func TestNotifyIsObeyed(t *testing.T) {
 	})
 }
 
+// A sender who asks for a receipt hears that an alias became several, or that a list has it, and nothing more; of an
+// alias for one he hears when that one has it (RFC 3461 5.2.7).
+func TestReceiptsOfAliases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.users.lists["team"] = Expansion{Members: []Member{{Addr: "a@there.test"}, {Addr: "b@there.test"}, {Addr: "bad@there.test"}}}
+		r.users.lists["list"] = Expansion{Members: []Member{{Addr: "bad@list.test"}}, Owner: "owner@here.test", HasOwner: true}
+		r.users.lists["one"] = Expansion{Members: []Member{{Addr: "c@there.test"}}}
+		r.world.answer = func(id, user string, try int) transport.Status {
+			if strings.HasPrefix(user, "bad@") {
+				return failed()
+			}
+			return ok()
+		}
+		for _, to := range []string{"team", "list", "one"} {
+			e := mail("alice@here.test", envelope.WhenBackground, to)
+			e.Recipients[0].Notify = envelope.NotifySuccess | envelope.NotifyFailure
+			e.EnvID = "QQ314"
+			r.accept(to, e)
+		}
+		e := mail("alice@here.test", envelope.WhenBackground, "team")
+		e.Recipients[0].Notify = envelope.NotifySuccess
+		r.accept("only", e)
+		time.Sleep(time.Minute)
+		for key, want := range map[string]int{
+			"receipt-team alice": 1, "notice-team alice": 1, "receipt-list alice": 1, "notice-list alice": 0, "notice-list owner": 1, "receipt-one alice": 1,
+			"receipt-only alice": 1, "notice-only alice": 0, "team a@there.test": 1, "team b@there.test": 1, "one c@there.test": 1,
+		} {
+			if got := r.world.copies(key); got != want {
+				t.Errorf("%s: %d, want %d", key, got, want)
+			}
+		}
+		for key, want := range map[string]string{
+			"receipt-team alice": "Action: expanded", "receipt-list alice": "Action: delivered (to mailing list)", "receipt-one alice": "Action: relayed", "notice-team alice": "Original-Envelope-Id: QQ314",
+		} {
+			if text := r.world.bodies()[key]; !strings.Contains(text, want) {
+				t.Errorf("%s does not say %q:\n%s", key, want, text)
+			}
+		}
+		if text := r.world.bodies()["notice-list owner"]; strings.Contains(text, "QQ314") {
+			t.Error("the owner is told the sender's envelope id")
+		}
+		r.closeQueue()
+		r.quiet()
+	})
+}
+
 func TestExpansion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

@@ -32,6 +32,7 @@ type Settings struct {
 	Sessions      int   // SMTP sessions at a time; 200
 	Deliveries    int   // deliveries at a time; 20
 
+	ReturnLimit int64           // octets of a message that comes back whole to a sender who asks for that; 20 MB
 	Retry       []time.Duration // delays between attempts; the last one repeats
 	GiveUp      time.Duration   // 5 days
 	WarnAfter   time.Duration   // 4 hours; 0: never
@@ -80,6 +81,10 @@ func newSettings(p *prog.Program, host string) Settings {
 		case "max-size":
 			if n, err := compile.Size(first); err == nil {
 				s.MaxSize = n
+			}
+		case "return-limit":
+			if n, err := compile.Size(first); err == nil {
+				s.ReturnLimit = max(1, n)
 			}
 		case "cut-through":
 			s.CutThrough = first == "yes"

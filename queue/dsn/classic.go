@@ -125,7 +125,7 @@ func (c Classic) text(b *strings.Builder, n Notice) {
 		for _, r := range shown {
 			switch {
 			case n.Kind == Success:
-				fmt.Fprintf(b, "%s  (%s)\n", r.shown(n), classicArrival(r.Status))
+				fmt.Fprintf(b, "%s  (%s)\n", r.shown(n), r.classicArrival())
 				continue
 			default:
 				fmt.Fprintln(b, r.shown(n))
@@ -143,8 +143,14 @@ func (c Classic) text(b *strings.Builder, n Notice) {
 	c.transcript(b, n, shown)
 }
 
-func classicArrival(s transport.Status) string {
-	if s.Outcome() == transport.Relayed {
+func (r Recipient) classicArrival() string {
+	switch r.Grown {
+	case ToAlias:
+		return "expanded by mailing list"
+	case ToList:
+		return "successfully delivered to mailing list"
+	}
+	if r.Status.Outcome() == transport.Relayed {
 		return "relayed to non-DSN-aware mailer"
 	}
 	return "successfully delivered to mailbox"
@@ -319,11 +325,13 @@ func (c Classic) status(b *strings.Builder, n Notice) {
 	for _, r := range n.Recipients {
 		b.WriteByte('\n')
 		s := r.Status
-		field("Original-Recipient", originalRecipient(r.Orig.ORcpt))
-		field("Final-Recipient", typedAddress(c.named(r)))
+		field("Original-Recipient", originalRecipient(r.Orig.ORcpt, false))
+		field("Final-Recipient", typedAddress(c.named(r), false))
 		field("X-Actual-Recipient", c.actual(n, r))
 		action := action(n.Kind, s)
 		switch {
+		case r.Grown != Single:
+			action = r.action(n.Kind)
 		case n.Kind == Success && s.Outcome() == transport.Relayed:
 			action += " (to non-DSN-aware mailer)"
 		case n.Kind == Success:

@@ -55,16 +55,21 @@ func asciiLine(s string) string {
 }
 
 // typedAddress writes an address as a field of a delivery-status wants it: "RFC822; bob@example.org", or the
-// utf-8 type with its escapes for an address beyond US-ASCII (RFC 6533 3).
-func typedAddress(addr string) string {
+// utf-8 type for an address beyond US-ASCII (RFC 6533 3): as it is in a message/global-delivery-status, with escapes
+// elsewhere.
+func typedAddress(addr string, utf8 bool) string {
 	addr = oneLine(addr)
 	if ascii(addr) {
 		return "RFC822; " + addr
 	}
+	return "utf-8; " + unitext(addr, utf8)
+}
+
+// unitext writes an address as RFC 6533 3 has it: utf-8-addr-unitext, or else utf-8-addr-xtext.
+func unitext(addr string, utf8 bool) string {
 	var b strings.Builder
-	b.WriteString("utf-8; ")
 	for _, r := range addr {
-		if r > '~' || r == '\\' || r == '+' || r == '=' {
+		if r > '~' && !utf8 || r <= ' ' || r == '\\' || r == '+' || r == '=' {
 			fmt.Fprintf(&b, `\x{%02X}`, r)
 		} else {
 			b.WriteRune(r)
@@ -118,11 +123,26 @@ func hexDigit(c byte) int {
 
 // originalRecipient is the value of Original-Recipient: the type and the decoded address of ORCPT (RFC 3464 2.3.1).
 // A type that is no atom makes the whole worthless, and it is left out.
-func originalRecipient(orcpt string) string {
+func originalRecipient(orcpt string, utf8 bool) string {
 	kind, addr, ok := strings.Cut(orcpt, ";")
 	kind = strings.TrimSpace(kind)
 	if !ok || kind == "" || strings.Trim(strings.ToLower(kind), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		return ""
+	}
+	if strings.EqualFold(kind, "utf-8") { // its escapes stay as they are
+		addr = oneLine(addr)
+		if !utf8 {
+			var b strings.Builder
+			for _, r := range addr {
+				if r > '~' {
+					fmt.Fprintf(&b, `\x{%02X}`, r)
+				} else {
+					b.WriteRune(r)
+				}
+			}
+			addr = b.String()
+		}
+		return kind + "; " + addr
 	}
 	return asciiLine(kind + "; " + decodeXtext(addr))
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -23,8 +24,18 @@ type Recipient struct {
 	Expired     bool          // failed only because its time in the queue ran out; Status is then the last one, mostly Deferred
 	Age         time.Duration // time in the queue, for Expired and for a Delay
 	Limit       time.Duration // the time in the queue that the configuration has for this notice; 0: not known
+	Grown       Growth        // in a Success: it was replaced by others, and that is the end of its story
 	List        string        // the list with an owner through which it came; empty: none
 }
+
+// Growth is how a recipient became several.
+type Growth uint8
+
+const (
+	Single  Growth = iota
+	ToAlias        // an alias with several members (RFC 3461 5.2.7.2): whether they get it is not told
+	ToList         // a list with an owner (RFC 3461 5.2.7.3), who hears of trouble from now on
+)
 
 // Notice is what a message to compose speaks of.
 type Notice struct {
@@ -47,14 +58,19 @@ type Composer struct {
 	Host string // the name of this host, which goes into From and Reporting-MTA; required
 	// Bare is for a site whose mailers' rules write headers (sendmail.cf): To keeps a login without "@Host". Codes and
 	// what a warning returns, which is the whole message, are sendmail's, too.
-	Bare        bool
-	Postmaster  envelope.Address // who gets double bounces; default "postmaster"
-	ReturnLimit int64            // octets of the largest message that is returned whole; default 1 MB
+	Bare       bool
+	Postmaster envelope.Address // who gets double bounces; default "postmaster"
+	// ReturnLimit is the number of octets of the largest message that is returned whole to a sender who asks for that
+	// (RET=FULL); default 20 MB, with Bare no limit. A sender who asks for nothing gets up to 1 MB of it, with Bare as much.
+	ReturnLimit int64
 
 	token func() string // 32 hex digits; tests make it predictable
 }
 
-const defaultReturnLimit = 1 << 20
+const (
+	defaultReturnLimit = 20 << 20
+	unaskedReturnLimit = 1 << 20
+)
 
 // ErrNothingToSay tells that a notice has no recipients or is of kind None.
 var ErrNothingToSay = errors.New("a notice needs a kind and at least one recipient")
@@ -70,7 +86,8 @@ func (c Composer) Compose(n Notice) (Message, error) {
 	to, back := p.to, p.back
 	text := c.text(n, back.subject)
 	head := c.header(n, to, back)
-	eightBit := back.eightBit || !ascii(text)
+	status := c.status(n)
+	eightBit := back.eightBit || !ascii(text) || !ascii(status)
 
 	var b strings.Builder
 	b.WriteString(head)
@@ -85,7 +102,11 @@ func (c Composer) Compose(n Notice) (Message, error) {
 		b.WriteString("Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n")
 	}
 	b.WriteString(text)
-	fmt.Fprintf(&b, "\n--%s\nContent-Type: message/delivery-status\n\n%s", back.boundary, c.status(n))
+	fmt.Fprintf(&b, "\n--%s\nContent-Type: %s\n", back.boundary, statusType(n))
+	if !ascii(status) {
+		b.WriteString("Content-Transfer-Encoding: 8bit\n")
+	}
+	b.WriteString("\n" + status)
 	if back.part != nil {
 		fmt.Fprintf(&b, "\n--%s\nContent-Type: %s\n", back.boundary, back.mediaType)
 		if back.eightBit {
@@ -119,6 +140,9 @@ func (c *Composer) begin(n Notice) (plan, error) {
 	}
 	if c.ReturnLimit <= 0 {
 		c.ReturnLimit = defaultReturnLimit
+		if c.Bare {
+			c.ReturnLimit = math.MaxInt64
+		}
 	}
 	if c.token == nil {
 		c.token = randomToken

@@ -94,6 +94,22 @@ func TestGolden(t *testing.T) {
 			}
 			return n
 		}()},
+		{"expanded", func() Notice {
+			n := example(Success)
+			n.Recipients = []Recipient{
+				{Orig: envelope.Recipient{Addr: "team@mail.example.org"}, Status: delivered, LastAttempt: attempt, Grown: ToAlias},
+				{Orig: envelope.Recipient{Addr: "list@mail.example.org", ORcpt: "rfc822;list@example.org"}, Status: delivered, LastAttempt: attempt, Grown: ToList},
+			}
+			return n
+		}()},
+		{"utf8", func() Notice {
+			n := example(Failure)
+			n.Envelope.SMTPUTF8 = true
+			n.Envelope.Sender = "ålice@example.org"
+			n.Recipients = []Recipient{{Orig: envelope.Recipient{Addr: "bøb+x@example.net", ORcpt: "utf-8;bøb\\x{2B}x@example.net"}, LastAttempt: attempt,
+				Status: refused("5.1.1", "no such user", "mx.example.net [192.0.2.1]", "550 5.1.1 bøb ist nicht hier")}}
+			return n
+		}()},
 		{"double", func() Notice {
 			n := local(example(Double))
 			n.Envelope.Sender = ""
@@ -131,7 +147,7 @@ func TestGolden(t *testing.T) {
 			if int64(len(got)) != m.Body.Size() {
 				t.Errorf("%d octets, Size says %d", len(got), m.Body.Size())
 			}
-			to := "alice"
+			to := string(c.notice.Envelope.Sender)
 			if c.notice.Kind == Double {
 				to = "postmaster"
 			}
@@ -263,6 +279,7 @@ func TestALargeMessageIsNotHeldInMemory(t *testing.T) {
 	n.Recipients = []Recipient{{Orig: envelope.Recipient{Addr: "bob"}, Status: failed}}
 	c := composer()
 	c.ReturnLimit = 1 << 30
+	n.Envelope.Ret = envelope.RetFull
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	m, err := c.Compose(n)

@@ -94,6 +94,17 @@ func WithReceipt(n envelope.Notify) envelope.Notify {
 	return n | envelope.NotifySuccess
 }
 
+// WithoutSuccess returns n for the members of an alias: what n says, but for success (RFC 3461 5.2.7.2).
+func WithoutSuccess(n envelope.Notify) envelope.Notify {
+	if !n.WantsSuccess() {
+		return n
+	}
+	if n &^= envelope.NotifySuccess; n == 0 {
+		return envelope.NotifyNever
+	}
+	return n
+}
+
 // returnsBody tells whether a notice of this kind carries the whole message. RET speaks of failures only; the other
 // notices return the header (RFC 3461 4.3). Mass mail is not sent back whole.
 func returnsBody(k Kind, ret envelope.Ret, precedence string, size, limit int64) bool {

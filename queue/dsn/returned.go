@@ -42,7 +42,7 @@ func (c Composer) returned(n Notice) (returned, error) {
 	if c.Bare && kind == Delay {
 		kind = Failure
 	}
-	whole := returnsBody(kind, n.Envelope.Ret, header.Value("Precedence"), n.Body.Size(), c.ReturnLimit) &&
+	whole := returnsBody(kind, n.Envelope.Ret, header.Value("Precedence"), n.Body.Size(), c.limit(n.Envelope.Ret)) &&
 		n.Envelope.BodyType != envelope.BodyBinaryMIME // 8BITMIME could not carry it
 	back.whole = whole
 	back.given = n.Body.Size() - int64(n.Envelope.Made)
@@ -76,6 +76,14 @@ func (c Composer) returned(n Notice) (returned, error) {
 		back.boundary = id[:min(len(id), 20)] + "." + c.token() // one chance in 2^128
 	}
 	return back, errors.New("four random boundaries occur in it")
+}
+
+// limit is the size up to which a message is returned whole.
+func (c Composer) limit(ret envelope.Ret) int64 {
+	if ret == envelope.RetFull || c.Bare {
+		return c.ReturnLimit
+	}
+	return min(c.ReturnLimit, unaskedReturnLimit)
 }
 
 // scan reads b once and reports whether word occurs in it and whether it holds octets above 127.

@@ -12,9 +12,13 @@ import (
 // fields about the recipients.
 func (c Composer) status(n Notice) string {
 	var b strings.Builder
+	line := asciiLine
+	if n.Envelope.SMTPUTF8 {
+		line = oneLine
+	}
 	field := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "%s: %s\n", name, asciiLine(value))
+			fmt.Fprintf(&b, "%s: %s\n", name, line(value))
 		}
 	}
 	env := n.Envelope
@@ -26,18 +30,19 @@ func (c Composer) status(n Notice) string {
 	field("Arrival-Date", date(env.Arrival)) // 2.2.5
 	for _, r := range n.Recipients {
 		b.WriteByte('\n')
-		field("Original-Recipient", originalRecipient(r.Orig.ORcpt)) // 2.3.1
-		field("Final-Recipient", typedAddress(c.named(r)))           // 2.3.2
+		field("Original-Recipient", originalRecipient(r.Orig.ORcpt, n.Envelope.SMTPUTF8)) // 2.3.1
+		field("Final-Recipient", typedAddress(c.named(r), n.Envelope.SMTPUTF8))           // 2.3.2
 		if became, expanded := shownActual(n, r); expanded {
-			field("X-Actual-Recipient", actual(became))
+			field("X-Actual-Recipient", actual(became, n.Envelope.SMTPUTF8))
 		}
-		field("Action", action(n.Kind, r.Status)) // 2.3.3
-		field("Status", c.code(n.Kind, r))        // 2.3.4
+		field("Action", r.action(n.Kind))  // 2.3.3
+		field("Status", c.code(n.Kind, r)) // 2.3.4
 		if remote, _, _ := strings.Cut(r.Status.Remote, " "); remote != "" {
 			field("Remote-MTA", "dns; "+remote) // 2.3.5
 		}
 		field("Diagnostic-Code", diagnostic(n.Kind, r.Status)) // 2.3.6
 		field("Last-Attempt-Date", date(r.LastAttempt))        // 2.3.7
+		field("Final-Log-Id", n.Envelope.ID)                   // 2.3.8
 		if n.Kind == Delay {
 			field("Will-Retry-Until", date(r.RetryUntil)) // 2.3.9
 		}
@@ -66,11 +71,30 @@ func shownActual(n Notice, r Recipient) (name string, expanded bool) {
 }
 
 // actual types what an address was expanded to, in sendmail's words.
-func actual(name string) string {
+func actual(name string, utf8 bool) string {
 	if strings.HasPrefix(name, "|") || strings.HasPrefix(name, "/") {
 		return "X-Unix; " + name
 	}
-	return typedAddress(name)
+	return typedAddress(name, utf8)
+}
+
+// action is sendmail's form for a recipient that became several, and the plain word for all others.
+func (r Recipient) action(k Kind) string {
+	switch {
+	case k == Success && r.Grown == ToAlias:
+		return "expanded (to multi-recipient alias)"
+	case k == Success && r.Grown == ToList:
+		return "delivered (to mailing list)"
+	}
+	return action(k, r.Status)
+}
+
+// statusType is the media type of the status fields: that of RFC 6533 4 for a message with addresses beyond US-ASCII.
+func statusType(n Notice) string {
+	if n.Envelope.SMTPUTF8 {
+		return "message/global-delivery-status"
+	}
+	return "message/delivery-status"
 }
 
 func action(k Kind, s transport.Status) string {

@@ -64,7 +64,7 @@ func (c Composer) text(n Notice, subject string) string {
 			fmt.Fprintf(&b, "<%s>", oneLine(became))
 		}
 		if n.Kind == Success {
-			fmt.Fprintf(&b, "  (%s)", arrived(r.Status))
+			fmt.Fprintf(&b, "  (%s)", r.arrived())
 		}
 		b.WriteByte('\n')
 		if n.Kind != Success {
@@ -91,7 +91,7 @@ func (c Composer) explain(b *strings.Builder, k Kind, r Recipient) {
 	fmt.Fprintf(b, "  %s\n", c.named(r))
 	line := func(form string, a ...any) { fmt.Fprintf(b, "      "+form+"\n", a...) }
 	if k == Success {
-		line("%s", strings.ToUpper(arrived(r.Status)[:1])+arrived(r.Status)[1:]+".")
+		line("%s", strings.ToUpper(r.arrived()[:1])+r.arrived()[1:]+".")
 		b.WriteByte('\n')
 		return
 	}
@@ -158,8 +158,14 @@ func meaning(code string) (what, todo string) {
 	return "The message was not accepted.", "Ask the recipient, by another way, to tell their postmaster the lines below."
 }
 
-func arrived(s transport.Status) string {
-	if s.Outcome() == transport.Relayed {
+func (r Recipient) arrived() string {
+	switch r.Grown {
+	case ToAlias:
+		return "expanded to several recipients, of whom you hear only if one of them does not get it"
+	case ToList:
+		return "handed to a mailing list, whose owner hears of trouble"
+	}
+	if r.Status.Outcome() == transport.Relayed {
 		return "relayed to a host that sends no delivery notices" // RFC 3461 5.2.2
 	}
 	return "successfully delivered to mailbox"
@@ -209,6 +215,8 @@ func (c Composer) transcript(b *strings.Builder, n Notice, shown []Recipient) {
 			fmt.Fprintf(b, "<<< %s\n", oneLine(s.Reply))
 		}
 		switch {
+		case r.Grown != Single:
+			fmt.Fprintf(b, "<%s>... %s\n", c.named(r), r.arrived())
 		case n.Kind == Success && s.Outcome() == transport.Relayed:
 			fmt.Fprintf(b, "<%s>... relayed; expect no further notifications\n", c.named(r))
 		case n.Kind == Success:

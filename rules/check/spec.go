@@ -64,6 +64,7 @@ var settings = map[string]setting{
 	"aliases":        {"aliases TABLE", 1, anything},
 	"log":            {"log syslog, stderr or FILE", 1, func(v string) bool { return v == "syslog" || v == "stderr" || strings.HasPrefix(v, "/") }},
 	"max-size":       {"max-size SIZE", 1, size},
+	"return-limit":   {"return-limit SIZE", 1, size},
 	"max-hops":       {"max-hops N", 1, positive},
 	"max-recipients": {"max-recipients N", 1, positive},
 	"retry":          {"retry DURATION...", 0, duration},

@@ -14,9 +14,12 @@ type overrides struct {
 	options []flags.Option
 	macros  []flags.Macro
 	tag     string // -L: of the log lines
+	runs    queueRuns
 }
 
-func overridesOf(v *flags.Invocation) overrides { return overrides{v.Options, v.Macros, v.LogTag} }
+func overridesOf(v *flags.Invocation) overrides {
+	return overrides{v.Options, v.Macros, v.LogTag, runsOf(v)}
+}
 
 // lines are the macros as lines of a sendmail.cf that is read before the file.
 func (o overrides) lines() []string {
@@ -56,7 +59,7 @@ func (o overrides) args() []string {
 	if o.tag != "" {
 		list = append(list, "-L", o.tag)
 	}
-	return list
+	return append(list, o.runs.args()...)
 }
 
 // flags makes a command take -O NAME=VALUE and -M NAME=VALUE, any number of times.
@@ -69,6 +72,7 @@ func (o *overrides) flags(fs *flag.FlagSet) {
 		o.options = append(o.options, flags.Option{Name: name, Value: value})
 		return nil
 	})
+	o.runs.flags(fs)
 	fs.StringVar(&o.tag, "L", "", "the `tag` of log lines")
 	fs.Func("M", "set `NAME=VALUE`, a macro of a sendmail.cf", func(s string) error {
 		name, value, ok := strings.Cut(s, "=")

@@ -23,8 +23,8 @@ func cfQueueRun(std stdio, v *flags.Invocation) int {
 	if err != nil {
 		return cannotOpen(std, err)
 	}
-	chosen := selection(v.Queue.Select)
-	err = spool.Control(ctx, located.Socket, append([]string{"run"}, chosen.Words()...), func(line string) error { return writeLine(std.out, line) })
+	picked := chosen(v.Queue)
+	err = spool.Control(ctx, located.Socket, append([]string{"run"}, picked.Words()...), func(line string) error { return writeLine(std.out, line) })
 	if !errors.Is(err, spool.ErrNoDaemon) {
 		return failed(std, err)
 	}
@@ -41,7 +41,7 @@ func cfQueueRun(std stdio, v *flags.Invocation) int {
 			fmt.Fprintf(std.out, "\nRunning %s/%s (sequence %d of %d)\n", s.settings.Spool, id, n, of)
 		}
 	}
-	err = s.queue.RunInOrder(ctx, chosen, func(a, b queue.Listed) int {
+	err = s.queue.RunInOrder(ctx, picked, func(a, b queue.Listed) int {
 		return cmp.Or(cmp.Compare(jobPriority(a), jobPriority(b)), a.Arrival.Compare(b.Arrival), cmp.Compare(a.ID, b.ID))
 	}, begin, verbose)
 	s.queue.Settle(ctx)

@@ -20,7 +20,6 @@ import (
 	"waybill/queue"
 	"waybill/queue/expand"
 	"waybill/queue/maillog"
-	"waybill/queue/sched"
 	"waybill/rules"
 	"waybill/rules/eval"
 	"waybill/rules/prog"
@@ -114,7 +113,7 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 		return nil, err
 	}
 	s.queue, err = queue.Open(queue.Config{
-		Host: s.settings.Host, Dir: s.settings.Spool, Log: s.log, Mail: counter{s.mail, s}, Retry: sched.Delays(s.settings.Retry),
+		Host: s.settings.Host, Dir: s.settings.Spool, Log: s.log, Mail: counter{s.mail, s}, Retry: queueInterval(given, conf, s.settings.Retry), Interval: runsIn(given).interval,
 		MinAge: minAge(conf), GiveUp: s.settings.GiveUp, WarnAfter: warnAfter(s.settings), Postmaster: "postmaster", MaxHops: s.settings.MaxHops, MaxSize: s.settings.MaxSize,
 		NoReceipts: !conf.Bool("RrtImpliesDsn", false), InOrder: s.cf.alone, BareOwners: true, Now: calendar,
 	}, wiring)

@@ -62,12 +62,18 @@ func sendmailMode(std stdio, name string, args []string) int {
 			return quarantine(std, v)
 		}
 		if v.Queue.Interval > 0 || v.Queue.Persistent {
-			return daemon(std, v)
+			return queueRunner(std, v)
+		}
+		if v.Queue.Lost || v.Queue.Quarantined {
+			return sysexits.OK // a run tries neither what is lost nor what is quarantined
 		}
 		if isCF(v.ConfigFile) {
 			return cfQueueRun(std, v)
 		}
-		return controlQueue(std, v.ConfigFile, append([]string{"run"}, selection(v.Queue.Select).Words()...), overridesOf(v))
+		if v.Queue.Foreground { // by this process, whoever else is at work
+			return queueRunHere(std, v)
+		}
+		return controlQueue(std, v.ConfigFile, append([]string{"run"}, chosen(v.Queue).Words()...), overridesOf(v))
 	case flags.Daemon, flags.DaemonLocal:
 		return daemon(std, v)
 	case flags.DaemonForeground:

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"time"
 
@@ -15,8 +16,8 @@ import (
 // sendmailView is what mailq shows: the quarantined messages with -qQ and the damaged ones with -qL; else neither the
 // ones nor, among the others, what the selectors leave out.
 func sendmailView(v *flags.Invocation) queueView {
-	chosen, now := selection(v.Queue.Select), time.Now()
-	plain := len(chosen) == 0 && !v.Queue.Lost && !v.Queue.Quarantined
+	picked, now := chosen(v.Queue), time.Now()
+	plain := len(picked) == 0 && !v.Queue.Lost && !v.Queue.Quarantined
 	return queueView{verbose: v.Verbose, counted: plain, match: func(l queue.Listed) bool {
 		switch {
 		case v.Queue.Lost:
@@ -24,7 +25,7 @@ func sendmailView(v *flags.Invocation) queueView {
 		case l.Held != v.Queue.Quarantined:
 			return false
 		}
-		return chosen.Matches(l, now)
+		return picked.Matches(l, now)
 	}}
 }
 
@@ -46,6 +47,7 @@ func quarantine(std stdio, v *flags.Invocation) int {
 	if len(ids) == 0 {
 		return sysexits.OK
 	}
+	std.out = io.Discard // sendmail says nothing
 	return controlQueue(std, v.ConfigFile, append([]string{verb}, ids...))
 }
 

@@ -91,6 +91,7 @@ func serve(std stdio, args []string) int {
 	if err != nil {
 		return cannotOpen(std, err)
 	}
+	s.runsOnly = given.runs.only
 	if *profile != "" {
 		f, err := os.Create(*profile)
 		if err != nil {
@@ -120,7 +121,7 @@ func (s *site) serve(std stdio) int {
 	if err != nil {
 		return cannotOpen(std, err)
 	}
-	ports, err := s.listen()
+	ports, err := s.listenUnless(s.runsOnly)
 	if err != nil {
 		fmt.Fprintf(std.err, "waybill: %v\n", err)
 		return sysexits.OSErr

@@ -39,6 +39,7 @@ type site struct {
 	queue    *queue.Queue
 	load     loadMeter
 	pipeExit *int             // where an SMTP session on a pipe leaves sendmail's exit status; nil: nobody asks
+	runsOnly bool             // the queue, and no SMTP
 	cf       *cfSite          // nil unless the configuration is a sendmail.cf
 	sts      *mtasts.Store    // nil until a transport asks for it
 	reports  *tlsrpt.Recorder // nil unless tls-reports is set
@@ -47,12 +48,12 @@ type site struct {
 	mu      sync.Mutex
 	router  *rules.Router
 	wiring  queue.Wiring // that the queue has
-	closers []func() // of the transports of router
+	closers []func()     // of the transports of router
 
 	statistics                 *mailstats.Recorder // nil: nothing is counted
 	mailerNumber               map[string]int
 	localMailer, networkMailer string // whose the mail of local programs and of the network is
-	clients []*smtpclient.Client
+	clients                    []*smtpclient.Client
 }
 
 // defaultRules is where the embedded rules say they come from.
@@ -130,6 +131,7 @@ func openSite(file string, level slog.Level, given ...overrides) (*site, error) 
 		MaxHops:    s.settings.MaxHops,
 		MaxSize:    s.settings.MaxSize,
 		Deliveries: s.settings.Deliveries,
+		Interval:   runsIn(given).interval,
 		Now:        calendar,
 	}, wiring)
 	if err != nil {
@@ -156,7 +158,7 @@ func (s *site) use(router *rules.Router) (queue.Wiring, error) {
 	if err := s.snapshot(&wiring, router); err != nil {
 		return queue.Wiring{}, err
 	}
-	wiring.Notifier = dsn.Composer{Host: s.settings.Host, Postmaster: envelope.Address(s.settings.Postmaster)}
+	wiring.Notifier = dsn.Composer{Host: s.settings.Host, Postmaster: envelope.Address(s.settings.Postmaster), ReturnLimit: s.settings.ReturnLimit}
 	s.mu.Lock()
 	old := s.closers
 	s.router, s.closers, s.wiring = router, closers, wiring
