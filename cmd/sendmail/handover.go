@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,8 @@ type handOver struct {
 	message *submit.Message
 	memory  *memory
 	out     io.Writer
-	head    string // fields that the engine puts on top of a dead letter
+	blamed  map[string]string // whom aliases made of refused recipients
+	head    string            // fields that the engine puts on top of a dead letter
 }
 
 // run hands the message over and returns the exit status. Plan: give it to the daemon, else to the drop directory and
@@ -63,7 +65,7 @@ func (h *handOver) run(ctx context.Context) int {
 	if err != nil {
 		return h.failed(err)
 	}
-	h.head = reply.Head
+	h.head, h.blamed = reply.Head, map[string]string{}
 	exit := reply.Exit
 	if dropped {
 		exit = h.deliverHere(reply.ID)
@@ -83,6 +85,9 @@ func (h *handOver) run(ctx context.Context) int {
 		name := e.Recipients[r.Index].Name()
 		if h.v.NoAliases {
 			name = strings.TrimPrefix(name, `\`)
+		}
+		if r.Name != "" && h.site.Sendmail {
+			h.blamed[name] = r.Name
 		}
 		refused = append(refused, submit.Refusal{Name: name, Text: wording(r.Text), Exit: refusedExit(reply, r.Code)})
 	}
@@ -284,7 +289,7 @@ func (h *handOver) report(refused []submit.Refusal, all bool) int {
 			exit = r.Exit
 		}
 		if h.v.Errors == flags.Print {
-			fmt.Fprintf(h.out, "%s... %s\n", r.Name, r.Text)
+			fmt.Fprintf(h.out, "%s... %s\n", cmp.Or(h.blamed[r.Name], r.Name), r.Text)
 		}
 	}
 	switch {

@@ -10,8 +10,8 @@ import (
 // Complete adds the fields that a message lacks, as Read does, to one that came another way: over SMTP from a program
 // of this host, or with a sendmail.cf whose mailers want them (F=D, F=M, F=F). Nothing else of the message changes.
 // sender is the envelope's; from it a missing From field is made. body has LF line ends; a header section beyond the
-// limit is passed on as it is.
-func Complete(body io.Reader, sender envelope.Address, site Site) (io.Reader, error) {
+// limit is passed on as it is. made is how many octets were added.
+func Complete(body io.Reader, sender envelope.Address, site Site) (whole io.Reader, made int, err error) {
 	limit := site.HeaderLimit
 	if limit == 0 {
 		limit = DefaultHeaderLimit
@@ -21,9 +21,9 @@ func Complete(body io.Reader, sender envelope.Address, site Site) (io.Reader, er
 	all := func() io.Reader { return io.MultiReader(bytes.NewReader(w.buf), body) }
 	if err != nil {
 		if w.err != nil && w.err != io.EOF {
-			return nil, err
+			return nil, 0, err
 		}
-		return all(), nil // too long
+		return all(), 0, nil // too long
 	}
 	p := &preparation{site: site, m: &Message{Envelope: &envelope.Envelope{Sender: sender}}, from: string(sender)}
 	if sender.Null() && !site.Bare {
@@ -31,7 +31,7 @@ func Complete(body io.Reader, sender envelope.Address, site Site) (io.Reader, er
 	}
 	missing := p.missing(fields, isResent(fields))
 	if len(missing) == 0 {
-		return all(), nil
+		return all(), 0, nil
 	}
 	var head bytes.Buffer
 	for _, f := range missing {
@@ -40,5 +40,5 @@ func Complete(body io.Reader, sender envelope.Address, site Site) (io.Reader, er
 	if len(fields) == 0 && w.pos == 0 && len(w.buf) > 0 && w.buf[0] != '\n' {
 		head.WriteByte('\n') // no header section at all: the body must not become one
 	}
-	return io.MultiReader(&head, all()), nil
+	return io.MultiReader(&head, all()), head.Len(), nil
 }

@@ -21,19 +21,19 @@ func TestComplete(t *testing.T) {
 		"nothing at all":           {"", date + from + id},
 		"CR and dots are not ours": {"Subject: s\n\n.\na\rb\n", date + from + id + "Subject: s\n\n.\na\rb\n"},
 	} {
-		r, err := Complete(strings.NewReader(c.in), "a@example.org", site())
+		r, made, err := Complete(strings.NewReader(c.in), "a@example.org", site())
 		if err != nil {
 			t.Fatal(name, err)
 		}
 		got, err := io.ReadAll(r)
-		if err != nil || string(got) != c.want {
+		if err != nil || string(got) != c.want || made != len(got)-len(c.in) {
 			t.Errorf("%s: %v\n%q\n%q", name, err, got, c.want)
 		}
 	}
 	long := "X: " + strings.Repeat("y", 2000) + "\n\nb\n"
 	s := site()
 	s.HeaderLimit = 1000
-	r, err := Complete(strings.NewReader(long), "a@example.org", s)
+	r, _, err := Complete(strings.NewReader(long), "a@example.org", s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestComplete(t *testing.T) {
 		t.Errorf("too long: %v, %d octets", err, len(got))
 	}
 	boom := errors.New("boom")
-	if _, err := Complete(iotest.ErrReader(boom), "a", site()); !errors.Is(err, boom) {
+	if _, _, err := Complete(iotest.ErrReader(boom), "a", site()); !errors.Is(err, boom) {
 		t.Error(err)
 	}
 }

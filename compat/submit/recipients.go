@@ -19,12 +19,14 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 		notify = envelope.NotifySuccess | envelope.NotifyFailure | envelope.NotifyDelay
 	}
 	seen := map[envelope.Address]bool{}
+	var named []string // as the caller wrote them
 	add := func(list []Mailbox) {
 		if p.site.Bare && len(list) > 1 { // sendmail takes the names of a list from the last to the first
 			list = slices.Clone(list)
 			slices.Reverse(list)
 		}
 		for _, m := range list {
+			named = append(named, strings.TrimSpace(printable(m.Text)))
 			if m.Warning != "" {
 				p.complain(printable(m.Text)+"... "+m.Warning, m.Exit)
 			}
@@ -42,8 +44,8 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 	}
 	if p.site.Bare { // a sendmail names a single recipient of the command line, whoever else the header adds
 		p.m.Envelope.For = envelope.Nobody
-		if len(p.m.Envelope.Recipients) == 1 && len(p.m.Refused) == 0 {
-			p.m.Envelope.For = p.m.Envelope.Recipients[0].Addr
+		if len(named) == 1 {
+			p.m.Envelope.For = envelope.Address(named[0])
 		}
 	}
 	if !p.v.Recipients {

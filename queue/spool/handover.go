@@ -42,6 +42,7 @@ type Refusal struct {
 	Index int    // in the envelope's Recipients
 	Code  string // enhanced status code, "5.1.1"
 	Text  string
+	Name  string // of whom an alias made of the recipient; empty: the recipient itself
 }
 
 // RefusedError is the daemon's "no" to a message as a whole: nothing was accepted, and dropping it would not help.
@@ -147,7 +148,12 @@ func readReply(in *bufio.Reader, recipients int, verbose func(string)) (Reply, e
 			if errors.Join(err1, err2) != nil || i < 0 || i >= recipients {
 				return Reply{}, fmt.Errorf("%w: answer %q not understood", ErrBroken, rest)
 			}
-			reply.Refused = append(reply.Refused, Refusal{i, code, text})
+			reply.Refused = append(reply.Refused, Refusal{Index: i, Code: code, Text: text})
+		case "name": // of the last one that was refused
+			text, err := unescape(rest)
+			if n := len(reply.Refused); err == nil && n > 0 {
+				reply.Refused[n-1].Name = text
+			}
 		case "head":
 			text, err := unescape(rest)
 			if err != nil {

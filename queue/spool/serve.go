@@ -205,6 +205,9 @@ func (s *server) submit(ctx context.Context, out *answers, in *bufio.Reader, pee
 	}
 	for _, r := range reply.Refused {
 		out.line("refused", fmt.Sprintf("%d %s %s", r.Index, r.Code, r.Text))
+		if r.Name != "" {
+			out.line("name", r.Name)
+		}
 	}
 	if reply.Head != "" {
 		out.line("head", reply.Head)

@@ -70,7 +70,7 @@ func ParseMailParams(s string, offered Ext) (MailParams, *Reply) {
 		case f.key == "BY" && offered&ExtDeliverBy != 0:
 			p.By, r = parseBy(f.value)
 		default:
-			r = unknownParam(f.key)
+			r = unknownParam(f.word)
 		}
 		if r != nil {
 			break
@@ -89,12 +89,13 @@ func ParseRcptParams(s string, offered Ext, utf8 bool) (RcptParams, *Reply) {
 		case f.key == "NOTIFY" && offered&ExtDSN != 0:
 			var ok bool
 			if p.Notify, ok = envelope.ParseNotify(f.value); !ok {
-				r = badParam("bad NOTIFY parameter") // RFC 3461 4.1: NEVER stands alone
+				word, _, _ := strings.Cut(f.value, ",")
+				r = badParam("Bad argument \"" + shown(word) + "\"  to NOTIFY") // RFC 3461 4.1: NEVER stands alone
 			}
 		case f.key == "ORCPT" && offered&ExtDSN != 0:
 			p.ORcpt, r = parseORcpt(f.value, utf8)
 		default:
-			r = unknownParam(f.key)
+			r = unknownParam(f.word)
 		}
 		if r != nil {
 			break
@@ -108,6 +109,7 @@ const maxParams = 16
 
 type param struct {
 	key   string // upper case
+	word  string // as it came
 	value string
 	equal bool // there was a "="
 }
@@ -134,10 +136,10 @@ func splitParams(s string) ([]param, *Reply) {
 		if len(list) == maxParams {
 			return nil, badParam("too many parameters")
 		}
-		p := param{strings.ToUpper(key), value, equal}
+		p := param{strings.ToUpper(key), key, value, equal}
 		for _, q := range list {
 			if p.key == q.key {
-				return nil, badParam("parameter given twice")
+				return nil, NewReply(501, "5.5.0", "Duplicate "+shown(p.key)+" parameter")
 			}
 		}
 		list = append(list, p)
@@ -168,8 +170,11 @@ func validValue(s string) bool {
 
 func badParam(text string) *Reply { return NewReply(501, "5.5.4", text) }
 
+// shown is what a client wrote, in a reply to it.
+func shown(s string) string { return Printable(s[:min(len(s), 40)]) }
+
 func unknownParam(key string) *Reply {
-	return NewReply(555, "5.5.4", Printable(key[:min(len(key), 40)])+" parameter unrecognized")
+	return NewReply(555, "5.5.4", shown(key)+" parameter unrecognized")
 }
 
 // parseSize: RFC 1870 6.1, at most 20 digits. A number that does not fit is larger than any limit.
@@ -190,7 +195,7 @@ func parseBody(s string, offered Ext) (envelope.BodyType, *Reply) {
 	case b == envelope.Body7Bit, b == envelope.Body8BitMIME, b == envelope.BodyBinaryMIME && offered&ExtBinaryMIME != 0:
 		return b, nil
 	}
-	return "", badParam("Unknown BODY type " + Printable(s[:min(len(s), 40)]))
+	return "", badParam("Unknown BODY type " + shown(s))
 }
 
 // parseRet: RFC 3461 4.3.
@@ -199,7 +204,7 @@ func parseRet(s string) (envelope.Ret, *Reply) {
 	case envelope.RetFull, envelope.RetHeaders:
 		return r, nil
 	}
-	return "", badParam("bad RET parameter")
+	return "", NewReply(501, "5.5.2", "Bad argument \""+shown(s)+"\" to RET")
 }
 
 // parseEnvID: RFC 3461 4.4. What it decodes to must be printable: it goes into a bounce as a header field.
@@ -214,7 +219,7 @@ func parseEnvID(s string) (string, *Reply) {
 // parseORcpt: RFC 3461 4.2, addr-type ";" xtext. As with ENVID the decoded address must be printable. With SMTPUTF8
 // the type utf-8 has an encoding of its own (RFC 6533 3: utf-8-addr-xtext, utf-8-addr-unitext).
 func parseORcpt(s string, wide bool) (string, *Reply) {
-	bad := badParam("bad ORCPT parameter")
+	bad := badParam("Syntax error in ORCPT parameter value")
 	kind, addr, ok := strings.Cut(s, ";")
 	if !ok || !validKeyword(kind) || addr == "" || len(s) > MaxORcpt {
 		return "", bad

@@ -266,10 +266,13 @@ func (d *delivery) mailCommand(s *session) (string, *verdict) {
 		return "", v
 	}
 	if s.ext.dsn { // RFC 3461 5.2.1
+		if env.EnvID != "" && s.conf.Sendmail {
+			b.WriteString(" ENVID=" + env.EnvID)
+		}
 		if env.Ret != envelope.RetDefault {
 			b.WriteString(" RET=" + string(env.Ret))
 		}
-		if env.EnvID != "" {
+		if env.EnvID != "" && !s.conf.Sendmail {
 			b.WriteString(" ENVID=" + env.EnvID)
 		}
 	}

@@ -182,7 +182,7 @@ func (c *conn) mail(ctx context.Context, arg string) {
 	if body == envelope.BodyBinaryMIME {
 		params.Body = envelope.Body8BitMIME // what the Session gets: binary parts are encoded on the way in
 	}
-	if !c.answer(c.session.Mail(ctx, MailFrom{path.Addr, params}), smtp.NewReply(250, "2.1.0", "sender ok")) {
+	if !c.answer(c.session.Mail(ctx, MailFrom{path.Addr, pathText(text, rest), params}), smtp.NewReply(250, "2.1.0", "sender ok")) {
 		c.session.Reset()
 		return
 	}
@@ -234,7 +234,7 @@ func (c *conn) rcptReply(ctx context.Context, text string) *smtp.Reply {
 	case path.UTF8 && !c.utf8:
 		return smtp.NewReply(553, "5.6.7", "SMTPUTF8 is needed for this address") // RFC 6531 3.5
 	}
-	return settle(c.session.Rcpt(ctx, RcptTo{path.Addr, params}), smtp.NewReply(250, "2.1.5", "recipient ok"))
+	return settle(c.session.Rcpt(ctx, RcptTo{path.Addr, pathText(text, rest), params}), smtp.NewReply(250, "2.1.5", "recipient ok"))
 }
 
 // throttle makes guessing of addresses slow.
@@ -391,3 +391,6 @@ func cutKeyword(arg, keyword string) (string, bool) {
 	}
 	return arg[len(keyword):], true
 }
+
+// pathText is the path of a command: what stands before its parameters.
+func pathText(text, rest string) string { return strings.TrimSpace(strings.TrimSuffix(text, rest)) }

@@ -98,12 +98,14 @@ type PathJudge interface {
 // reads a message whose binary parts have become base64.
 type MailFrom struct {
 	Addr envelope.Address
+	Text string // the path as it came
 	smtp.MailParams
 }
 
 // RcptTo is a RCPT command that was well-formed.
 type RcptTo struct {
 	Addr envelope.Address
+	Text string // the path as it came
 	smtp.RcptParams
 }
 

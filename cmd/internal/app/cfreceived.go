@@ -19,6 +19,9 @@ func (c *cfSite) received(m rewrite.Message, e *envelope.Envelope, h *envelope.H
 	if _, rest, ok := strings.Cut(h.Fields[0].Raw, "for <"); ok {
 		to, _, _ = strings.Cut(rest, ">")
 	}
+	if e.For != "" && e.For != envelope.Nobody {
+		to = string(e.For)
+	}
 	text := c.receivedLine(m, e, to)
 	if text == "" {
 		return

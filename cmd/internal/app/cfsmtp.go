@@ -152,6 +152,9 @@ func (s cfSession) failed(exit int) {
 func (s cfSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.Reply {
 	*s.exit = sysexits.OK
 	r := s.smtpSession.Mail(ctx, from)
+	if r.Positive() {
+		r = asGiven(r, string(from.Addr), from.Text)
+	}
 	if s.env != nil && !s.client.Remote.IsValid() {
 		s.env.Origin.User = frontEnds{s: s.site}.userName(os.Getuid()) // sendmail -bs: for the Received line
 	}
@@ -166,7 +169,7 @@ func (s cfSession) Rcpt(ctx context.Context, to smtpserver.RcptTo) *smtp.Reply {
 			s.env.For = envelope.Nobody
 		}
 	}
-	r := s.smtpSession.Rcpt(ctx, to)
+	r := asGiven(s.smtpSession.Rcpt(ctx, to), string(to.Addr), to.Text)
 	if r.Permanent() {
 		s.failed(sysexits.NoUser)
 	}
@@ -246,12 +249,13 @@ func (s cfSession) check(ctx context.Context, ruleset, name string, expand bool)
 
 // lister collects what VRFY and EXPN show.
 type lister struct {
-	ctx    context.Context
-	s      *site
-	names  localNames
-	expand bool
-	lines  []string
-	wrong  *transport.Status
+	ctx       context.Context
+	s         *site
+	names     localNames
+	expand    bool
+	lines     []string
+	elsewhere []string // stands behind lines
+	wrong     *transport.Status
 }
 
 // maxListed bounds what an EXPN shows and how far it follows lists in lists.
@@ -265,7 +269,7 @@ func (l *lister) add(addr envelope.Address, from queue.LocalUser) int {
 	d, status := l.s.queue.Verify(l.ctx, &envelope.Envelope{}, envelope.Recipient{Addr: addr})
 	switch status.Outcome() {
 	case transport.Relayed:
-		l.lines = append(l.lines, "<"+string(addr)+">")
+		l.elsewhere = append(l.elsewhere, "<"+string(addr)+">")
 		return 252
 	case transport.Delivered:
 	default:
@@ -307,4 +311,19 @@ func (l *lister) line(user string, full bool) string {
 	}
 	p, _ := submit.FindUser(l.s.settings.Users, func(login string, _ int) bool { return login == user })
 	return strings.TrimSpace(p.Name + " " + at)
+}
+
+// asGiven shows the address in a reply as the client wrote it.
+func asGiven(r *smtp.Reply, addr, text string) *smtp.Reply {
+	if r == nil || text == "" || strings.HasPrefix(text, "<") {
+		return r
+	}
+	out := *r
+	out.Lines = slices.Clone(r.Lines)
+	for i, l := range out.Lines {
+		if rest, ok := strings.CutPrefix(l, "<"+addr+">..."); ok {
+			out.Lines[i] = smtp.Printable(text) + "..." + rest
+		}
+	}
+	return &out
 }

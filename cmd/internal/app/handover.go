@@ -2,11 +2,13 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"waybill/queue/spool"
@@ -41,6 +43,10 @@ func (f frontEnds) Submit(ctx context.Context, peer spool.Peer, e *envelope.Enve
 		}
 	}
 	reply, err := f.s.submitLooking(ctx, e, body, verbose)
+	var no *spool.RefusedError
+	if f.s.cf != nil && e.Untold && errors.As(err, &no) && strings.Contains(no.Text, "Too many hops") {
+		reply, err = spool.Reply{Exit: no.Exit, Untold: true}, nil // which it tells by dead.letter alone
+	}
 	if err == nil && f.s.cf != nil {
 		f.s.cf.reported(e, &reply, verbose != nil)
 	}

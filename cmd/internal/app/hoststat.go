@@ -48,7 +48,7 @@ func (s *site) hostStatus(now time.Time, answer func(line string) error) error {
 }
 
 // hostLine is the head of the list, as sendmail's hoststat prints it.
-const hostLine = "-------------- Hostname --------------- How long ago ---------Results---------"
+const hostLine = " -------------- Hostname --------------- How long ago ---------Results---------"
 
 func clipTo(s string, n int) string {
 	if len(s) > n {
@@ -78,10 +78,15 @@ func hosts(std stdio, config string, purge bool) int {
 	word := "hoststat"
 	if purge {
 		word = "purgestat"
-	} else {
-		fmt.Fprintln(std.out, hostLine)
 	}
-	err = spool.Control(ctx, located.Socket, []string{word}, func(line string) error { return writeLine(std.out, line) })
+	first := true
+	err = spool.Control(ctx, located.Socket, []string{word}, func(line string) error {
+		if first && !purge {
+			first = false
+			fmt.Fprintln(std.out, hostLine)
+		}
+		return writeLine(std.out, line)
+	})
 	if errors.Is(err, spool.ErrNoDaemon) || errors.Is(err, os.ErrNotExist) {
 		return sysexits.OK
 	}

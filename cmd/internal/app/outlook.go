@@ -28,7 +28,7 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 		w := &outlook{s: s, local: local, sender: e.Sender}
 		w.follow(ctx, r.Addr, queue.LocalUser{})
 		if w.deep && w.good == 0 && len(w.failed) > 0 {
-			dead = append(dead, spool.Refusal{Index: i, Code: w.failed[0].Code(), Text: w.failed[0].Text()})
+			dead = append(dead, spool.Refusal{Index: i, Code: w.failed[0].Code(), Text: w.failed[0].Text(), Name: w.who})
 		} else {
 			kept = append(kept, i)
 			some.Recipients = append(some.Recipients, r)
@@ -64,6 +64,7 @@ type outlook struct {
 	deep   bool // the recipient stands for others; the queue looks at the first step by itself
 	good   int
 	failed []transport.Status
+	who    string // failed first, when not the recipient itself
 	steps  int
 }
 
@@ -105,10 +106,19 @@ func (o *outlook) follow(ctx context.Context, addr envelope.Address, from queue.
 		switch {
 		case m.Refused != nil:
 			o.failed = append(o.failed, *m.Refused)
+			o.blame(m.Name)
 		case m.Addr != "":
 			o.follow(ctx, m.Addr, next)
+			o.blame(string(m.Addr))
 		default:
 			o.good++
 		}
+	}
+}
+
+// blame notes who failed first.
+func (o *outlook) blame(name string) {
+	if len(o.failed) > 0 && o.who == "" {
+		o.who = name
 	}
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"slices"
@@ -244,7 +245,7 @@ func (s *smtpSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 		},
 		Hold: func() bool { return s.quarantine != "" },
 	}
-	if body, err = s.site.completed(!s.client.Remote.IsValid() || s.submits(), s.env.Sender, body); err != nil {
+	if body, s.env.Made, err = s.site.completed(!s.client.Remote.IsValid() || s.submits(), s.env.Sender, body); err != nil {
 		return smtp.NewReply(451, "4.3.0", "The message did not arrive")
 	}
 	from := &fromClient{r: body}
@@ -324,6 +325,9 @@ func acceptReply(s *site, receipt queue.Receipt, err error) *smtp.Reply {
 			code = 451
 		case no.Status.Code() == "5.3.4" || no.Status.Code() == "5.2.3":
 			code = 552 // RFC 1870 6.3
+			if s.cf != nil {
+				return smtp.NewReply(code, "5.2.3", fmt.Sprintf("Message exceeds maximum fixed size (%d)", s.settings.MaxSize))
+			}
 		}
 		return smtp.NewReply(code, no.Status.Code(), no.Status.Text())
 	}
