@@ -24,6 +24,8 @@ const DefaultConcurrency = 20
 type Config struct {
 	Host string // this host's full name, for Received lines and loops; required
 	Dir  string // the spool directory; required
+	// Spread are further directories over which message files are spread, best on other disks.
+	Spread []string
 	FS   spool.FS
 	Log  *slog.Logger // required
 	Mail Logger       // the mail log; required
@@ -109,6 +111,7 @@ func Open(cfg Config, w Wiring) (*Queue, error) {
 		return nil, err
 	}
 	s.SetCalendar(cfg.Now)
+	s.Spread(cfg.Spread)
 	q := &Queue{
 		cfg:      cfg,
 		spool:    s,

@@ -19,6 +19,7 @@ type Settings struct {
 	TLSKey     string
 	Passwords  string   // file of those who may authenticate; empty: nobody
 	Resolver   string   // ADDR:PORT; empty: /etc/resolv.conf
+	Spread     []string // further directories for queue files, beside Spool
 	Queue      string   // "log": accepted mail goes through an intake log; "files": each message is a file at once
 	Users      string   // passwd(5) format; /etc/passwd
 	Aliases    string   // name of the table with aliases; "aliases"
@@ -55,7 +56,7 @@ func newSettings(p *prog.Program, host string) Settings {
 	}
 	text := map[string]*string{"spool": &s.Spool, "resolver": &s.Resolver, "users": &s.Users, "aliases": &s.Aliases, "log": &s.Log, "postmaster": &s.Postmaster, "queue": &s.Queue,
 		"tls-cert": &s.TLSCert, "tls-key": &s.TLSKey, "passwords": &s.Passwords}
-	lists := map[string]*[]string{"listen": &s.Listen, "listen-tls": &s.ListenTLS, "trust": &s.Trust}
+	lists := map[string]*[]string{"listen": &s.Listen, "listen-tls": &s.ListenTLS, "trust": &s.Trust, "queue-dirs": &s.Spread}
 	numbers := map[string]*int{"max-hops": &s.MaxHops, "max-recipients": &s.MaxRecipients, "sessions": &s.Sessions, "deliveries": &s.Deliveries}
 	times := map[string]*time.Duration{"give-up": &s.GiveUp, "warn-after": &s.WarnAfter, "idle-timeout": &s.IdleTimeout}
 	for _, set := range p.Settings {

@@ -57,6 +57,7 @@ func parseHead(line []byte) (head, error) {
 // Commit, and nothing of it stays after Abort.
 type Draft struct {
 	spool    *Spool // nil in a front end
+	on       *disk
 	envelope *envelope.Envelope
 	fs       FS
 	dir      string // the directory, "SPOOL/queue"
@@ -103,7 +104,7 @@ func (d *Draft) SetPast(held bool, entries ...Entry) {
 		d.journal = appendLine(d.journal, e)
 	}
 	if held {
-		d.dir = filepath.Join(d.spool.dir, holdDir)
+		d.dir = filepath.Join(d.on.dir, holdDir)
 	}
 }
 
@@ -128,6 +129,9 @@ func (d *Draft) Write(p []byte) (int, error) {
 		p = p[k:]
 		d.spilled = true
 		if d.err = d.spill(); d.err != nil {
+			if d.spool != nil {
+				d.spool.spurn(d.on, d.err)
+			}
 			return n - len(p), d.err
 		}
 	}
@@ -161,7 +165,7 @@ func (d *Draft) giveBack() {
 // spill writes what is buffered, without a valid first line.
 func (d *Draft) spill() error {
 	if d.file == nil {
-		if err := d.create(); err != nil {
+		if err := d.createSomewhere(); err != nil {
 			return err
 		}
 	}
@@ -169,6 +173,22 @@ func (d *Draft) spill() error {
 	d.off += int64(len(d.buf))
 	d.buf = d.buf[:0]
 	d.giveBack()
+	return err
+}
+
+// createSomewhere is create, in another of the spool's directories if this one takes no file.
+func (d *Draft) createSomewhere() error {
+	err := d.create()
+	if err == nil || d.spool == nil || d.file != nil {
+		return err
+	}
+	d.spool.spurn(d.on, err)
+	for _, other := range d.spool.others(d.on) {
+		d.on, d.dir = other, filepath.Join(other.dir, filepath.Base(d.dir))
+		if again := d.create(); again == nil {
+			return nil
+		}
+	}
 	return err
 }
 
@@ -183,6 +203,29 @@ func (d *Draft) create() error {
 		return errors.Join(err, fmt.Errorf("%s: a new file is locked", d.temp()))
 	}
 	return nil
+}
+
+// commitSomewhere is commit, in another of the spool's directories if this one cannot be written. A message that has
+// begun to be a file cannot go elsewhere: its client sends it again.
+func (d *Draft) commitSomewhere() (f File, h head, err error) {
+	whole, state := d.buf, filepath.Base(d.dir)
+	f, h, err = d.commit()
+	if err == nil {
+		return f, h, nil
+	}
+	d.spool.spurn(d.on, err)
+	if d.spilled || errors.Is(err, fs.ErrExist) {
+		return nil, h, err
+	}
+	for _, other := range d.spool.others(d.on) {
+		d.on, d.dir, d.buf, d.err, d.off = other, filepath.Join(other.dir, state), whole, nil, 0
+		var again error
+		if f, h, again = d.commit(); again == nil {
+			return f, h, nil
+		}
+		d.spool.spurn(other, again)
+	}
+	return nil, h, err
 }
 
 // commit makes the message durable under its name and returns the open, locked file. On an error nothing remains.

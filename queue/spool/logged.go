@@ -281,7 +281,24 @@ func (m *Message) draft(journal []byte) (*Draft, error) {
 	m.logged.index.mu.Lock()
 	journal = append(m.logged.journal[:len(m.logged.journal):len(m.logged.journal)], journal...)
 	m.logged.index.mu.Unlock()
-	d := &Draft{fs: m.s.fs, dir: filepath.Join(m.s.dir, queueDir), id: m.ID, suffix: "log", perm: 0o600}
+	on := m.s.pick()
+	d, err := m.draftOn(on, journal)
+	for _, other := range m.s.others(on) {
+		if err == nil {
+			break
+		}
+		m.s.spurn(on, err)
+		on = other
+		d, err = m.draftOn(on, journal)
+	}
+	if err == nil {
+		m.path = d.final()
+	}
+	return d, err
+}
+
+func (m *Message) draftOn(on *disk, journal []byte) (*Draft, error) {
+	d := &Draft{fs: m.s.fs, dir: filepath.Join(on.dir, queueDir), id: m.ID, suffix: "log", perm: 0o600}
 	d.fs.Remove(d.temp()) // of a crash
 	err := d.create()
 	size := int64(m.logged.slot.size)
@@ -331,12 +348,17 @@ func (s *Spool) toFiles(x *logIndex, ids []string) []error {
 		}
 		close(work)
 		wait.Wait()
-		err := s.fs.SyncDir(filepath.Join(s.dir, queueDir))
+		synced := map[string]error{}
 		for i, m := range messages {
 			if m == nil {
 				continue
 			}
 			if d := drafts[i]; d != nil {
+				err, ok := synced[d.dir]
+				if !ok {
+					err = s.fs.SyncDir(d.dir)
+					synced[d.dir] = err
+				}
 				if err != nil {
 					errs[start+i] = errors.Join(err, s.fs.Remove(d.final()))
 				} else {

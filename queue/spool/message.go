@@ -278,7 +278,7 @@ func (m *Message) Finish() error {
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		m.noted = nil
 		m.s.remember(m.ID, nil)
-		m.s.removed()
+		m.s.removed(m.path)
 		return nil
 	}
 	return errors.Join(fmt.Errorf("message %s is done and cannot be removed: %w", m.ID, err), m.Flush(true))
@@ -303,7 +303,7 @@ func (m *Message) Hold(hold bool) error {
 	if hold {
 		to = holdDir
 	}
-	path := m.s.at(to, m.ID)
+	path := beside(m.path, to, m.ID)
 	if path == m.path {
 		return nil
 	}

@@ -74,7 +74,7 @@ func (s *Spool) takeLog(size uint32, most int) (*logIndex, error) {
 // elsewhere tells whether a message of the log is a file already.
 func (s *Spool) elsewhere(id string) bool {
 	for _, dir := range []string{queueDir, holdDir, badDir} {
-		if _, err := s.fs.Stat(s.at(dir, id)); err == nil {
+		if _, err := s.fs.Stat(s.where(dir, id)); err == nil {
 			return true
 		}
 	}

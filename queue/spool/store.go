@@ -3,7 +3,6 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -29,6 +28,8 @@ type Spool struct {
 
 	logged *logIndex // nil: every message is a file
 	large  atomic.Int32
+	disks  []*disk // the first is dir
+	turn   atomic.Uint32
 
 	calendar func() time.Time
 
@@ -53,7 +54,7 @@ func Open(dir string, fsys FS, log *slog.Logger) (*Spool, error) {
 			return nil, fmt.Errorf("spool: %w", err)
 		}
 	}
-	s := &Spool{dir: dir, fs: fsys, log: log, calendar: time.Now, memory: map[string][]Entry{}, told: map[string]bool{}}
+	s := &Spool{dir: dir, disks: []*disk{{dir: dir}}, fs: fsys, log: log, calendar: time.Now, memory: map[string][]Entry{}, told: map[string]bool{}}
 	if _, real := fsys.(OS); real {
 		s.adoptFlat()
 	}
@@ -117,17 +118,18 @@ func (s *Spool) Create(e *envelope.Envelope) (*Draft, error) {
 		if e.ID == "" {
 			break // made a moment ago; the rename settles the rest
 		}
-		if _, err := s.fs.Stat(s.at(dir, id)); err == nil || s.logged.find(id) != nil {
+		if _, err := s.fs.Stat(s.where(dir, id)); err == nil || s.logged.find(id) != nil {
 			return nil, fmt.Errorf("message %s: %w", id, fs.ErrExist)
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
-	d, err := newDraft(s.fs, filepath.Join(s.dir, queueDir), id, 0o600, e)
+	on := s.pick()
+	d, err := newDraft(s.fs, filepath.Join(on.dir, queueDir), id, 0o600, e)
 	if err != nil {
 		return nil, err
 	}
-	d.spool, d.envelope = s, e
+	d.spool, d.envelope, d.on = s, e, on
 	return d, nil
 }
 
@@ -146,7 +148,7 @@ func (d *Draft) Commit() (*Message, error) {
 	if m, ok := d.toLog(); ok {
 		return m, nil
 	}
-	f, h, err := d.commit()
+	f, h, err := d.commitSomewhere()
 	if err != nil {
 		return nil, fmt.Errorf("message %s: %w", d.id, err)
 	}
@@ -186,7 +188,7 @@ func (s *Spool) open(dir, id string, lock bool) (*Message, error) {
 	if !ValidID(id) {
 		return nil, fmt.Errorf("%q is not a queue id: %w", id, ErrGone)
 	}
-	m := &Message{ID: id, s: s, path: s.at(dir, id)}
+	m := &Message{ID: id, s: s, path: s.where(dir, id)}
 	var err error
 	if m.file, err = s.fs.Open(m.path, lock); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -236,7 +238,7 @@ func (m *Message) lock() error {
 // halfMoved takes the old name away from a message that a crash left with two.
 func (m *Message) halfMoved(mine Info) error {
 	for _, dir := range []string{holdDir, badDir} {
-		path := m.s.at(dir, m.ID)
+		path := beside(m.path, dir, m.ID)
 		if st, err := m.s.fs.Stat(path); err == nil && st.Inode == mine.Inode && path != m.path {
 			m.s.log.Info("message was being moved when the machine stopped", "id", m.ID, "now", path)
 			return errors.Join(ErrGone, m.s.fs.Remove(m.path))
@@ -251,7 +253,7 @@ func (s *Spool) Busy(id string) bool {
 	if g := s.logged.find(id); g != nil {
 		return g.isBusy()
 	}
-	f, err := s.fs.Open(s.at(queueDir, id), false)
+	f, err := s.fs.Open(s.where(queueDir, id), false)
 	if err != nil {
 		return false
 	}
@@ -279,8 +281,8 @@ func (s *Spool) Held(f func(id string) bool) error { return s.each(holdDir, f) }
 // Dropped calls f with the name of each file in the drop directory that a front end has finished.
 func (s *Spool) Dropped(f func(id string) bool) error { return s.each(dropDir, f) }
 
-func (s *Spool) each(dir string, f func(id string) bool) error {
-	return s.fs.ReadDir(filepath.Join(s.dir, dir), func(name string) bool {
+func (s *Spool) eachIn(dir string, f func(id string) bool) error {
+	return s.fs.ReadDir(dir, func(name string) bool {
 		if ValidID(name) {
 			return f(name)
 		}
@@ -288,7 +290,7 @@ func (s *Spool) each(dir string, f func(id string) bool) error {
 			s.sweep(dir, name)
 			return true
 		}
-		path := s.at(dir, name)
+		path := filepath.Join(dir, name)
 		s.mu.Lock()
 		known := s.told[path]
 		if len(s.told) < 10000 {
@@ -304,7 +306,7 @@ func (s *Spool) each(dir string, f func(id string) bool) error {
 
 // sweep removes a half-written file if its writer is gone.
 func (s *Spool) sweep(dir, name string) {
-	path := s.at(dir, name)
+	path := filepath.Join(dir, name)
 	st, err := s.fs.Stat(path)
 	if err != nil || !st.Regular || time.Since(st.ModTime) < staleAfter {
 		return
@@ -328,12 +330,12 @@ func (s *Spool) SetAside(id string, reason error) error {
 	if g := s.logged.find(id); g != nil {
 		return s.setLoggedAside(g, reason)
 	}
-	return s.setAside(s.at(queueDir, id), reason)
+	return s.setAside(s.where(queueDir, id), reason)
 }
 
 func (s *Spool) setAside(path string, reason error) error {
 	name := filepath.Base(path)
-	to := s.at(badDir, name)
+	to := beside(path, badDir, name)
 	for n := 1; ; n++ {
 		err := s.move(path, to)
 		if errors.Is(err, unix.EPERM) { // proc_sys_fs(5), protected_hardlinks: no second name for a file of another user
@@ -342,7 +344,7 @@ func (s *Spool) setAside(path string, reason error) error {
 			}
 		}
 		if errors.Is(err, fs.ErrExist) && n < 1000 {
-			to = s.at(badDir, fmt.Sprintf("%s.%d", name, n))
+			to = beside(path, badDir, fmt.Sprintf("%s.%d", name, n))
 			continue
 		}
 		if err != nil {
@@ -374,7 +376,12 @@ func (s *Spool) move(from, to string) error {
 const settleAfter = 5 * time.Millisecond
 
 // removed plans a sync of the queue directory.
-func (s *Spool) removed() {
+func (s *Spool) removed(path string) {
+	for _, d := range s.disks {
+		if len(s.disks) > 1 && d.dir == filepath.Dir(filepath.Dir(path)) {
+			d.removed.Store(true)
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.settle == nil {
@@ -392,8 +399,13 @@ func (s *Spool) Settle() {
 		return
 	}
 	timer.Stop()
-	if err := s.fs.SyncDir(filepath.Join(s.dir, queueDir)); err != nil {
-		s.log.Warn("removals are not synced: after a crash some messages may be delivered twice", "err", err)
+	for _, d := range s.disks {
+		if len(s.disks) > 1 && !d.removed.Swap(false) {
+			continue
+		}
+		if err := s.fs.SyncDir(filepath.Join(d.dir, queueDir)); err != nil {
+			s.log.Warn("removals are not synced: after a crash some messages may be delivered twice", "dir", d.dir, "err", err)
+		}
 	}
 }
 
@@ -412,101 +424,4 @@ func (s *Spool) remember(id string, entries []Entry) {
 	} else {
 		s.memory[id] = entries
 	}
-}
-
-// Dropped is a message in the drop directory. Its file belongs to whoever dropped it, who may still write to it: what
-// is read counts only once Body has ended in io.EOF.
-type Dropped struct {
-	Envelope *envelope.Envelope // Origin.UID is the file's owner
-	Source   uint32             // checksum that its writer noted
-
-	s    *Spool
-	id   string
-	file File
-	head head
-}
-
-// OpenDrop opens a dropped message for taking it over. Errors as for Load; ErrDamaged: set it aside with SetDropAside.
-func (s *Spool) OpenDrop(id string) (*Dropped, error) {
-	path := s.at(dropDir, id)
-	f, err := s.fs.Open(path, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("dropped %s: %w", id, ErrGone)
-	}
-	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // O_NOFOLLOW met a link; a socket
-		return nil, fmt.Errorf("dropped %s: not a regular file: %w", id, ErrDamaged)
-	}
-	if err != nil {
-		return nil, err
-	}
-	d := &Dropped{s: s, id: id, file: f}
-	if err := d.check(); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("dropped %s: %w", id, err)
-	}
-	return d, nil
-}
-
-func (d *Dropped) check() error {
-	ok, err := d.file.TryLock() // two queue runs must not take it over both
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return ErrBusy
-	}
-	st, err := d.file.Stat()
-	if err != nil {
-		return err
-	}
-	if _, err := d.s.fs.Stat(d.s.at(dropDir, d.id)); err != nil {
-		return ErrGone
-	}
-	// A hard link would let a user submit, and have removed, a file of another.
-	if !st.Regular || st.Links != 1 {
-		return fmt.Errorf("not a regular file with one name: %w", ErrDamaged)
-	}
-	if d.head, d.Envelope, err = readHead(d.file, st.Size); err != nil {
-		return err
-	}
-	d.Envelope.ID = d.id
-	d.Envelope.Origin.UID = st.UID
-	d.Source = d.head.src
-	return nil
-}
-
-// Body reads the message; it ends in ErrDamaged instead of io.EOF when the checksum is wrong.
-func (d *Dropped) Body() io.Reader {
-	return &checked{r: io.NewSectionReader(d.file, d.head.bodyAt(), d.head.body), want: d.head.crc, left: d.head.body}
-}
-
-type checked struct {
-	r    io.Reader
-	crc  uint32
-	want uint32
-	left int64
-}
-
-func (c *checked) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.crc = Checksum(c.crc, p[:n])
-	c.left -= int64(n)
-	if err == io.EOF && (c.left != 0 || c.crc != c.want) {
-		err = fmt.Errorf("message checksum: %w", ErrDamaged)
-	}
-	return n, err
-}
-
-// Size is the number of octets that Body has.
-func (d *Dropped) Size() int64 { return d.head.body }
-
-// Taken removes the drop: its message is in the queue, synced.
-func (d *Dropped) Taken() error { return d.s.fs.Remove(d.s.at(dropDir, d.id)) }
-
-// Close releases the file.
-func (d *Dropped) Close() error { return d.file.Close() }
-
-// SetDropAside moves a damaged drop to the bad directory, with a log line.
-func (s *Spool) SetDropAside(id string, reason error) error {
-	return s.setAside(s.at(dropDir, id), reason)
 }

@@ -133,6 +133,7 @@ func openSite(file string, level slog.Level, given ...overrides) (*site, error) 
 		Deliveries: s.settings.Deliveries,
 		Interval:   runsIn(given).interval,
 		Now:        calendar,
+		Spread:     s.settings.Spread,
 	}, wiring)
 	if err != nil {
 		return nil, spoolTrouble(s.settings.Spool, err)
