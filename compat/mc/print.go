@@ -38,6 +38,9 @@ func (s *Site) Rules(origin string) string {
 	for _, x := range s.Problems {
 		head.linef("# not carried over, %s", oneLine(x.String()))
 	}
+	for _, x := range s.Remarks {
+		head.linef("# %s", oneLine(x))
+	}
 	head.linef("")
 	return lang.Format(lang.NewSource(origin, head.b.String()+p.b.String()))
 }
@@ -130,11 +133,14 @@ func (p *printer) classes() {
 	p.class("unmasked", s.exceptions, nil)
 	p.class("exposed", s.exposed, nil)
 	p.class("local_users", s.localUsers, nil)
-	relay := []string{}
+	relay, relayFiles := []string{}, slices.Clone(s.relayFiles)
 	for _, w := range s.relay {
 		relay = append(relay, network(w))
 	}
-	p.class("relay", relay, s.relayFiles)
+	if s.has("virtusertable") { // for these sendmail takes mail of everybody
+		relay, relayFiles = append(relay, s.virtual...), append(relayFiles, s.virtualFiles...)
+	}
+	p.class("relay", relay, relayFiles)
 }
 
 // network makes a network of the first octets of an address; other words stay.
@@ -301,11 +307,21 @@ func (p *printer) uses() {
 	if s.has("require_rdns") {
 		p.linef("use reverse-name")
 	}
-	if len(s.relay)+len(s.relayFiles) > 0 {
+	if len(s.relay)+len(s.relayFiles) > 0 || s.has("virtusertable") && len(s.virtual)+len(s.virtualFiles) > 0 || s.relayDomains {
 		p.linef("use relay-domains")
 	}
 	if s.has("relay_entire_domain") {
-		p.linef("accept rcpt { name is $_host+ . ${domain} ok; $_user+ < @ $_host+ . ${domain} > ok }")
+		domain := "${domain}"
+		if s.defines["confDOMAIN_NAME"] != "" { // the domain of the machine counts, not that of the other name
+			_, domain, _ = strings.Cut(s.Machine, ".")
+		}
+		if domain != "" {
+			p.linef("accept rcpt { name is $_host+ . %s ok; $_user+ < @ $_host+ . %s > ok }", domain, domain)
+		}
+	}
+	if s.defines["MAIL_HUB"] != "" || s.defines["LOCAL_RELAY"] != "" || s.defines["LUSER_RELAY"] != "" || s.has("nullclient") {
+		p.linef("# mail for our own names is taken of everybody, although it goes to another host")
+		p.linef("accept rcpt { $_user+ < @ $=local > ok; $_user+ where not focus ok }")
 	}
 	if s.has("promiscuous_relay") {
 		p.linef("# An open relay: everybody may send anywhere through this host.")

@@ -312,7 +312,11 @@ func (r *reader) call(word string, args []string, line int) {
 		for n := range args {
 			list = append(list, strings.TrimSpace(arg(n)))
 		}
-		if say := wishes[word](r.site, list); say != "" {
+		say, remark := strings.CutPrefix(wishes[word](r.site, list), "~")
+		switch {
+		case remark:
+			r.site.Remarks = append(r.site.Remarks, fmt.Sprintf("%s:%d: %s(%s): %s", r.file, line, word, strings.Join(list, ", "), say))
+		case say != "":
 			r.problem(line, "%s(%s): %s", word, strings.Join(list, ", "), say)
 		}
 		r.section = ""

@@ -8,7 +8,8 @@ import (
 // Site is what an .mc file wishes.
 type Site struct {
 	Problems []Problem
-	Machine  string // the name of the machine, for files that give the site another one; may be empty
+	Remarks  []string // what differs, but is no reason not to use the result
+	Machine  string   // the name of the machine, for files that give the site another one; may be empty
 
 	defines  map[string]string
 	features map[string][]string // name -> arguments
@@ -25,6 +26,7 @@ type Site struct {
 	exceptions, exposed    []string
 	localUsers             []string
 	trusted                []string
+	relayDomains           bool // class relay is read from the usual file
 
 	sections map[string]*strings.Builder
 	from     map[string]place // where the text of a section begins
@@ -39,7 +41,8 @@ func newSite() *Site {
 	return &Site{defines: map[string]string{}, features: map[string][]string{}, sections: map[string]*strings.Builder{}, from: map[string]place{}}
 }
 
-// wishes are the macros that say what a site wants. The answer is what is missing; empty when nothing is.
+// wishes are the macros that say what a site wants. The answer is what is missing; empty when nothing is; behind a "~" what
+// an administrator should know, but no reason not to use the result.
 var wishes = map[string]func(s *Site, args []string) string{
 	"VERSIONID":                 func(*Site, []string) string { return "" },
 	"CF_LEVEL":                  func(*Site, []string) string { return "" },
@@ -143,14 +146,14 @@ var harmless = []string{
 
 // remarks say what differs for some of them.
 var remarks = map[string]string{
-	"lookupdotdomain":      "names below a domain are always looked up",
-	"conncontrol":          "the limits of the access table are settings here: set client-connections N",
-	"ratecontrol":          "the limits of the access table are settings here: set client-rate N",
-	"tls_session_features": "the TLS words of the access table are not asked",
+	"lookupdotdomain":      "~names below a domain are always looked up",
+	"conncontrol":          "~the limits of the access table are settings here: set client-connections N",
+	"ratecontrol":          "~the limits of the access table are settings here: set client-rate N",
+	"tls_session_features": "~the TLS words of the access table are not asked",
 	"bcc":                  "copies are not made",
 	"block_bad_helo":       "write an accept helo block",
 	"prefixmod":            "it is not in the library",
-	"stickyhost":           "unqualified names are not sent to the hub",
+	"stickyhost":           "~unqualified names are not sent to the hub",
 }
 
 // supported are features that the library has, or that become rules of the file.

@@ -20,6 +20,9 @@ func convertMC(std stdio, file, text string) int {
 	for _, p := range site.Problems {
 		fmt.Fprintln(std.err, p)
 	}
+	for _, r := range site.Remarks {
+		fmt.Fprintln(std.err, "remark:", r)
+	}
 	if len(site.Problems) > 0 {
 		return 1
 	}
@@ -29,8 +32,8 @@ func convertMC(std stdio, file, text string) int {
 // convertRules prints a sendmail.cf in the rule language. What cannot be carried over is told on the standard error; the
 // exit status is 1 then.
 func convertRules(std stdio, args []string) int {
-	fs, _ := options(std, "rules convert", "[--plain] FILE.cf | FILE.mc")
-	fs.Bool("plain", false, "line by line, and use nothing of the library")
+	fs, _ := options(std, "rules convert", "[--fold] FILE.cf | FILE.mc")
+	short := fs.Bool("fold", false, "put the library in the place of rules that m4 has written, when that changes nothing")
 	if exit, ok := parse(std, fs, args); !ok {
 		return exit
 	}
@@ -60,6 +63,26 @@ func convertRules(std stdio, args []string) int {
 	}
 	for _, m := range conf.Messages {
 		fmt.Fprintln(std.err, m)
+	}
+	if *short {
+		how.NoFiles, how.Mode = false, "m" // as for mail
+		whole, err := cf.Read(strings.NewReader(string(text)), file, how)
+		if err != nil {
+			fmt.Fprintf(std.err, "waybill: %v\n", err)
+			return sysexits.NoInput
+		}
+		folded, site, why := fold(string(text), whole)
+		if why == nil {
+			fmt.Fprint(std.out, folded)
+			for _, r := range site.Remarks {
+				fmt.Fprintln(std.err, "remark:", r)
+			}
+			return sysexits.OK
+		}
+		fmt.Fprintf(std.err, "%s: not folded, converted line by line:\n", file)
+		for _, w := range why {
+			fmt.Fprintf(std.err, "  %s\n", w)
+		}
 	}
 	result := convert.File(string(text), conf, marked)
 	fmt.Fprint(std.out, result.Text)

@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"waybill/compat/cf"
+	"waybill/compat/convert"
 	"waybill/compat/testmode"
 	"waybill/transport/sysexits"
 )
@@ -167,7 +168,7 @@ func TestConvertedConfigurationsDoTheSame(t *testing.T) {
 	for name, file := range files {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			var text, says bytes.Buffer
-			exit := rulesCommand(stdio{strings.NewReader(""), &text, &says}, []string{"convert", "--plain", file})
+			exit := rulesCommand(stdio{strings.NewReader(""), &text, &says}, []string{"convert", file})
 			if exit != sysexits.OK && !strings.Contains(file, "/bad.cf") && !strings.Contains(file, "/errors.cf") && !strings.Contains(says.String(), "program") {
 				t.Errorf("exit status %d\n%s", exit, &says)
 			}
@@ -229,7 +230,7 @@ func commandsFor(t *testing.T, file string, r *rand.Rand, n int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := addressesFor(conf, r)
+	a := convert.NewAddresses(conf, r)
 	var mailers, rulesets []string
 	for _, m := range conf.Mailers {
 		mailers = append(mailers, m.Name)
@@ -240,7 +241,7 @@ func commandsFor(t *testing.T, file string, r *rand.Rand, n int) string {
 	pick := func(list []string) string { return list[r.IntN(len(list))] }
 	var b strings.Builder
 	for i := range n {
-		switch address := a.next(); i % 8 {
+		switch address := a.Next(); i % 8 {
 		case 0, 1, 2:
 			fmt.Fprintf(&b, "/parse %s\n", address)
 		case 3:
@@ -248,7 +249,7 @@ func commandsFor(t *testing.T, file string, r *rand.Rand, n int) string {
 		case 4:
 			fmt.Fprintf(&b, "/tryflags %c%c\n/try %s %s\n", "HE"[r.IntN(2)], "SR"[r.IntN(2)], pick(mailers), address)
 		case 5:
-			fmt.Fprintf(&b, ".D{client_addr}%s\n.D{client_name}%s\n.D{rcpt_mailer}%s\ncheck_rcpt <%s>\n", pick(clientAddresses), a.domain(), pick(mailers), address)
+			fmt.Fprintf(&b, ".D{client_addr}%s\n.D{client_name}%s\n.D{rcpt_mailer}%s\ncheck_rcpt <%s>\n", pick(clientAddresses), a.Domain(), pick(mailers), address)
 		case 6:
 			fmt.Fprintf(&b, "check_mail <%s>\n", address)
 		default:
@@ -259,6 +260,3 @@ func commandsFor(t *testing.T, file string, r *rand.Rand, n int) string {
 }
 
 var clientAddresses = []string{"192.0.2.9", "198.51.100.7", "203.0.113.5", "127.0.0.1", "10.1.2.3", "IPv6:2001:db8::1"}
-
-// nothingResolves is a name server that knows nothing.
-type nothingResolves struct{}

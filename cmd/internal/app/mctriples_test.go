@@ -8,12 +8,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"waybill/compat/cf"
+	"waybill/compat/convert"
 	"waybill/etc"
 	"waybill/rules"
 )
@@ -44,7 +44,7 @@ func TestMCBothWays(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			list := plainAddresses(conf, rand.New(rand.NewPCG(3, 1)), 400)
+			list := convert.NewAddresses(conf, rand.New(rand.NewPCG(3, 1))).Ordinary(400)
 			want := parsedBySendmail(t, dir, file, list)
 			wrong, asked := 0, 0
 			for i, a := range list {
@@ -82,32 +82,6 @@ func notCompared(site, address, want string) string {
 		return "there is no UUCP"
 	}
 	return ""
-}
-
-// triple writes a decision as mailer, host, user. All mailers that speak SMTP are one here, and a dot behind a host is
-// only sendmail's sign that the name is complete.
-func triple(d rules.Decision, err error) string {
-	switch {
-	case err != nil:
-		return "later: " + err.Error()
-	case d.Refusal != nil && d.Refusal.Discard:
-		return "discard"
-	case d.Refusal != nil:
-		return fmt.Sprintf("error %d", d.Refusal.Code/100)
-	}
-	return plainTriple(d.Mailer, d.Host, d.User)
-}
-
-func plainTriple(mailer, host, user string) string {
-	switch {
-	case slices.Contains([]string{"smtp", "esmtp", "smtp8", "dsmtp", "relay"}, mailer):
-		mailer = "esmtp"
-	case strings.HasPrefix(mailer, "uucp") || mailer == "suucp":
-		mailer = "uucp"
-	case mailer == "local":
-		host = "" // the detail of the address; ours stands with the user
-	}
-	return fmt.Sprintf("%s|%s|%s", mailer, strings.TrimSuffix(strings.ToLower(host), "."), strings.ToLower(user))
 }
 
 var parsed = regexp.MustCompile(`(?m)^mailer (\S+?)(?:, host ([^,]*))?, user (.*)$`)
@@ -182,43 +156,4 @@ func parsedBySendmail(t *testing.T, dir, file string, list []string) []string {
 		}
 	}
 	return answers
-}
-
-// plainAddresses are addresses as mail has them, about what a configuration knows.
-func plainAddresses(conf *cf.Config, r *rand.Rand, n int) []string {
-	a := addressesFor(conf, r)
-	ordinary := regexp.MustCompile(`^[A-Za-z0-9._+-]+$`)
-	pick := func(list []string) string {
-		for {
-			if w := a.pick(list); ordinary.MatchString(w) && !strings.HasPrefix(w, "+") && !strings.HasSuffix(w, "+") && !strings.HasSuffix(w, ".") && !strings.HasPrefix(w, ".") && !strings.Contains(w, "..") {
-				return w
-			}
-		}
-	}
-	var list []string
-	for len(list) < n {
-		user, domain := pick(a.users), pick(a.domains)
-		switch r.IntN(8) {
-		case 0:
-			list = append(list, user)
-		case 1:
-			list = append(list, user+"@sub."+domain)
-		case 2:
-			list = append(list, user+"+tag@"+domain)
-		case 3:
-			if len(a.whole) > 0 && ordinary.MatchString(strings.ReplaceAll(a.whole[0], "@", "")) {
-				w := a.pick(a.whole)
-				if u, d, _ := strings.Cut(w, "@"); ordinary.MatchString(u) && ordinary.MatchString(d) && !strings.Contains(u, "+") {
-					list = append(list, w)
-				}
-			}
-		case 4:
-			list = append(list, user+"@"+strings.ToUpper(domain))
-		case 5:
-			list = append(list, user+"@mail.example.org")
-		default:
-			list = append(list, user+"@"+domain)
-		}
-	}
-	return list
 }

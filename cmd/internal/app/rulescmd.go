@@ -22,7 +22,8 @@ const rulesUsage = `usage: waybill rules VERB ...
   diff --addresses FILE | --log FILE  OLD NEW   list the addresses that two files treat differently
   fmt [-w] FILE...         print files in the usual layout, or rewrite them
   explain [-C FILE] [--from SENDER] ADDRESS...  tell why mail goes where it goes
-  convert FILE.cf          print the rules of a sendmail.cf in this language
+  convert [--fold] FILE.cf  print a sendmail.cf in this language; --fold: with the library in the place of what m4 wrote
+  convert FILE.mc          print what an .mc file wishes in this language
   default                  print the embedded default rules
   grammar                  print the grammar of the language
 `
