@@ -64,7 +64,7 @@ func TestUUCPMailers(t *testing.T) {
 	if err := build(); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("/var/tmp", "uucp-mailers") // every component must be one that sendmail trusts
+	dir, err := os.MkdirTemp("/srv", "uucp-mailers") // every component must be one that only root may write
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,9 +12,8 @@ import (
 
 // uucpSite is a host without a daemon, with UUCP neighbours.
 type uucpSite struct {
-	t     *testing.T
-	dir   string
-	rules string // between the declarations and "use standard"
+	t   *testing.T
+	dir string
 }
 
 func newUUCPSite(t *testing.T) *uucpSite {
