@@ -35,7 +35,7 @@ func (p *preparation) repair(fields []envelope.Field) {
 		case anyOf(f, "From", "Message-Id") && f.Value() == "":
 			continue
 		case f.Is("From") && option(p.v, "SingleLineFromHeader"):
-			f = newField(f.Name, strings.TrimSpace(strings.ReplaceAll(valueOf(f), "\n", "")))
+			f = newField(f.Name, strings.TrimSpace(strings.ReplaceAll(strings.TrimSuffix(valueOf(f), "\n"), "\n", " ")))
 		}
 		kept = append(kept, f)
 	}

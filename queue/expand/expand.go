@@ -101,7 +101,7 @@ type Member struct {
 	Addr    envelope.Address
 	Command envelope.Command
 	File    envelope.FileName
-	As      string // login name with whose rights Command or File is used; empty: the configured default
+	As      string // login name with whose rights Command or File is used; empty: the configured default, also for root's lists
 	Stage   string
 	// Refused is set for an entry that may not be used (a program without a login shell, an unreadable :include: file);
 	// Name is that entry, for the report.
@@ -159,18 +159,22 @@ func (x *Expander) Expand(ctx context.Context, u User) (Result, error) {
 			return Result{}, err
 		}
 		if len(members) > 0 {
-			return Result{Members: keepCopy(members, entry.Name, u.Trail), Source: source}, nil
+			return Result{Members: keepCopy(members, entry.Name, u.Trail, x.conf.LastFirst), Source: source}, nil
 		}
 	}
 	return Result{Mailbox: entry.Name, Detail: detail}, nil
 }
 
 // keepCopy adds the mailbox of name to the members when one of them is a name through which the message came here.
-func keepCopy(members []Member, name string, trail []string) []Member {
+func keepCopy(members []Member, name string, trail []string, lastFirst bool) []Member {
 	for _, m := range members {
 		local := dequote(string(m.Addr))
 		if m.Stage == StageAll && local != "" && slices.ContainsFunc(trail, func(t string) bool { return sameName(t, local) }) {
-			return append(members, Member{Addr: envelope.Address(name), Stage: StageFinal})
+			own := Member{Addr: envelope.Address(name), Stage: StageFinal}
+			if lastFirst {
+				return append([]Member{own}, members...)
+			}
+			return append(members, own)
 		}
 	}
 	return members

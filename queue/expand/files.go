@@ -50,7 +50,7 @@ func (in including) members(items []Item, depth int) ([]Member, error) {
 					name = "|" + string(item.Command)
 				}
 				m = refused(name, "5.7.1", in.barred, sysexits.Unavailable)
-			} else if in.user != nil {
+			} else if in.user != nil && in.user.UID != 0 { // root's programs run as the default user, like those of aliases
 				m.As = in.user.Name
 			}
 			all = append(all, m)

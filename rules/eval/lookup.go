@@ -103,7 +103,7 @@ func (m *machine) lookup(at int, c call) (status int, ok bool) {
 	r, found, err := m.ask(c.name, key, args)
 	if table.Status(err) == TempFail { // other troubles of a table are "not there" for rules
 		status = TempFail
-		m.blame(status, "table "+c.name+": "+err.Error(), err)
+		m.blame(status, "table "+c.name+": "+err.Error(), &NotNow{c.name, key, err})
 	}
 	tail := len(m.mem)
 	switch {

@@ -48,6 +48,16 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // Temporary reports whether trying later may help.
+// NotNow is the Err of an Error about a table that could not answer.
+type NotNow struct {
+	Table, Key string
+	Err        error
+}
+
+func (e *NotNow) Error() string { return "table " + e.Table + ": " + e.Err.Error() }
+
+func (e *NotNow) Unwrap() error { return e.Err }
+
 func (e *Error) Temporary() bool { return e.Status == TempFail }
 
 // ErrBudget is in the error of a run that one of the limits has ended.

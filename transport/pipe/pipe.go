@@ -50,7 +50,8 @@ type Config struct {
 	// Programs is the directory whose programs Commands may name, as with smrsh(8): whatever path is written, the
 	// last component is looked for there. Empty: any absolute path, and other names in /usr/bin and /bin.
 	Programs string
-	// Dirs are working directories, the first that can be entered counts; $home is replaced. Nil: $home, "/".
+	// Dirs are working directories, the first that can be entered counts; $home is replaced, and "." is where this
+	// process is. Nil: $home, "/".
 	Dirs []string
 	// Env is added to the environment: AGENT, HOME, LOGNAME, USER, SHELL, PATH, TZ if we have it. NAME=value.
 	Env []string

@@ -287,6 +287,9 @@ func (p *Pipe) dir(who passwd.Entry, home string) string {
 		if dir == "$home" || dir == "$z" {
 			dir = home
 		}
+		if dir == "." { // where we are
+			return ""
+		}
 		if !filepath.IsAbs(dir) {
 			continue
 		}

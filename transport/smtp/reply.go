@@ -190,13 +190,13 @@ func ValidEnhanced(s string) bool {
 	return ok && isNumber(subject, 3) && isNumber(detail, 3)
 }
 
-// Printable replaces every control character of s by "?": for logs, replies and bounces.
+// Printable replaces every control character of s but the tab (RFC 5321 4.2) by "?": for logs, replies and bounces.
 func Printable(s string) string {
 	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' || s[i] == 0x7f {
+		if odd(s[i]) {
 			b := []byte(s)
 			for ; i < len(b); i++ {
-				if b[i] < ' ' || b[i] == 0x7f {
+				if odd(b[i]) {
 					b[i] = '?'
 				}
 			}
@@ -205,6 +205,8 @@ func Printable(s string) string {
 	}
 	return s
 }
+
+func odd(c byte) bool { return c < ' ' && c != '\t' || c == 0x7f }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 

@@ -170,7 +170,7 @@ func (s *site) cfProgram(m *cf.Mailer, user, senderFlag string) (transport.Trans
 		conf.MaxUsers = cmp.Or(m.MaxRcpts, 100)
 	}
 	if m.Dir == "" { // sendmail works in its queue directory
-		conf.Dirs = []string{s.settings.Spool, "/"}
+		conf.Dirs = []string{s.settings.Spool, "."}
 	} else {
 		for dir := range strings.SplitSeq(m.Dir, ":") {
 			conf.Dirs = append(conf.Dirs, strings.ReplaceAll(dir, "$z", "$home"))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -33,6 +34,7 @@ func cfQueueRun(std stdio, v *flags.Invocation) int {
 		return cannotOpen(std, err)
 	}
 	s.cf.queueRun = true
+	os.Chdir(s.settings.Spool)
 	begin := func(string, int, int) {}
 	var verbose func(string)
 	if v.Verbose {

@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -225,6 +226,11 @@ func (r cfRouter) Route(ctx context.Context, q queue.Question) (queue.Decision, 
 	t, err := r.rw.Parse(ctx, string(q.Recipient), m)
 	if err == nil && t.Mailer != nil && t.Mailer.Has('5') && !strings.HasPrefix(string(q.Recipient), `\\`) {
 		t, err = r.unaliased(ctx, t, m)
+	}
+	var down *eval.NotNow
+	if errors.As(err, &down) {
+		later := transport.NewStatus(transport.Deferred, "4.3.0", down.Table+" map: lookup ("+down.Key+"): deferred")
+		return queue.Decision{Refused: &later}, nil
 	}
 	if err != nil {
 		return queue.Decision{}, err

@@ -170,6 +170,7 @@ func smtpOnPipe(std stdio, v *flags.Invocation) int {
 	s.pipeExit = &exit
 	if s.cf != nil {
 		s.cf.pipe = true
+		os.Chdir(s.settings.Spool)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

@@ -41,6 +41,7 @@ func handOver(std stdio, args []string) int {
 	}
 	if s.cf != nil {
 		s.cf.oneShot = true
+		os.Chdir(s.settings.Spool) // as sendmail does; programs that may not enter it find themselves there
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()

@@ -298,7 +298,7 @@ func listEntry(l queue.Listed, sendmail bool) mailq.Entry {
 	}
 	if len(l.Recipients) > 0 && same && l.Recipients[0].Reason != "" {
 		e.Reason = "Deferred: " + l.Recipients[0].Reason
-		if strings.HasPrefix(l.Recipients[0].Reason, "reply: ") { // of a lost connection sendmail says no more
+		if why := l.Recipients[0].Reason; strings.HasPrefix(why, "reply: ") || strings.Contains(why, " map: lookup (") { // sendmail's own words
 			e.Reason = l.Recipients[0].Reason
 		}
 	}
@@ -341,6 +341,7 @@ func explain(std stdio, args []string) int {
 		}
 		e := router.Explain(context.Background(), q)
 		fmt.Fprint(std.out, e)
+		explainAliases(std.out, router, e)
 		if e.Err != nil {
 			exit = sysexits.TempFail
 		}

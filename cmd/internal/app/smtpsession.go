@@ -81,5 +81,5 @@ func (s *smtpSession) look(ctx context.Context, name string, expand bool) (reply
 	if expand {
 		code = 250
 	}
-	return &smtp.Reply{Code: code, Enhanced: "2.1.5", Lines: l.lines}, true
+	return &smtp.Reply{Code: code, Enhanced: "2.1.5", Lines: append(l.lines, l.elsewhere...)}, true
 }
