@@ -39,9 +39,9 @@ Nov 21 10:00:01 mx waybill[1]: 4AM: to=<a@b.example>, delay=00:00:01, stat=Sent
 		}
 	}
 	want := []string{
-		"a@b.example\n  old: goes by esmtp to x for a\n  new: goes by esmtp to b.example for a@b.example\n",
-		"a@c.example\n  old: goes by esmtp to c.example for a@c.example\n  new: is refused: 550 5.1.1 gone\n",
-		"\"odd>name\"@c.example\n  old: goes by esmtp to c.example for \"odd>name\"@c.example\n  new: is refused: 550 5.1.1 gone\n",
+		"a@b.example\n  old: goes by transport esmtp to x, for a\n  new: goes by transport esmtp to b.example, for a@b.example\n",
+		"a@c.example\n  old: goes by transport esmtp to c.example, for a@c.example\n  new: is refused: 550 5.1.1 gone\n",
+		"\"odd>name\"@c.example\n  old: goes by transport esmtp to c.example, for \"odd>name\"@c.example\n  new: is refused: 550 5.1.1 gone\n",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)

@@ -3,7 +3,7 @@ package rules
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"waybill/rules/prog"
@@ -31,8 +31,11 @@ type Step struct {
 	After   string // and after it
 
 	Table, Key, Value string
+	Args              []string // of the lookup, beside its key
 	Found             bool
 	Err               string
+
+	rule *prog.Rule // that asked
 }
 
 // Place is "file:line", or the empty string.
@@ -53,49 +56,59 @@ func (s Step) String() string {
 	case StepRule:
 		return place + s.Source
 	case StepLookup:
-		switch {
-		case s.Err != "":
-			return fmt.Sprintf("%s%s(%s) did not answer: %s", place, s.Table, s.Key, s.Err)
-		case s.Found:
-			return fmt.Sprintf("%s%s(%s) is %s", place, s.Table, s.Key, s.Value)
-		}
-		return fmt.Sprintf("%s(%s) is not there", s.Table, s.Key)
+		return place + s.answer()
 	}
 	return place + s.After
 }
 
-// recorder makes steps of events, and passes the events on.
+// answer is what a table said.
+func (s Step) answer() string {
+	switch {
+	case s.Err != "":
+		return fmt.Sprintf("table %s did not answer for %s: %s", s.Table, s.Key, s.Err)
+	case s.Found:
+		return fmt.Sprintf("table %s has %s: %s", s.Table, s.Key, s.Value)
+	}
+	return fmt.Sprintf("table %s has no %s", s.Table, s.Key)
+}
+
+// recorder makes steps of events, and passes the events on. A rule comes before what it calls and looks up.
 type recorder struct {
-	to     trace.Tracer
-	list   []Step
-	before []string // the workspace of each open ruleset
+	to      trace.Tracer
+	list    []Step
+	before  []string // the workspace of each open ruleset
+	matched []int    // the rule that is being applied in each, as its place in list plus one
 }
 
 func (r *recorder) Event(e *trace.Event) {
 	r.to.Event(e)
+	for len(r.before) <= e.Depth {
+		r.before, r.matched = append(r.before, ""), append(r.matched, 0)
+	}
 	switch e.Kind {
 	case trace.Enter:
-		for len(r.before) <= e.Depth {
-			r.before = append(r.before, "")
+		r.before[e.Depth], r.matched[e.Depth] = trace.Tokens(e.Tokens), 0
+	case trace.Match:
+		s := Step{Kind: StepRule, Depth: e.Depth, Ruleset: e.Ruleset.Name, File: e.Rule.Pos.File, Line: e.Rule.Pos.Line, Source: ruleText(e.Rule), Before: r.before[e.Depth]}
+		s.After = s.Before
+		// The lookups of its condition were made before it matched.
+		at := len(r.list)
+		for at > 0 && r.list[at-1].Kind == StepLookup && r.list[at-1].rule == e.Rule && r.list[at-1].Depth == e.Depth {
+			at--
 		}
-		r.before[e.Depth] = trace.Tokens(e.Tokens)
+		r.list = slices.Insert(r.list, at, s)
+		r.matched[e.Depth] = at + 1
 	case trace.Rewrite:
-		s := Step{Kind: StepRule, Depth: e.Depth, Ruleset: e.Ruleset.Name, File: e.Rule.Pos.File, Line: e.Rule.Pos.Line, Source: ruleText(e.Rule), After: trace.Tokens(e.Tokens)}
-		if e.Depth < len(r.before) {
-			s.Before = r.before[e.Depth]
-			r.before[e.Depth] = s.After
+		after := trace.Tokens(e.Tokens)
+		if at := r.matched[e.Depth]; at > 0 {
+			r.list[at-1].After = after
 		}
-		r.list = append(r.list, s)
+		r.before[e.Depth], r.matched[e.Depth] = after, 0
 	case trace.Lookup:
-		s := Step{Kind: StepLookup, Depth: e.Depth, Ruleset: e.Ruleset.Name, File: e.Pos.File, Line: e.Pos.Line, Table: e.Table, Key: e.Key, Value: e.Value, Found: e.Found}
+		s := Step{Kind: StepLookup, Depth: e.Depth, Ruleset: e.Ruleset.Name, File: e.Pos.File, Line: e.Pos.Line, Table: e.Table, Key: e.Key, Value: e.Value, Found: e.Found,
+			Args: slices.Clone(e.Args), Before: r.before[e.Depth], rule: e.Rule}
 		if e.Err != nil {
 			s.Err = e.Err.Error()
-		}
-		if e.Depth < len(r.before) {
-			s.Before = r.before[e.Depth]
-		}
-		if len(e.Args) > 0 {
-			s.Key += ", " + strings.Join(e.Args, ", ")
 		}
 		r.list = append(r.list, s)
 	case trace.Message:
@@ -139,24 +152,24 @@ func (e Explanation) Outcome() string {
 	case e.Err != nil:
 		return "not now: " + e.Err.Error()
 	case d.Refusal != nil && d.Refusal.Discard:
-		return "is thrown away"
+		return "is taken and thrown away: a rule says discard"
 	case d.Refusal != nil:
 		return fmt.Sprintf("is refused: %d %s %s", d.Refusal.Code, d.Refusal.Enhanced, d.Refusal.Text)
 	}
-	out := "goes by " + d.Mailer
+	out := "goes by transport " + d.Mailer
 	if d.Host != "" {
 		out += " to " + d.Host
 	}
-	out += " for " + d.User
+	out += ", for " + d.User
 	switch d.When {
 	case Now:
-		out += ", before the client is answered"
+		out += ", before its sender is answered (now)"
 	case Background:
-		out += ", at once"
+		out += ", at once (background)"
 	case Queue:
-		out += ", with the next queue run"
+		out += ", with the next queue run (queue)"
 	case Defer:
-		out += ", with the next queue run and no DNS before"
+		out += ", with the next queue run and without asking the DNS before (defer)"
 	}
 	if d.NotBefore.After(e.Query.Time) {
 		out += ", not before " + d.NotBefore.Format("15:04")
@@ -174,7 +187,11 @@ func (e Explanation) String() string {
 	if name == "" {
 		name = "<>"
 	}
-	return name + " " + e.Outcome() + "\n" + steps(e.Decision.Why)
+	when := ""
+	if d := e.Decision; e.Err == nil && d.Refusal == nil && d.When == Unset {
+		when = ", at once unless its sender asks for another time"
+	}
+	return name + " " + e.Outcome() + when + "\n" + steps(e.Decision.Why)
 }
 
 // Policy is the answer to "why?" about what is received.
@@ -228,50 +245,4 @@ func (p Policy) String() string {
 		what += " " + p.Query.Client.Helo
 	}
 	return fmt.Sprintf("%s from %s %s\n", what, who, p.Outcome()) + steps(p.Verdict.Why)
-}
-
-// steps is a list of steps as text.
-func steps(why []Step) string {
-	var b strings.Builder
-	ruleset := ""
-	for _, s := range why {
-		indent := strings.Repeat("  ", max(s.Depth, 1))
-		if s.Ruleset != ruleset && s.Ruleset != "" {
-			ruleset = s.Ruleset
-			fmt.Fprintf(&b, "%s%s\n", indent[2:], strings.TrimRight(ruleset+": "+s.Before, " "))
-		}
-		switch s.Kind {
-		case StepRule:
-			fmt.Fprintf(&b, "%s%s: %s\n", indent, s.Place(), s.Source)
-			switch {
-			case strings.HasPrefix(s.After, "$# "):
-				fmt.Fprintf(&b, "%s    decides: %s\n", indent, resolved(s.After))
-			case s.Before != s.After:
-				fmt.Fprintf(&b, "%s    gives %s\n", indent, s.After)
-			}
-		case StepLookup:
-			fmt.Fprintf(&b, "%s%s\n", indent, s)
-		default:
-			fmt.Fprintf(&b, "%s! %s\n", indent, s)
-		}
-	}
-	return b.String()
-}
-
-// resolved reads "$# mailer $@ host $: user" to people.
-func resolved(after string) string {
-	mailer, user, hasUser := strings.Cut(strings.TrimPrefix(after, "$# "), "$:")
-	mailer, host, hasHost := strings.Cut(mailer, "$@")
-	out := strings.TrimSpace(mailer)
-	if hasHost {
-		out += ", host " + strings.ReplaceAll(strings.TrimSpace(host), " ", "")
-	}
-	if hasUser {
-		user = strings.TrimSpace(user)
-		if !strings.Contains(user, `"`) {
-			user = strings.ReplaceAll(user, " ", "")
-		}
-		out += ", user " + user
-	}
-	return out
 }

@@ -304,7 +304,12 @@ func (s *searcher) reportRelay(q Query, c circumstance) {
 			}
 		}
 		if e := s.r.Explain(ctx, q); len(e.Decision.Why) > 0 {
-			last := e.Decision.Why[len(e.Decision.Why)-1]
+			last := e.Decision.Why[0]
+			for _, step := range e.Decision.Why { // the innermost rule that resolved is the last one
+				if strings.HasPrefix(step.After, "$#") && step.Kind == StepRule && step.Ruleset != compile.Send {
+					last = step
+				}
+			}
 			f.Related = append(f.Related, last.Place()+": "+last.Source)
 		}
 	}

@@ -28,6 +28,18 @@ func (t Table) Lookup(ctx context.Context, key string) (value string, found bool
 	return res.Value, found, err
 }
 
+// Entry is Lookup, and tells also where the entry stands: "file:line", or "" where that is not known.
+func (t Table) Entry(ctx context.Context, key string) (value, place string, found bool, err error) {
+	res, found, err := t.t.Lookup(t.view.In(ctx), key, nil)
+	if found {
+		place = Step{File: res.Pos.File, Line: res.Pos.Line}.Place()
+	}
+	return res.Value, place, found, err
+}
+
+// Local reports whether a transport delivers on this host, so that aliases apply.
+func (r *Router) Local(transport string) bool { return r.local(transport) }
+
 // Table returns the table with this name.
 func (r *Router) Table(name string) (Table, bool) {
 	t, ok := r.tables.byName[name]

@@ -73,6 +73,10 @@ func queueCommand(std stdio, args []string) int {
 	}
 	var rest []string
 	for { // options may stand anywhere
+		if len(args) > 0 && negative(args[0]) { // a priority
+			rest, args = append(rest, args[0]), args[1:]
+			continue
+		}
 		if exit, ok := parse(std, fs, args); !ok {
 			return exit
 		}
@@ -121,6 +125,11 @@ func queueCommand(std stdio, args []string) int {
 	}
 	fmt.Fprint(std.err, queueUsage)
 	return sysexits.Usage
+}
+
+func negative(arg string) bool {
+	n, err := strconv.Atoi(arg)
+	return err == nil && n < 0
 }
 
 // controlQueue asks the daemon; without one it does the same here.
