@@ -3,6 +3,7 @@ package queue
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"runtime"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"waybill/queue/dsn"
+	"waybill/queue/sched"
 	"waybill/transport/envelope"
 )
 
@@ -70,4 +72,36 @@ func (r *repeated) Read(p []byte) (int, error) {
 	r.at = (r.at + n) % len(r.line)
 	r.left -= n
 	return n, nil
+}
+
+// A million messages that wait, all of them for a place at one busy host and all asked for by a queue run, take no more
+// than 400 octets each.
+func TestMemoryOfAMillion(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a million messages")
+	}
+	const n = 1_000_000
+	before := heapInUse()
+	now := time.Now()
+	schedule, forced := sched.New(now), map[sched.ID]time.Time{}
+	l := newLimits(100, time.Minute, func(sched.ID) bool { return true })
+	b := bound{limit: 1}
+	if l.admit("smtp\x00busy", b) == nil {
+		t.Fatal("no place")
+	}
+	for i := range n {
+		var id sched.ID
+		copy(id[:], fmt.Sprintf("6AM2dnRb%06d", i))
+		schedule.Set(id, now.Add(time.Duration(i)*time.Second), 0)
+		forced[id] = now
+		l.park("smtp\x00busy", id, int64(i))
+	}
+	each := float64(heapInUse()-before) / n
+	t.Logf("%.0f octets a message", each)
+	if each > 400 {
+		t.Errorf("%.0f octets a message", each)
+	}
+	if l.dest["smtp\x00busy"].parked.Len() != n || schedule.Len() != n || len(forced) != n {
+		t.Error("not all are there")
+	}
 }

@@ -122,7 +122,9 @@ func counted(n int) string {
 
 func (q *Queue) listed(ctx context.Context, s Selection, answer func(line string) error) error {
 	if len(s) == 0 {
-		err := q.Count(func(queued, held, dropped int) error { return answer(fmt.Sprintf("count %d %d %d", queued, held, dropped)) })
+		err := q.Count(func(queued, held, dropped int) error {
+			return answer(fmt.Sprintf("count %d %d %d", queued, held, dropped))
+		})
 		if err != nil {
 			return err
 		}

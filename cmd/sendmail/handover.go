@@ -240,7 +240,9 @@ func (h *handOver) failed(err error) int {
 	case errors.Is(err, fs.ErrPermission) && h.rights.given:
 		// As sendmail has it: who names files and directories must be able to use them.
 		return fail(sysexits.Config, "the message is not accepted: "+strings.Join(h.v.Unsafe, " ")+" gave our rights up", err)
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, fs.ErrNotExist):
+		return fail(sysexits.CantCreat, "the message is not accepted", fmt.Errorf(`%w; if there is no spool yet, start the daemon once, or run "waybill queue list" as root`, err))
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR):
 		return fail(sysexits.CantCreat, "the message is not accepted", err)
 	}
 	return fail(sysexits.TempFail, "the message is not accepted", err)
