@@ -7,8 +7,10 @@
 //	ports.go    what the queue asks of others: rules, transports, aliases, notices, the mail log
 //	accept.go   a message comes in
 //	attempt.go  one try at one message
-//	retry.go    when the next try is, and when it is given up
-//	run.go      the runner: what is due, in which order, how much at a time
+//	plan.go     when the next try is, and when it is given up, by recipient
+//	limits.go   how much each destination gets at a time, and what waits for it
+//	run.go      the runner: what is due, in which order; once.go is a queue run without one
+//	select.go   which messages an operator means; operate.go, detail.go, list.go what they can do and see
 package queue
 
 import (

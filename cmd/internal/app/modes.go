@@ -33,6 +33,8 @@ var companions = map[string]func(std stdio, args []string) int{
 	"vacation":   answerForAbsent,
 	"praliases":  printAliases,
 	"mailstats":  mailStats,
+	"makemap":    makeMap,
+	"editmap":    editMap,
 }
 
 // sendmailMode does what sendmail does under this name with these arguments. The front end has dropped its privileges.
@@ -67,6 +69,9 @@ func sendmailMode(std stdio, name string, args []string) int {
 		if v.Queue.Lost || v.Queue.Quarantined {
 			return sysexits.OK // a run tries neither what is lost nor what is quarantined
 		}
+		if !v.Verbose { // cron would mail what sendmail does not say
+			std.out = io.Discard
+		}
 		if isCF(v.ConfigFile) {
 			return cfQueueRun(std, v)
 		}
@@ -92,7 +97,7 @@ func sendmailMode(std stdio, name string, args []string) int {
 		}
 		return checkRules(std, configArgs(v))
 	case flags.HostStatus, flags.PurgeHostStatus:
-		return hosts(std, v.ConfigFile, v.Mode == flags.PurgeHostStatus)
+		return hosts(std, v.ConfigFile, v.Mode == flags.PurgeHostStatus, v.Verbose)
 	case flags.PrintOptions:
 		for _, o := range flags.OptionNames() {
 			fmt.Fprintln(std.out, o.Name)
