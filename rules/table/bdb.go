@@ -38,6 +38,7 @@ type pager struct {
 	size  int // of a page
 	last  uint32
 	hash  bool
+	every bool // all values of a key, not only the first
 }
 
 // loadDB reads all entries of a Berkeley DB file.
@@ -176,13 +177,25 @@ func (p *pager) items(n uint32, pg []byte, item func(pg []byte, i, at, end int) 
 		if err != nil {
 			return fmt.Errorf("page %d: entry %d: %w", n, i, err)
 		}
+		more := []byte(nil) // values behind the first one of a key
+		if p.hash && p.every && i&1 == 1 && pg[at] == 2 {
+			more = pg[min(end, at+5+len(v)):end]
+		}
 		end = at
 		keep = keep && ok
 		if pair[i&1] = v; i&1 == 1 {
-			if keep {
+			for keep {
 				if err := f(pair[0], pair[1]); err != nil {
 					return err
 				}
+				if len(more) < 4 {
+					break
+				}
+				n := int(p.order.Uint16(more))
+				if 4+n > len(more) {
+					return errDamaged
+				}
+				pair[1], more = more[2:2+n], more[4+n:]
 			}
 			keep = true
 		}

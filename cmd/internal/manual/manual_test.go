@@ -11,6 +11,7 @@ import (
 
 	"waybill/compat/flags"
 	"waybill/compat/mailstats"
+	"waybill/compat/makemap"
 	"waybill/compat/praliases"
 	"waybill/compat/vacation"
 )
@@ -164,7 +165,7 @@ func TestManualHasEveryCommand(t *testing.T) {
 
 // The companion programs list their flags in getopt's form.
 func TestManualOfCompanions(t *testing.T) {
-	for name, getopt := range map[string]string{"vacation.1": vacation.Flags, "praliases.8": praliases.Flags} {
+	for name, getopt := range map[string]string{"vacation.1": vacation.Flags, "praliases.8": praliases.Flags, "makemap.8": makemap.MakemapFlags, "editmap.8": makemap.EditmapFlags} {
 		text := section(t, page(t, name), "DESCRIPTION")
 		var letters, takes []string
 		for i := 0; i < len(getopt); i++ {
