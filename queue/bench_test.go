@@ -145,10 +145,25 @@ func BenchmarkAccept(b *testing.B) {
 	layouts(b, func(b *testing.B, log bool, producers int) {
 		q := benchQueue(b, journaled(b), &null{}, log)
 		e := mail("alice@here.test", envelope.WhenQueue, "bob@there.test")
-		produce(b, producers, func() error {
+		accept := func() error {
 			_, err := q.Accept(context.Background(), e, strings.NewReader(text), Options{Quiet: true})
 			return err
-		})
+		}
+		if log { // segments are used again: making them is not what is measured
+			produce(b, 32, accept)
+			err := q.Spool().Queued(func(id string) bool {
+				m, err := q.Spool().Load(id)
+				if err == nil {
+					err = m.Finish()
+					m.Close()
+				}
+				return err == nil
+			})
+			if err != nil || q.Spool().Logged() > 0 {
+				b.Fatal(err, q.Spool().Logged())
+			}
+		}
+		produce(b, producers, accept)
 		b.StopTimer()
 		if log && q.Spool().Logged() < b.N {
 			b.Logf("%d of %d messages did not fit into the log", b.N-q.Spool().Logged(), b.N)
@@ -239,4 +254,23 @@ func heapInUse() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapInuse
+}
+
+// BenchmarkMillion is the memory of a million messages that wait for another attempt.
+func BenchmarkMillion(b *testing.B) {
+	const messages = 1_000_000
+	for range b.N {
+		q := benchQueue(b, b.TempDir(), &null{}, false)
+		before := heapInUse()
+		at := time.Now().Add(time.Hour)
+		var ids spool.IDs
+		for n := range messages {
+			q.plan(schedID(ids.New(at)), at.Add(time.Duration(n)*time.Millisecond), n%7)
+		}
+		b.ReportMetric(float64(heapInUse()-before)/messages, "octets/message")
+		if q.Waiting() != messages {
+			b.Errorf("%d of %d wait", q.Waiting(), messages)
+		}
+		q.Close(context.Background())
+	}
 }

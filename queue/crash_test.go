@@ -37,7 +37,7 @@ func life(r *rig) (acked, refused []string) {
 	take("several", 300, envelope.WhenNow, "bob@there.test", "later@else.test", "bad@other.test")
 	held := take("held", 100, envelope.WhenQueue, "bob@there.test")
 	if held != "" {
-		r.q.Hold(held)
+		r.q.Hold(held, "")
 	}
 	e := mail("alice@here.test", envelope.WhenBackground, "bob@there.test", "later@there.test")
 	if _, err := spool.DropIn(r.fs, "/spool", e, strings.NewReader(message("drop", 100_000))); err == nil {
@@ -172,8 +172,8 @@ func failEverywhere(t *testing.T, newRig func(testing.TB) *rig) {
 	before := r.fs.Steps()
 	life(r)
 	steps := r.fs.Steps()
-	for _, trouble := range []error{syscall.EIO, syscall.ENOSPC, syscall.EROFS} {
-		for n := before + 1; n <= steps+1; n += stride {
+	for i, trouble := range []error{syscall.EIO, syscall.ENOSPC, syscall.EROFS, syscall.EDQUOT, syscall.EMFILE} {
+		for n := before + 1 + i; n <= steps+1; n += stride * (1 + i/3*4) {
 			for _, cut := range []bool{false, true} {
 				r := newRig(t)
 				r.fs.FailAt(n, trouble)

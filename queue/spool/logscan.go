@@ -19,7 +19,10 @@ type scanned struct {
 }
 
 // gap is what stands between two records and is none, or a record whose content is wrong.
-type gap struct{ off, end int }
+type gap struct {
+	off, end int
+	cut      bool // the file ends within a record, which was written to a file that was long enough
+}
 
 // parseSegment finds the records of a segment's present use: those of its highest epoch. Older ones behind them are
 // what is left of an earlier use. text may be used again afterwards.
@@ -43,7 +46,7 @@ func parseSegment(text []byte) *scanned {
 		switch {
 		case ok && whole && r.epoch == seg.epoch:
 			if open >= 0 && !zero(text[open:off]) {
-				seg.gaps = append(seg.gaps, gap{open, off})
+				seg.gaps = append(seg.gaps, gap{off: open, end: off})
 			}
 			open = -1
 			seg.synced = max(seg.synced, r.synced)
@@ -60,7 +63,8 @@ func parseSegment(text []byte) *scanned {
 			continue
 		case ok && r.epoch == seg.epoch:
 			// A head whose content is damaged, perhaps the last of the segment.
-			seg.gaps = append(seg.gaps, gap{off, min(len(text), off+recordSize(int(r.size)))})
+			end := off + recordSize(int(r.size))
+			seg.gaps = append(seg.gaps, gap{off, min(len(text), end), end > len(text)})
 			open = -1
 		case open < 0:
 			open = off

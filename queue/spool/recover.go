@@ -99,10 +99,13 @@ func (s *Spool) mend(seg *scanned, last bool) {
 			s.log.Error("a damaged part of the intake log cannot be read", "file", seg.name, "offset", g.off, "err", err)
 			continue
 		}
-		if last && g.off >= int(seg.synced) {
+		if last && g.off >= int(seg.synced) && !g.cut {
 			s.log.Info("an unfinished batch of the intake log is given up: nobody was told that it is safe", "segment", seg.name, "offset", g.off, "octets", len(text))
 		} else if !s.keepGap(seg, g, text) {
 			continue
+		}
+		if g.cut {
+			continue // the segment has not the size of the others, and is removed when nothing is left in it
 		}
 		clear(text)
 		_, err := f.WriteAt(text, int64(g.off))

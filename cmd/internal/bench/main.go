@@ -55,12 +55,15 @@ func bench(bin string, runs int, peers []contestant) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	if err := submission(ctx, bin, dir, runs, peers); err != nil {
 		return err
 	}
-	return memory(ctx, bin, dir)
+	if err := memory(ctx, bin, dir); err != nil || runs < 10 { // so few runs only try this program out
+		return err
+	}
+	return queueFigures(ctx)
 }
 
 // site starts a site whose only user is bob.
