@@ -14,13 +14,19 @@ import (
 	"waybill/transport/sysexits"
 )
 
-// Hold keeps a message where it is until Release. Errors: spool.ErrGone, spool.ErrBusy while it is being delivered.
-func (q *Queue) Hold(id string) error {
+// Hold keeps a message where it is until Release; why, which may be empty, is shown in listings. Errors: spool.ErrGone, spool.ErrBusy while it is being delivered.
+func (q *Queue) Hold(id, why string) error {
 	m, err := q.spool.Load(id)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
+	if why != "" {
+		m.Note(spool.Held{Reason: why})
+		if err := m.Flush(true); err != nil {
+			return err
+		}
+	}
 	if err := m.Hold(true); err != nil {
 		return err
 	}
@@ -157,7 +163,15 @@ func (q *Queue) operate(ctx context.Context, by, verb string, words []string, an
 	var op operation
 	switch verb {
 	case "hold":
-		op = operation{"held", true, false, q.Hold}
+		why := ""
+		words = slices.DeleteFunc(slices.Clone(words), func(w string) bool {
+			reason, is := strings.CutPrefix(w, "why=")
+			if is {
+				why = reason
+			}
+			return is
+		})
+		op = operation{"held", true, false, func(id string) error { return q.Hold(id, why) }}
 	case "release":
 		op = operation{"released", false, true, q.Release}
 	case "remove":

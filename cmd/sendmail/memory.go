@@ -3,12 +3,17 @@ package main
 import (
 	"bytes"
 	"io"
+	"os"
 	"strings"
 )
 
-// memoryLimit is how much of a message is remembered for a bounce or dead.letter. Of a longer one, the beginning is
-// returned: the caller still has the rest.
-const memoryLimit = 1 << 20
+const (
+	// memoryLimit is how much of a message is remembered in memory for a bounce or dead.letter.
+	memoryLimit = 1 << 20
+	// fileLimit is how much more of it is remembered in a file. Of a longer one, the beginning is returned: the caller
+	// still has the rest.
+	fileLimit = 64 << 20
+)
 
 // memory is standard input first and then the message that was made of it; it remembers the message while it is handed
 // over, because a pipe cannot be read twice.
@@ -17,6 +22,8 @@ type memory struct {
 	message io.Reader
 	seen    [][]byte // in pieces: one slice that grows costs three times the memory
 	size    int
+	file    *os.File // what did not fit there, under no name; nil: nothing
+	filed   int
 	over    bool
 	err     error // of standard input, other than its end
 }
@@ -37,15 +44,35 @@ func (m *memory) Read(p []byte) (int, error) {
 type remembering struct{ m *memory }
 
 func (r remembering) Read(p []byte) (int, error) {
-	m := r.m
-	n, err := m.message.Read(p)
-	if m.size+n > memoryLimit {
-		m.over = true
-	} else if !m.over && n > 0 {
-		m.seen = append(m.seen, bytes.Clone(p[:n]))
-		m.size += n
-	}
+	n, err := r.m.message.Read(p)
+	r.m.remember(p[:n])
 	return n, err
+}
+
+func (m *memory) remember(p []byte) {
+	switch {
+	case m.over || len(p) == 0:
+	case m.file == nil && m.size+len(p) <= memoryLimit:
+		m.seen = append(m.seen, bytes.Clone(p))
+		m.size += len(p)
+	case m.filed+len(p) > fileLimit || !m.spill(p):
+		m.over = true
+	}
+}
+
+// spill writes p into the file. Without one, as when the disk is full, the rest is not remembered.
+func (m *memory) spill(p []byte) bool {
+	if m.file == nil {
+		f, err := os.CreateTemp("", "sendmail")
+		if err != nil {
+			return false
+		}
+		os.Remove(f.Name())
+		m.file = f
+	}
+	n, err := m.file.WriteAt(p, int64(m.filed))
+	m.filed += n
+	return err == nil
 }
 
 // replay is the message from its beginning: what was read, and what was not read yet unless something between is lost.
@@ -53,6 +80,9 @@ func (m *memory) replay() io.Reader {
 	var all []io.Reader
 	for _, piece := range m.seen {
 		all = append(all, bytes.NewReader(piece))
+	}
+	if m.file != nil {
+		all = append(all, io.NewSectionReader(m.file, 0, int64(m.filed)))
 	}
 	if m.over {
 		return io.MultiReader(append(all, strings.NewReader("\n[...]\n"))...)

@@ -47,6 +47,9 @@ func quarantine(std stdio, v *flags.Invocation) int {
 	if len(ids) == 0 {
 		return sysexits.OK
 	}
+	if v.Quarantine != "" {
+		ids = append(ids, "why="+v.Quarantine)
+	}
 	std.out = io.Discard // sendmail says nothing
 	return controlQueue(std, v.ConfigFile, append([]string{verb}, ids...))
 }

@@ -28,7 +28,7 @@ const queueUsage = `usage: waybill queue [-C FILE] [--json] VERB [SELECTION] [ID
   list        what waits, and why
   show ID     everything that is known of one message; the same as waybill explain ID
   run         try messages now, whatever they wait for (all of them without a selection)
-  hold        keep messages until they are released
+  hold        keep messages until they are released; --why TEXT is shown in lists
   release     let them go on
   requeue     let them begin anew by the rules of now: aliases, routes, schedule
   remove      take them away; nobody is told but the log
@@ -58,6 +58,7 @@ func queueCommand(std stdio, args []string) int {
 	asJSON := fs.Bool("json", false, "print lists as JSON, one object a line")
 	verbose := fs.Bool("v", false, "tell more")
 	fs.Usage = func() { fmt.Fprint(fs.Output(), queueUsage) }
+	why := fs.String("why", "", "the reason of a hold")
 	all := fs.Bool("all", false, "every message")
 	var words []string
 	for name, kind := range selecting {
@@ -92,6 +93,9 @@ func queueCommand(std stdio, args []string) int {
 	verb, words := rest[0], append(words, rest[1:]...)
 	if *all && len(words) == 0 && verb != "run" && verb != "list" {
 		words = []string{"I="}
+	}
+	if verb == "hold" && *why != "" {
+		words = append(words, "why="+*why)
 	}
 	if verb == "priority" && len(rest) > 1 { // the number first
 		words = append([]string{rest[1]}, slices.DeleteFunc(words, func(w string) bool { return w == rest[1] })...)
@@ -307,7 +311,7 @@ func listEntry(l queue.Listed, sendmail bool) mailq.Entry {
 	}
 	if len(l.Recipients) > 0 && same && l.Recipients[0].Reason != "" {
 		e.Reason = "Deferred: " + l.Recipients[0].Reason
-		if why := l.Recipients[0].Reason; strings.HasPrefix(why, "reply: ") || strings.Contains(why, " map: lookup (") { // sendmail's own words
+		if why := l.Recipients[0].Reason; strings.HasPrefix(why, "reply: ") || strings.HasPrefix(why, "Warning: ") || strings.Contains(why, " map: lookup (") { // sendmail's own words
 			e.Reason = l.Recipients[0].Reason
 		}
 	}
