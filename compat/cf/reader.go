@@ -2,8 +2,10 @@ package cf
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -42,7 +44,7 @@ type Options struct {
 // Limits of a file. The real reader takes lines of 2,048 octets; ours are longer, but not without end.
 const (
 	maxLine = 1 << 20
-	maxFile = 128 << 20
+	maxFile = 4 << 20 // rules take some 50 times their text in memory; the largest known files have 200 KB
 )
 
 type reader struct {
@@ -70,20 +72,20 @@ type reader struct {
 // ReadFile reads a configuration file. The error says that the file cannot be read at all; what is wrong inside of it
 // is in Config.Messages.
 func ReadFile(path string, opt Options) (*Config, error) {
+	info, err := os.Stat(path) // before opening it: a FIFO would wait for somebody
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: line 0: not a regular file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
 	if info.Size() > maxFile {
-		return nil, fmt.Errorf("%s: larger than %d octets", path, maxFile)
+		return nil, fmt.Errorf("%s: line 0: larger than %d octets", path, maxFile)
 	}
 	return Read(f, path, opt)
 }
@@ -400,4 +402,13 @@ func (r *reader) cutName(body string) (name, rest string, complaints NameError, 
 		return body[:1], body[1:], nil, true
 	}
 	return CutName(body)
+}
+
+// CannotRead is what sendmail says about a file that cannot be read at all; what it has no words for is said in ours.
+func CannotRead(file string, err error) string {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return fmt.Sprintf("%s: line 0: cannot open: %s", file, Reason(err))
+	}
+	return err.Error()
 }

@@ -28,8 +28,8 @@ I ResolverOptions ~ the reader checks the words; the resolver has no such switch
 i IgnoreDots - only -i and -oi do
 J ForwardPath
 j SendMimeErrors ~ notices are always MIME
-k ConnectionCacheSize - connections are kept as long as they are useful
-K ConnectionCacheTimeout - idle connections close after a fixed time
+k ConnectionCacheSize
+K ConnectionCacheTimeout
 l UseErrorsTo - Errors-To is not honoured
 L LogLevel ~ everything of level 9 is logged
 m MeToo
@@ -80,7 +80,7 @@ Z RetryFactor - the queue is ordered by priority of the header and time
 . ConnectionRateThrottle
 . UnsafeGroupWrites - files that a group may write to are refused
 . DoubleBounceAddress ~ postmaster
-. HostStatusDirectory - the status of hosts is kept in the spool
+. HostStatusDirectory
 . SingleThreadDelivery - several connections to one host may be open
 . RunAsUser ! the daemon runs as the user that starts it
 . RrtImpliesDsn
@@ -96,7 +96,7 @@ Z RetryFactor - the queue is ordered by priority of the header and time
 . ControlSocketName ! "waybill queue" talks to the daemon
 . MaxHeadersLength - headers have one limit in all
 . ProcessTitlePrefix - there is one process
-. DefaultAuthInfo ! write FEATURE(authinfo), or the native setting
+. DefaultAuthInfo
 . AuthMechanisms ~ PLAIN, LOGIN and CRAM-MD5
 . ClientPortOptions ! the system chooses the address
 . DataFileBufferSize - bodies are streamed
@@ -104,10 +104,10 @@ Z RetryFactor - the queue is ordered by priority of the header and time
 . LDAPDefaultSpec - directories are asked through a helper program
 . ServerCertFile
 . ServerKeyFile
-. ClientCertFile ! no certificate is shown to servers
-. ClientKeyFile - no certificate is shown to servers
-. CACertFile ! certificates of others are checked with those of the system
-. CACertPath ! certificates of others are checked with those of the system
+. ClientCertFile
+. ClientKeyFile
+. CACertFile
+. CACertPath
 . DHParameters - chosen by the TLS library
 . InputMailFilters ! write the filters in native rules
 . Milter ! write the filters in native rules
@@ -144,7 +144,7 @@ Z RetryFactor - the queue is ordered by priority of the header and time
 . BadRcptShutdownGood - see BadRcptThrottle
 . ServerSSLOptions ! chosen by the TLS library
 . ClientSSLOptions ! chosen by the TLS library
-. MaxQueueAge - mail is tried when its schedule says
+. MaxQueueAge
 . RejectNUL - NUL octets are never accepted by SMTP
 . UseCompressedIPv6Addresses - addresses are always compressed
 . SSLEngine - there is no engine

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"waybill/compat/cf"
@@ -146,5 +147,61 @@ func TestReport(t *testing.T) {
 	data, err := json.Marshal(r)
 	if err != nil || !strings.Contains(string(data), `{"line":3,"what":"option SoftBounce","how":"ignored","why":`) {
 		t.Errorf("%v %s", err, data)
+	}
+}
+
+// TestBadFiles reads what is no configuration: an error in time, with its place.
+func TestBadFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, data []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	noise := make([]byte, 1<<20)
+	for i := range noise {
+		noise[i] = byte(i*i>>3 ^ i)
+	}
+	big := filepath.Join(dir, "big")
+	f, err := os.Create(big)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(100 << 20); err != nil { // 100 MB
+		t.Fatal(err)
+	}
+	f.Close()
+	for file, want := range map[string]string{
+		fifo: "line 0: not a regular file", dir: "line 0: not a regular file", big: "line 0: larger than",
+		write("line", []byte("V10\nCx "+strings.Repeat("a", 2<<20))): "line 2: longer than", filepath.Join(dir, "none"): "line 0: cannot open: No such file or directory",
+	} {
+		_, err := cf.ReadFile(file, cf.Options{})
+		if err == nil || !strings.Contains(cf.CannotRead(file, err), want) {
+			t.Errorf("%s: %v, want %q", filepath.Base(file), err, want)
+		}
+	}
+	c, err := cf.ReadFile(write("noise", noise), cf.Options{})
+	if err == nil && c.Errors == 0 {
+		t.Error("noise is no configuration")
+	}
+	// classes: an unreadable file, a FIFO, a directory; a macro and a class that contain themselves
+	c, err = cf.ReadFile(write("classes", []byte("V10\nF{a}"+dir+"/none\nF{b}"+fifo+"\nF{c}"+dir+"\nD{A}${B}\nD{B}${A}x\nC{D}$={D} y\nS3\nR${A} $*\t$: ${B} $1\nMlocal, P=/x, A=x\n")), cf.Options{Trust: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	for _, m := range c.Messages {
+		got += m.String() + "\n"
+	}
+	for _, want := range []string{"line 2: fileclass: cannot open '" + dir + "/none': No such file", "line 3: fileclass: cannot open '" + fifo + "': Regular files only", "line 4: fileclass: cannot open '" + dir + "': Regular files only"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
 	}
 }

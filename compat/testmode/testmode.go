@@ -7,10 +7,8 @@ package testmode
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"runtime/debug"
 	"strings"
 
@@ -91,11 +89,7 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 	}
 	c, err := conf.Read(file, conf.options())
 	if err != nil {
-		why := err.Error()
-		if errors.Is(err, fs.ErrNotExist) {
-			why = "No such file or directory"
-		}
-		fmt.Fprintf(out, "%s: line 0: cannot open: %s\n", file, why)
+		fmt.Fprintln(out, cf.CannotRead(file, err))
 		return 72
 	}
 	for _, m := range c.Messages {

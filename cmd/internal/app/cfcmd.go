@@ -65,7 +65,7 @@ func askedForWords(t *prog.Table, key string) (string, bool, error) {
 func checkCF(std stdio, file string) int {
 	conf, err := cf.ReadFile(file, cf.Options{Host: cf.LocalHost("/etc/hosts"), CheckTable: eval.CheckTable, Words: askedForWords, Mode: "C"})
 	if err != nil {
-		fmt.Fprintf(std.out, "%s: line 0: cannot open: %s\n", file, cf.Reason(err))
+		fmt.Fprintln(std.out, cf.CannotRead(file, err))
 		return sysexits.OSFile
 	}
 	for _, m := range conf.Messages {
