@@ -2,7 +2,6 @@ package dsn
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -200,5 +199,5 @@ func parsed(t *testing.T, text []byte) string {
 	if err != nil {
 		t.Fatalf("%v (make peers installs what the tests need)\n%s", err, out)
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s", out))
+	return strings.TrimSpace(string(out))
 }
