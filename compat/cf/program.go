@@ -26,9 +26,6 @@ func FromProgram(p *prog.Program, name string, opt Options) *Config {
 	for _, n := range sortedKeys(p.Macros) {
 		r.setMacro(n, strings.ReplaceAll(p.Macros[n], "$", string(rune(mark))))
 	}
-	for _, n := range sortedKeys(p.Classes) {
-		r.programClass(p.Classes[n])
-	}
 	blankAt := prog.Pos{}
 	for _, s := range p.Settings {
 		r.line, r.cfg.File = s.Pos.Line, cmp.Or(s.Pos.File, name)
@@ -36,6 +33,9 @@ func FromProgram(p *prog.Program, name string, opt Options) *Config {
 			blankAt = s.Pos
 		}
 		r.programSetting(s)
+	}
+	for _, n := range sortedKeys(p.Classes) { // DontBlameSendmail says which files may be read
+		r.programClass(p.Classes[n])
 	}
 	for _, t := range p.Tables {
 		c := *t

@@ -217,6 +217,7 @@ func (p *Pipe) program(ctx context.Context, req *transport.Request, which []int)
 	}
 	values := map[string]string{
 		"user": rcpt.User, "host": req.Host, "sender": string(req.Envelope.Sender), "id": req.Envelope.ID, "home": p.home(rcpt), "detail": rcpt.Detail,
+		"client_addr": req.Envelope.Origin.ClientAddr, "client_name": req.Envelope.Origin.ClientName,
 	}
 	if rcpt.Orig.Command != "" {
 		values["user"] = bare(string(rcpt.Orig.Command))

@@ -15,7 +15,11 @@ type part struct{ text, value string }
 var macros = map[string]string{
 	"u": "user", "h": "host", "f": "sender", "g": "sender", "i": "id", "z": "home", "d": "detail",
 	"user": "user", "host": "host", "sender": "sender", "id": "id", "home": "home", "detail": "detail",
+	"client_addr": "client_addr", "client_name": "client_name",
 }
+
+// Macro reports whether arguments can have this macro.
+func Macro(name string) bool { return macros[name] != "" }
 
 func compile(text string) (template, error) {
 	if control(text) {

@@ -149,7 +149,7 @@ func senderFlag(m *cf.Mailer) string {
 
 func (s *site) cfProgram(m *cf.Mailer, user, senderFlag string) (transport.Transport, error) {
 	conf := pipe.Config{
-		Program: m.Path, Args: strings.Fields(m.Args), Users: s.users, User: user, AsRecipient: m.Has('o'), MaxUsers: 1,
+		Program: m.Path, Args: s.cf.mailerArgs(m), Users: s.users, User: user, AsRecipient: m.Has('o'), MaxUsers: 1,
 		NoFromLine: m.Has('n'), ReturnPath: m.Has('P'), EscapeFrom: m.Has('E'), BlankEnd: m.Has('b'), Env: s.cf.conf.Env,
 		BareEnv: true, Name: m.Name, FromLine: fromline.Plain,
 	}

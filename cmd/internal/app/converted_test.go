@@ -92,9 +92,30 @@ func debianMC(mc []byte) []byte {
 	return out.Bytes()
 }
 
+// safeDir is a directory that sendmail trusts: it trusts none below /tmp.
+func safeDir(t *testing.T) string {
+	t.Helper()
+	base, err := os.UserCacheDir()
+	if err == nil {
+		err = os.MkdirAll(base, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(base, "waybill-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func unpack(t *testing.T, a *txtar.Archive) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir := safeDir(t)
 	files := append(a.Files, txtar.File{Name: "switch", Data: []byte("hosts files\naliases files\n")},
 		txtar.File{Name: "hosts", Data: []byte("127.0.0.1 localhost\n192.0.2.10 mail.example.org mail\n192.0.2.11 relay.example\n")})
 	for _, f := range files {

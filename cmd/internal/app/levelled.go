@@ -7,6 +7,8 @@ import (
 	"waybill/etc"
 	"waybill/queue/spool"
 	"waybill/rules"
+	"waybill/rules/eval"
+	"waybill/transport/dns"
 )
 
 // A configuration is sendmail's when it is a sendmail.cf, or a rule file whose level says that its rules came from one:
@@ -28,4 +30,17 @@ func readCF(file string, how cf.Options) (*cf.Config, error) {
 		return nil, err
 	}
 	return cf.FromProgram(p, file, how), nil
+}
+
+// openCFRules makes a Router of a sendmail.cf, or of rules made of one, for commands that only ask: rules diff, explain.
+func openCFRules(file string) (*rules.Router, error) {
+	conf, err := readCF(file, cf.Options{Host: cf.LocalHost("/etc/hosts"), CheckTable: eval.CheckTable, Mode: "m"})
+	if err != nil {
+		return nil, err
+	}
+	resolver, err := dns.New(dns.Config{})
+	if err != nil {
+		return nil, err
+	}
+	return rules.FromProgram(conf.Prog, rules.Options{Resolver: ruleTables{resolver}})
 }

@@ -93,21 +93,7 @@ func parsedBySendmail(t *testing.T, dir, file string, list []string) []string {
 	if peers == "" {
 		peers, _ = filepath.Abs("../../../run/peers")
 	}
-	base, err := os.UserCacheDir() // sendmail trusts no file below /tmp
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(base, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	work, err := os.MkdirTemp(base, "waybill-mc-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(work) })
-	if err := os.Chmod(work, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	work := safeDir(t)
 	files, _ := filepath.Glob(filepath.Join(dir, "*"))
 	for _, f := range files {
 		data, err := os.ReadFile(f)

@@ -65,6 +65,9 @@ func rulesCommand(std stdio, args []string) int {
 
 // openRules reads rules for a command that only asks them: their tables may ask the DNS.
 func openRules(file string) (*rules.Router, error) {
+	if isCF(file) {
+		return openCFRules(file)
+	}
 	router, _, err := loadRules(file, rules.Options{SkipTests: true})
 	if err != nil {
 		return nil, err
