@@ -77,7 +77,8 @@ type try struct {
 	tries int       // attempts before it
 	urge  []int     // the priorities that the rules gave to recipients
 
-	told    []Noticed // what the log hears behind the outcomes
+	where   map[int]string // file and line that named a recipient, of those that came by this attempt
+	told    []Noticed      // what the log hears behind the outcomes
 	mu      sync.Mutex
 	order   []int // recipients as transports had them
 	results map[int]*result

@@ -72,7 +72,13 @@ func (a *try) expand(ctx context.Context, i int, j *job) *job {
 		owner = envelope.Address(local + "@" + a.q.cfg.Host) // members elsewhere must be able to answer
 	}
 	entry := spool.Expansion{Index: i, Base: a.m.NextIndex(), User: j.to.User, At: a.now}
-	for _, member := range x.Members {
+	for n, member := range x.Members {
+		if member.Where != "" {
+			if a.where == nil {
+				a.where = map[int]string{}
+			}
+			a.where[entry.Base+n] = member.Where
+		}
 		child := spool.Recipient{As: member.As, Stage: member.Stage, HasOwner: x.HasOwner, Owner: owner}
 		child.Addr, child.Command, child.File = member.Addr, member.Command, member.File
 		if s := member.Refused; s != nil {

@@ -103,6 +103,7 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 		if i != a.root(i) {
 			r.Actual = a.m.Recipients[i].Name()
 		}
+		r.Where = a.where[i]
 		for p := i; p >= 0; p = a.m.Recipients[p].Parent {
 			if a.m.Recipients[p].HasOwner {
 				r.List = a.m.Recipients[a.m.Recipients[p].Parent].Name()

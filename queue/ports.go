@@ -87,6 +87,7 @@ type Member struct {
 	// status. Name is that entry, for the report and the log.
 	Refused *transport.Status
 	Name    string
+	Where   string // file and line that named Addr, for reports; empty: an alias
 }
 
 // Expansion is what one step makes of a local user: exactly one of Mailbox, Members and Status is set.

@@ -44,6 +44,9 @@ func (a *try) record() (deferred bool) {
 		}
 		if res.status.Outcome() == transport.Deferred {
 			deferred = true
+			if res.warned && a.w.Spoken { // what mailq of sendmail shows then
+				o.Text = "Warning: could not send message for past " + dsn.Period(res.plan.WarnAfter)
+			}
 			if old := a.m.Recipients[i].Status; sameTrouble(&old, &o.Status) {
 				continue // the journal need not say the same again
 			}

@@ -239,6 +239,11 @@ func (h *handOver) failed(err error) int {
 		return fail(sysexits.IOErr, "standard input", h.memory.err)
 	case errors.Is(err, fs.ErrPermission) && h.rights.given:
 		// As sendmail has it: who names files and directories must be able to use them.
+		if isCF(h.v.ConfigFile) || h.site.Sendmail {
+			fmt.Fprintf(h.out, "can not chdir(%s/): Permission denied\n", h.site.Spool)
+			fmt.Fprintln(os.Stderr, "Program mode requires special privileges, e.g., root or TrustedUser.")
+			return sysexits.Config
+		}
 		return fail(sysexits.Config, "the message is not accepted: "+strings.Join(h.v.Unsafe, " ")+" gave our rights up", err)
 	case errors.Is(err, fs.ErrNotExist):
 		return fail(sysexits.CantCreat, "the message is not accepted", fmt.Errorf(`%w; if there is no spool yet, start the daemon once, or run "waybill queue list" as root`, err))

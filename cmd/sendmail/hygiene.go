@@ -14,6 +14,8 @@ type rights struct {
 	// root means set-user-ID root, how sendmail was installed for decades. We run as the caller all the same, and only
 	// keep the possibility to start an engine that is root's own (asRoot).
 	root bool
+	// umask is the caller's, for files that the caller names.
+	umask int
 	// given means that there were such rights and that an unsafe option took them away.
 	given bool
 }
@@ -33,7 +35,7 @@ func hygiene() (r rights) {
 	}
 	// Whatever else is open belongs to the caller (or to Go's runtime); what we start does not get it.
 	unix.CloseRange(3, ^uint(0)>>33, unix.CLOSE_RANGE_CLOEXEC)
-	unix.Umask(0o027)
+	r.umask = unix.Umask(0o027)
 	for _, what := range []int{unix.RLIMIT_FSIZE, unix.RLIMIT_CPU, unix.RLIMIT_AS, unix.RLIMIT_DATA, unix.RLIMIT_STACK} {
 		var l unix.Rlimit
 		if unix.Getrlimit(what, &l) == nil && l.Cur < l.Max {

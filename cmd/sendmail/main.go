@@ -36,7 +36,7 @@ func (p program) run() int {
 	}
 	if len(v.Unsafe) > 0 {
 		dropPrivilege()
-		r = rights{given: r.group || r.root}
+		r = rights{given: r.group || r.root, umask: r.umask}
 	}
 	if !v.Mode.Submission() {
 		if r.root && v.Mode == flags.PrintQueue {
@@ -70,7 +70,7 @@ func (p program) deliver(v *flags.Invocation, r rights, in io.Reader, out io.Wri
 	if v.TrafficLog != "" {
 		var end func()
 		var err error
-		if in, out, end, err = logged(v.TrafficLog, in, out); err != nil {
+		if in, out, end, err = logged(v.TrafficLog, r.umask, in, out); err != nil {
 			return fail(sysexits.CantCreat, "traffic log", err)
 		}
 		defer end()

@@ -16,9 +16,10 @@ type traffic struct {
 	line []byte // the beginning of a line whose end has not come
 }
 
-// openTraffic opens the log with the rights of the caller: -X has made us drop all others.
-func openTraffic(name string) (*os.File, error) {
-	return os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o600)
+// openTraffic opens the log with the rights of the caller, -X has made us drop all others, and with their umask.
+func openTraffic(name string, umask int) (*os.File, error) {
+	defer syscall.Umask(syscall.Umask(umask))
+	return os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o666)
 }
 
 // Write never fails: a message is not lost for its log.
@@ -47,8 +48,8 @@ func (t *traffic) flush() {
 }
 
 // logged makes in and out write to the log too. The function that it returns ends the log.
-func logged(name string, in io.Reader, out io.Writer) (io.Reader, io.Writer, func(), error) {
-	file, err := openTraffic(name)
+func logged(name string, umask int, in io.Reader, out io.Writer) (io.Reader, io.Writer, func(), error) {
+	file, err := openTraffic(name, umask)
 	if err != nil {
 		return nil, nil, nil, err
 	}

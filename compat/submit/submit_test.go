@@ -90,7 +90,7 @@ func TestMessage(t *testing.T) {
 		{"a CR at the very end", "bob", "To: x\n\nlast\r", added + "To: x\n\nlast\r\n"},
 		{"NUL stays in the body and goes from the header", "bob", "To: x\nSubject: a\x00b\n\nn\x00l\n", added + "To: x\nSubject: ab\n\nn\x00l\n"},
 		{"NoRecipientAction", "-ONoRecipientAction=add-to bob carol@x", "Subject: n\n\nb\n", added + "Subject: n\nTo: bob,\n\tcarol@x\n\nb\n"},
-		{"SingleLineFromHeader", "-OSingleLineFromHeader=true bob", "From: A\n B <a@x>\n\nb\n", date + id + "From: A B <a@x>\n\nb\n"},
+		{"SingleLineFromHeader", "-OSingleLineFromHeader=true bob", "From: A\n B <a@x>\n\nb\n", date + id + "From: A  B <a@x>\n\nb\n"},
 		{"-s keeps the mbox separator out of the header", "-s bob", "From zed\nTo: x\n\nb\n", added + "\nFrom zed\nTo: x\n\nb\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -303,6 +303,8 @@ func (r Recipient) closing(n Notice) string {
 	switch {
 	case !known:
 		return fmt.Sprintf("554 5.3.0 unknown mailer error %d", exit)
+	case named && r.Where != "" && r.userUnknown():
+		return fmt.Sprintf("%d %s %s: %s... %s", code, enhanced, r.Where, who, text)
 	case named:
 		return fmt.Sprintf("%d %s %s... %s", code, enhanced, who, text)
 	}

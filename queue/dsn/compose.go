@@ -25,6 +25,7 @@ type Recipient struct {
 	Age         time.Duration // time in the queue, for Expired and for a Delay
 	Limit       time.Duration // the time in the queue that the configuration has for this notice; 0: not known
 	Grown       Growth        // in a Success: it was replaced by others, and that is the end of its story
+	Where       string        // file and line that named Actual; empty: not known
 	List        string        // the list with an owner through which it came; empty: none
 }
 
@@ -221,6 +222,9 @@ func oldest(rs []Recipient) time.Duration {
 	}
 	return d
 }
+
+// Period is a time as notices write it: "4 hours".
+func Period(d time.Duration) string { return period(d) }
 
 // period writes a time in the queue as people say it: "4 hours", "1 day", "30 minutes". It rounds down.
 func period(d time.Duration) string {

@@ -107,6 +107,7 @@ type Member struct {
 	// Name is that entry, for the report.
 	Refused *transport.Status
 	Name    string
+	Where   string // "FILE: line N" of an Addr in a .forward or :include: file, for reports
 }
 
 // Result is the answer. Exactly one of Mailbox, Members and Status is set.

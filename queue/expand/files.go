@@ -55,7 +55,7 @@ func (in including) members(items []Item, depth int) ([]Member, error) {
 			}
 			all = append(all, m)
 		default:
-			m := Member{Addr: item.Addr}
+			m := Member{Addr: item.Addr, Where: item.Where}
 			if item.Final {
 				m.Stage = StageFinal
 			} else if strings.EqualFold(dequote(string(item.Addr)), in.self) {
@@ -296,6 +296,9 @@ func (x *Expander) readLists(r io.Reader, name string, limit int64) ([]Item, err
 		more, err := ParseList(line)
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", name, number, err)
+		}
+		for i := range more {
+			more[i].Where = fmt.Sprintf("%s: line %d", name, number)
 		}
 		if x.conf.LastFirst {
 			items = append(more, items...)

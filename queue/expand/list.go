@@ -17,6 +17,7 @@ type Item struct {
 	Command envelope.Command
 	File    envelope.FileName
 	Include string // path of an :include: file
+	Where   string // "FILE: line N" in a file of lists; empty elsewhere
 }
 
 const (

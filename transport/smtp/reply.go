@@ -81,7 +81,7 @@ func (r *Reply) Append(dst []byte, utf8 bool) []byte {
 			}
 			for j := 0; j < len(part); j++ {
 				c := part[j]
-				if c < ' ' || c == 0x7f || (c >= 0x80 && !utf8) {
+				if odd(c) || (c >= 0x80 && !utf8) {
 					c = '?'
 				}
 				dst = append(dst, c)

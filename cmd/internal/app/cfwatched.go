@@ -14,7 +14,9 @@ import (
 // watched is Deliver; to one who watches, sendmail -v says where it connects to and what came of it, but not what failed.
 func (t cfTransport) watched(ctx context.Context, next transport.Transport, req *transport.Request) []transport.Status {
 	if req.Verbose == nil {
-		return next.Deliver(ctx, req)
+		statuses := next.Deliver(ctx, req)
+		t.site.noteHosts(statuses)
+		return statuses
 	}
 	if _, dialogue := next.(*smtpclient.Client); !dialogue {
 		var names []string
@@ -24,6 +26,7 @@ func (t cfTransport) watched(ctx context.Context, next transport.Transport, req 
 		req.Verbose(strings.Join(names, ",") + "... Connecting to " + t.mailer.Name + "...")
 	}
 	statuses := next.Deliver(ctx, req)
+	t.site.noteHosts(statuses)
 	var sent []string
 	text := ""
 	for i, s := range statuses {

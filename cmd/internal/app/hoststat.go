@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"waybill/compat/cf"
 	"waybill/queue/spool"
 	"waybill/transport/smtpclient"
 	"waybill/transport/sysexits"
@@ -68,7 +69,7 @@ func ago(d time.Duration) string {
 }
 
 // hosts is hoststat, and with purge purgestat. What is known is the daemon's: without one nothing is.
-func hosts(std stdio, config string, purge bool) int {
+func hosts(std stdio, config string, purge, verbose bool) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	located, err := spool.Locate(config)
@@ -87,6 +88,9 @@ func hosts(std stdio, config string, purge bool) int {
 		}
 		return writeLine(std.out, line)
 	})
+	if conf, cerr := readCF(config, cf.Options{Host: cf.LocalHost("/etc/hosts")}); located.Sendmail && cerr == nil && err != nil {
+		return failed(std, hostFiles(std.out, conf, purge, verbose))
+	}
 	if errors.Is(err, spool.ErrNoDaemon) || errors.Is(err, os.ErrNotExist) {
 		return sysexits.OK
 	}

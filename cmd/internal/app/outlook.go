@@ -109,6 +109,9 @@ func (o *outlook) follow(ctx context.Context, addr envelope.Address, from queue.
 			o.blame(m.Name)
 		case m.Addr != "":
 			o.follow(ctx, m.Addr, next)
+			if m.Where != "" {
+				o.blame(m.Where + ": " + string(m.Addr))
+			}
 			o.blame(string(m.Addr))
 		default:
 			o.good++

@@ -268,7 +268,7 @@ func (l localNames) Expand(ctx context.Context, u queue.LocalUser) (queue.Expans
 		if l.notMe != nil && m.Addr != "" && l.notMe(u.Sender, m.Addr) {
 			continue
 		}
-		out.Members = append(out.Members, queue.Member{Addr: m.Addr, Command: m.Command, File: m.File, As: m.As, Stage: m.Stage, Refused: m.Refused, Name: m.Name})
+		out.Members = append(out.Members, queue.Member{Addr: m.Addr, Command: m.Command, File: m.File, As: m.As, Stage: m.Stage, Refused: m.Refused, Name: m.Name, Where: m.Where})
 	}
 	if len(r.Members) > 0 && len(out.Members) == 0 {
 		alone := transport.NewStatus(transport.Discarded, "2.0.0", "nobody but the sender is on the list")
