@@ -52,6 +52,8 @@ type Options struct {
 	Whole  func(size int64) error
 	// Hold is asked when the message is safe: true keeps it until an operator releases it. nil: no.
 	Hold func() bool
+	// HeldFor tells why, for listings. nil: nobody says.
+	HeldFor func() string
 
 	notice bool // one of our own notices
 }
@@ -108,7 +110,7 @@ func (q *Queue) accept(ctx context.Context, e *envelope.Envelope, body io.Reader
 	q.cfg.Mail.Accepted(Accepted{ID: m.ID, Envelope: m.Envelope, Size: m.Size, MessageID: header.Value("Message-Id"),
 		Given: max(0, m.Size-int64(len(received(m.Envelope, m.ID, q.cfg.Host))+e.Made))})
 	if opt.Hold != nil && opt.Hold() {
-		return receipt, errors.Join(m.Hold(true), m.Close())
+		return receipt, errors.Join(hold(m, opt), m.Close())
 	}
 	receipt.Statuses = q.first(ctx, m, opt)
 	return receipt, nil

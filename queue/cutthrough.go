@@ -194,7 +194,7 @@ func (q *Queue) passOn(ctx context.Context, e *envelope.Envelope, header *envelo
 		return Receipt{}, err, true
 	}
 	if opt.Hold != nil && opt.Hold() {
-		return receipt, errors.Join(m.Hold(true), m.Close()), true
+		return receipt, errors.Join(hold(m, opt), m.Close()), true
 	}
 	q.first(ctx, m, opt)
 	return receipt, nil, true

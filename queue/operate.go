@@ -36,6 +36,17 @@ func (q *Queue) Hold(id, why string) error {
 	return nil
 }
 
+// hold keeps a message that has just been accepted, with the reason that its options tell.
+func hold(m *spool.Message, opt Options) error {
+	if opt.HeldFor != nil {
+		m.Note(spool.Held{Reason: opt.HeldFor()})
+		if err := m.Flush(true); err != nil {
+			return err
+		}
+	}
+	return m.Hold(true)
+}
+
 // Release puts a held message back; it is due at once.
 func (q *Queue) Release(id string) error {
 	m, err := q.spool.LoadHeld(id)

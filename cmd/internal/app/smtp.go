@@ -243,7 +243,8 @@ func (s *smtpSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 			v, err := s.rules.Accept(ctx, rules.StageMessage, query, nil)
 			return s.refusal("check_eom", "", v, err)
 		},
-		Hold: func() bool { return s.quarantine != "" },
+		Hold:    func() bool { return s.quarantine != "" },
+		HeldFor: func() string { return s.quarantine },
 	}
 	if body, s.env.Made, err = s.site.completed(!s.client.Remote.IsValid() || s.submits(), s.env.Sender, body); err != nil {
 		return smtp.NewReply(451, "4.3.0", "The message did not arrive")
