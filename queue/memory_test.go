@@ -80,7 +80,7 @@ func TestMemoryOfAMillion(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a million messages")
 	}
-	const n = 1_000_000
+	const n = 1_000_000 / (stride * stride) // the race detector is slow, and takes memory of its own
 	before := heapInUse()
 	now := time.Now()
 	schedule, forced := sched.New(now), map[sched.ID]time.Time{}
@@ -98,7 +98,7 @@ func TestMemoryOfAMillion(t *testing.T) {
 	}
 	each := float64(heapInUse()-before) / n
 	t.Logf("%.0f octets a message", each)
-	if each > 400 {
+	if stride == 1 && each > 400 {
 		t.Errorf("%.0f octets a message", each)
 	}
 	if l.dest["smtp\x00busy"].parked.Len() != n || schedule.Len() != n || len(forced) != n {

@@ -100,6 +100,8 @@ func TestSchedulesOfRecipients(t *testing.T) {
 		time.Sleep(21 * time.Hour)
 		count := func(user string, least, most int) {
 			t.Helper()
+			r.world.mu.Lock()
+			defer r.world.mu.Unlock()
 			if n := len(when[user]); n < least || n > most {
 				t.Errorf("%s was tried %d times in a day, want %d to %d: %v", user, n, least, most, when[user])
 			}
@@ -107,7 +109,10 @@ func TestSchedulesOfRecipients(t *testing.T) {
 		count("a@slow.test", 6, 8) // every four hours
 		count("b@full.test", 5, 7) // hourly, for five hours
 		count("c@fast.test", 10, 13)
-		if got := when["a@slow.test"]; len(got) > 1 && (got[1] < 3*time.Hour+30*time.Minute || got[1] > 4*time.Hour+30*time.Minute) {
+		r.world.mu.Lock()
+		tried := when["a@slow.test"]
+		r.world.mu.Unlock()
+		if got := tried; len(got) > 1 && (got[1] < 3*time.Hour+30*time.Minute || got[1] > 4*time.Hour+30*time.Minute) {
 			t.Errorf("the second try of a@slow.test after %v", got[1])
 		}
 		if n := r.world.copies("notice-x alice"); n != 1 {
