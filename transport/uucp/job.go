@@ -176,7 +176,6 @@ func (j *job) message(ctx context.Context, f io.Writer) error {
 	if j.limit > 0 {
 		w.left = j.limit + 1000 // the From line does not count
 	}
-	sender := j.sender(j.req.Envelope.Sender)
 	if j.conf.Batch {
 		batch := NewBatchWriter(w, j.conf.Node)
 		var users []envelope.Address
@@ -188,7 +187,7 @@ func (j *job) message(ctx context.Context, f io.Writer) error {
 		}
 		return batch.Close()
 	}
-	form := fromline.Form{FromLine: true, Sender: sender, When: j.conf.Now(), Remote: j.conf.Node}
+	form := fromline.Form{FromLine: true, Text: j.fromLine(j.site, j.req.Envelope.Sender)}
 	return form.Copy(w, body)
 }
 
@@ -197,7 +196,7 @@ func (j *job) execution(data string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "U %s %s\n", j.conf.Login, j.conf.Node)
 	quoted := j.quoted
-	requestor := string(j.sender(j.req.Envelope.Sender))
+	requestor := string(j.sender(j.site, j.req.Envelope.Sender))
 	switch {
 	case requestor == "":
 		b.WriteString("N\n") // the null sender wants no reports (RFC 5321 4.5.5)

@@ -28,7 +28,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"waybill/transport"
-	"waybill/transport/envelope"
 	"waybill/transport/fromline"
 	"waybill/transport/identity"
 	"waybill/transport/passwd"
@@ -56,11 +55,11 @@ type Config struct {
 	Login string
 	// Owner is the login name whose files uucico can use; as root the job is written with its rights. Empty: whoever owns
 	// the spool directory.
-	Owner string
-	Users passwd.Source // to find Owner
-	// Sender says how the sender's address looks: Bang (dom!user, what every rmail understands) or Domain (user@dom).
-	Sender SenderForm
-	Local  []string // domains that are ours: their users are sent as plain names in Bang form
+	Owner   string
+	Users   passwd.Source // to find Owner
+	Address AddressForm   // how addresses look at the other end
+	Host    string        // our domain, for addresses without one
+	Local   []string      // more domains that are ours: their users are sent as plain names in paths
 	// Quoting allows user names with blanks and other special characters, by the Q and E lines of execution files that
 	// Taylor UUCP 1.07 understands at the other end. Without it such names are refused.
 	Quoting bool
@@ -78,14 +77,6 @@ const (
 	Taylor Layout = iota // SITE/C./C.gID, SITE/D./D.NNNN, SITE/D.X/D.XNNNN, SITE/SEQF
 	BNU                  // SITE/C.siteGNNNN, SITE/D.siteNNNNxxx, .Sequence/SITE (HoneyDanBer)
 	Drop                 // SITE/ID.bsmtp and nothing else: batches in directories, for any store-and-forward carrier
-)
-
-// SenderForm is the form of sender addresses.
-type SenderForm uint8
-
-const (
-	Bang SenderForm = iota
-	Domain
 )
 
 // UUCP is a Transport. It is safe for concurrent use, also beside uux and uucico.
@@ -124,6 +115,9 @@ func New(c Config) (*UUCP, error) {
 	}
 	if !plainWord(c.Command) || c.Command[0] == '-' {
 		return nil, fmt.Errorf("uucp: command %q is not a plain word", c.Command)
+	}
+	if c.Batch && c.Address != FormBang {
+		return nil, errors.New("uucp: batches have the addresses of SMTP, and no other form")
 	}
 	if c.Layout == Drop && !c.Batch {
 		return nil, errors.New("uucp: only batches can be dropped into a directory")
@@ -207,17 +201,21 @@ func (t *UUCP) Deliver(ctx context.Context, req *transport.Request) []transport.
 	if limit > 0 && req.Body.Size() > limit {
 		return transport.All(n, transport.NewStatus(transport.Failed, "5.3.4", fmt.Sprintf("%s takes messages of at most %d octets", site, limit)))
 	}
+	if req, err = t.readdressed(ctx, site, req); err != nil {
+		return transport.All(n, t.status(log, site, errors.Join(fromline.ErrRead, err)))
+	}
 	t.sweep(log)
 	statuses := make([]transport.Status, n)
 	var jobs []job
 	for i, rcpt := range req.Recipients {
+		rcpt.User = t.user(rcpt)
 		word, quoted, err := t.quoteUser(site, rcpt)
 		if err != nil {
 			log.Info("user name cannot travel by UUCP", "site", site, "err", err)
 			statuses[i] = transport.NewStatus(transport.Failed, "5.1.3", "this address cannot be sent by UUCP: "+err.Error())
 			continue
 		}
-		if last := len(jobs) - 1; last >= 0 && (t.conf.Batch || jobs[last].length+1+len(word) <= t.conf.MaxCommand) {
+		if last := len(jobs) - 1; last >= 0 && t.conf.Address != FormOld && (t.conf.Batch || jobs[last].length+1+len(word) <= t.conf.MaxCommand) {
 			jobs[last].add(i, word, quoted)
 			continue
 		}
@@ -353,18 +351,6 @@ func octal(s string) string {
 		}
 	}
 	return b.String()
-}
-
-// sender is how our sender is known at the next site.
-func (t *UUCP) sender(a envelope.Address) envelope.Address {
-	if a.Null() || t.conf.Sender == Domain {
-		return a
-	}
-	local, domain := a.Split()
-	if domain == "" || slices.ContainsFunc(t.conf.Local, func(d string) bool { return strings.EqualFold(d, domain) }) {
-		return envelope.Address(local)
-	}
-	return envelope.Address(domain + "!" + local)
 }
 
 // sites is the list of neighbours.

@@ -157,19 +157,19 @@ C rmail bob c!d
 func TestNullSenderAndForms(t *testing.T) {
 	for _, c := range []struct {
 		sender string
-		form   SenderForm
+		form   AddressForm
 		line   string
 		report string
 	}{
-		{"", Bang, "From MAILER-DAEMON ", "N\n"},
-		{"bob@here.example", Bang, "From bob ", "R bob\n"},
-		{"bob@far.example", Bang, "From far.example!bob ", "R far.example!bob\n"},
-		{"bob@far.example", Domain, "From bob@far.example ", "R bob@far.example\n"},
-		{"gamma!bob", Bang, "From gamma!bob ", "R gamma!bob\n"},
-		{"-x", Bang, "From -x ", "Z\n"},
-		{`"a b"@c`, Bang, `From c!"a-b" `, "Z\n"},
+		{"", FormBang, "From MAILER-DAEMON ", "N\n"},
+		{"bob@here.example", FormBang, "From bob ", "R bob\n"},
+		{"bob@far.example", FormBang, "From far.example!bob ", "R far.example!bob\n"},
+		{"bob@far.example", FormDom, "From bob@far.example ", "R bob@far.example\n"},
+		{"gamma!bob", FormBang, "From gamma!bob ", "R gamma!bob\n"},
+		{"-x", FormBang, "From -x ", "Z\n"},
+		{`"a b"@c`, FormBang, `From c!"a-b" `, "Z\n"},
 	} {
-		u, spool := open(t, Config{Local: []string{"here.example"}, Sender: c.form})
+		u, spool := open(t, Config{Local: []string{"here.example"}, Address: c.form})
 		req := request("bob")
 		req.Envelope.Sender = envelope.Address(c.sender)
 		check(t, u.Deliver(context.Background(), req)[0], transport.Relayed, "2.0.0")
@@ -177,6 +177,53 @@ func TestNullSenderAndForms(t *testing.T) {
 		if !strings.Contains(got, c.line) || !strings.Contains(got, "alphabetical\n"+c.report) {
 			t.Errorf("%q:\n%s", c.sender, got)
 		}
+	}
+}
+
+// The forms are those of sendmail's mailers; the test of whole programs compares with the real one.
+func TestAddressForms(t *testing.T) {
+	const header = "From: Al <alice>\nReply-To: carol@far.example, alice@here.example\nTo: beta!x, beta!y!z,\n gamma!bob, other!eve, here!dave, d@gamma.UUCP\nSubject: alice\n\nTo: alice\n"
+	for _, c := range []struct {
+		form         AddressForm
+		sender, line string
+		jobs         string // the command lines
+		header       string
+	}{
+		{FormBang, "alice@here.example", "From alice DATE remote from here", "rmail a@b.example c!d", header},
+		{FormOld, "alice@here.example", "From alice DATE remote from here", "rmail b.example!a|rmail c!d",
+			"From: Al <here!alice>\nReply-To: here!far.example!carol, here!alice\nTo: beta!x, y!z,\n here!gamma!bob, here!other!eve, here!dave, here!gamma!d\nSubject: alice\n\nTo: alice\n"},
+		{FormNew, "bob@far.example", "From far.example!bob DATE remote from here", "rmail b.example!a c!d",
+			"From: Al <here!alice>\nReply-To: here!far.example!carol, here!alice\nTo: beta!x, y!z,\n here!gamma!bob, here!other!eve, here!dave, here!gamma!d\nSubject: alice\n\nTo: alice\n"},
+		{FormNew, "beta!bob", "From bob DATE remote from beta", "rmail b.example!a c!d", ""},
+		{FormNew, "", "From MAILER-DAEMON DATE remote from here", "rmail b.example!a c!d", ""},
+		{FormNew, "@r.example:bob@far.example", "From @r.example:bob@far.example DATE remote from here", "rmail b.example!a c!d", ""},
+		{FormUUDom, "alice@here.example", "From here.example!alice DATE", "rmail a@b.example c!d",
+			"From: Al <alice@here.example>\nReply-To: carol@far.example, alice@here.example\nTo: beta!x, y!z,\n gamma!bob@here.example, other!eve, here!dave@here.example, gamma!d@here.example\nSubject: alice\n\nTo: alice\n"},
+		{FormUUDom, "a!b@far.example", "From far.example!a!b DATE", "rmail a@b.example c!d", ""},
+		{FormUUDom, "gamma!b", "From here.example!gamma!b DATE", "rmail a@b.example c!d", ""},
+		{FormDom, "alice", "From alice@here.example DATE", "rmail a@b.example c!d",
+			"From: Al <alice@here.example>\nReply-To: carol@far.example, alice@here.example\nTo: beta!x, y!z,\n gamma!bob@here.example, other!eve, here!dave@here.example, gamma!d@here.example\nSubject: alice\n\nTo: alice\n"},
+		{FormDom, "", "From MAILER-DAEMON DATE", "rmail a@b.example c!d", ""},
+	} {
+		u, spool := open(t, Config{Node: "here", Host: "here.example", Address: c.form})
+		req := request("a@b.example", "c!d")
+		req.Envelope.Sender, req.Body = envelope.Address(c.sender), envelope.BytesBody(header)
+		for _, s := range u.Deliver(context.Background(), req) {
+			check(t, s, transport.Relayed, "2.0.0")
+		}
+		got := tree(t, spool)
+		if line := strings.ReplaceAll(c.line, "DATE", "Sun Nov  1 12:04:05 2026") + "\n"; !strings.Contains(got, ": "+line+c.header) {
+			t.Errorf("%d %q: no %q in\n%s", c.form, c.sender, line+c.header, got)
+		}
+		jobs := strings.Split(c.jobs, "|")
+		for _, job := range jobs {
+			if strings.Count(got, "C rmail ") != len(jobs) || !strings.Contains(got, "C "+job+"\n") {
+				t.Errorf("%d %q: no job %q in\n%s", c.form, c.sender, job, got)
+			}
+		}
+	}
+	if _, err := New(Config{Spool: "/x", Node: "here", Batch: true, Address: FormDom}); err == nil {
+		t.Error("a batch with an address form")
 	}
 }
 

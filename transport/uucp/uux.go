@@ -36,7 +36,7 @@ const (
 func (j *job) uuxArgs() []string {
 	argv := append([]string{"uux"}, j.conf.Options...)
 	argv = append(argv, "-g"+string(j.conf.Grade))
-	switch requestor := string(j.sender(j.req.Envelope.Sender)); {
+	switch requestor := string(j.sender(j.site, j.req.Envelope.Sender)); {
 	case requestor == "":
 		argv = append(argv, "-n") // the null sender wants no reports (RFC 5321 4.5.5)
 	case plainWord(requestor) && requestor[0] != '-':

@@ -177,7 +177,7 @@ func TestUuxArguments(t *testing.T) {
 		{"s@x.example", func(*Config) {}, "-r -gC -ax.example!s - beta!rmail (bob) (beta!-rf)"},
 		{"", func(c *Config) { c.Grade = 'a'; c.Options = []string{"-r", "-z"} }, "-r -z -ga -n - beta!rmail (bob) (beta!-rf)"},
 		{"a b@x", func(c *Config) { c.Command = "rmail2" }, "-r -gC - beta!rmail2 (bob) (beta!-rf)"},
-		{"-x@y", func(c *Config) { c.Sender = Domain }, "-r -gC - beta!rmail (bob) (beta!-rf)"},
+		{"-x@y", func(c *Config) { c.Address = FormDom }, "-r -gC - beta!rmail (bob) (beta!-rf)"},
 		{"x@y", func(c *Config) { c.Batch, c.Options = true, []string{} }, "-gC -ay!x - beta!rsmtp"},
 	} {
 		program, out := standIn(t, "exit 0")

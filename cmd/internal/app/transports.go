@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -305,7 +306,7 @@ func (s *site) uucp(p *params) (*uucp.UUCP, error) {
 		Users:   s.users,
 		Batch:   p.yes("batch", false),
 		Quoting: p.yes("quoting", true),
-		Local:   []string{s.settings.Host},
+		Host:    s.settings.Host,
 
 		MaxCommand: p.number("max-command"),
 		Uux:        p.text("uux", ""),
@@ -321,12 +322,12 @@ func (s *site) uucp(p *params) (*uucp.UUCP, error) {
 	default:
 		p.fail("layout", "%q is none of taylor, bnu, drop", word)
 	}
-	switch word := p.text("address", "bang"); word {
-	case "bang":
-	case "domain":
-		conf.Sender = uucp.Domain
-	default:
-		p.fail("address", "%q is neither bang nor domain", word)
+	forms := uucp.AddressForms()
+	word := p.text("address", forms[0])
+	if i := slices.Index(forms, word); i >= 0 {
+		conf.Address = uucp.AddressForm(i)
+	} else {
+		p.fail("address", "%q is none of %s", word, strings.Join(forms, ", "))
 	}
 	if conf.SysFile == "" && len(conf.Sites) == 0 {
 		conf.SysFile = "/etc/uucp/sys"
