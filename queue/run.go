@@ -18,6 +18,8 @@ const (
 	rescanQueue = 5 * time.Minute
 	// retryTrouble is the delay after trouble of our own: a full disk, no descriptors.
 	retryTrouble = 5 * time.Second
+	// stillRunning is when a message is looked at again whose attempt is just ending.
+	stillRunning = 20 * time.Millisecond
 )
 
 func schedID(id string) sched.ID {
@@ -196,8 +198,13 @@ func (q *Queue) startDue() time.Duration {
 		how := how{}
 		how.asked, how.forced = q.forced[id]
 		delete(q.forced, id)
-		// If it runs already, that attempt plans the next one.
-		q.startLocked(id, func(ctx context.Context) { q.again(ctx, id, &how) })
+		if !q.startLocked(id, func(ctx context.Context) { q.again(ctx, id, &how) }) {
+			// It runs at this moment, and may have planned its next attempt already: that one must not be lost.
+			if how.forced {
+				q.forced[id] = how.asked
+			}
+			q.schedule.Set(id, time.Now().Add(stillRunning), 0)
+		}
 		q.mu.Unlock()
 	}
 }
