@@ -55,6 +55,13 @@ func TestReferenceIsCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := between(t, string(old), "<!-- begin grammar -->\n", "<!-- end grammar -->", "```ebnf\n"+lang.NewParser().EBNF()+"\n```\n")
+	_, doubtful, _ := strings.Cut(text, "\n```doubtful\n")
+	doubtful, _, ok := strings.Cut(doubtful, "```\n")
+	if !ok {
+		t.Fatal("no doubtful example")
+	}
+	found := Check("doubtful.rules", Options{Text: []byte(doubtful), Library: etc.Library(), Hostname: "mail.example.org"})
+	text = between(t, text, "<!-- begin doubtful -->\n", "<!-- end doubtful -->", "```\n"+found.Error()+"\n```\n")
 	text = between(t, text, "<!-- begin generated: UPDATE=1 go test ./rules -->\n", "<!-- end generated -->", whatCanBeSet())
 	if os.Getenv("UPDATE") != "" {
 		if err := os.WriteFile(reference, []byte(text), 0o644); err != nil {
