@@ -60,7 +60,10 @@ func bench(bin string, runs int, peers []contestant) error {
 	if err := submission(ctx, bin, dir, runs, peers); err != nil {
 		return err
 	}
-	if err := memory(ctx, bin, dir); err != nil || runs < 10 { // so few runs only try this program out
+	if err := memory(ctx, bin, dir); err != nil {
+		return err
+	}
+	if err := smtp(ctx, bin, dir, min(2000, 10*runs)); err != nil || runs < 10 { // so few runs only try this program out
 		return err
 	}
 	return queueFigures(ctx)
