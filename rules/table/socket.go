@@ -23,7 +23,7 @@ type socket struct {
 	network, address string
 	timeout          time.Duration
 	broken           string // what sendmail says when it opens such a socket; empty when all is well
-	told, gone       atomic.Bool
+	told             atomic.Bool
 
 	mu   sync.Mutex
 	conn net.Conn
