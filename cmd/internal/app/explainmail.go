@@ -261,3 +261,17 @@ func explainGone(std stdio, config, id string) int {
 	}
 	return sysexits.OK
 }
+
+// tellSchedule shows what a schedule block says of an address, with the lines that say it.
+func tellSchedule(std stdio, router *rules.Router, q rules.Query, d rules.Decision) {
+	p, err := router.Schedule(context.Background(), q, d, nil)
+	switch {
+	case err != nil:
+		fmt.Fprintf(std.out, "schedule: not known now: %v\n", err)
+	case len(p.Why) > 0:
+		fmt.Fprintf(std.out, "schedule (how often and how long it is tried): %s\n", p)
+		for _, line := range p.Why {
+			fmt.Fprintf(std.out, "  %s\n", line)
+		}
+	}
+}

@@ -354,6 +354,9 @@ func explain(std stdio, args []string) int {
 		}
 		e := router.Explain(context.Background(), q)
 		fmt.Fprint(std.out, e)
+		if e.Err == nil && e.Decision.Refusal == nil {
+			tellSchedule(std, router, q, e.Decision)
+		}
 		explainAliases(std.out, router, e)
 		if e.Err != nil {
 			exit = sysexits.TempFail

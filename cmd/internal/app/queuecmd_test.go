@@ -103,6 +103,9 @@ func TestQueueCommands(t *testing.T) {
 
 func TestExplainMessage(t *testing.T) {
 	run, ids := queueSite(t)
+	if out, _ := run(0, "explain", "dave@[127.0.0.9]"); !regexp.MustCompile(`(?m)^schedule \(.*\): retry 2h give-up 1d\n  .*site.rules:[0-9]+: host is`).MatchString(out) {
+		t.Errorf("no schedule in\n%s", out)
+	}
 	run(0, "queue", "run")
 	out, _ := run(0, "explain", ids["dave"])
 	for _, want := range []string{
