@@ -45,6 +45,9 @@ func (r *Router) Schedule(ctx context.Context, q Query, d Decision, t Tracer) (P
 	return p.plan, nil
 }
 
+// HasSchedule reports whether there is a schedule block at all.
+func (r *Router) HasSchedule() bool { return r.hasSchedule }
+
 // planner collects what the lines that hold say: of each thing, the first line.
 type planner struct {
 	plan Plan
