@@ -68,3 +68,13 @@ func (q *Queue) settleLog(ctx context.Context) {
 		}
 	}
 }
+
+// recoverDead makes files of what a daemon that died has left in its log, if none runs: else nobody else would see it.
+func (q *Queue) recoverDead() {
+	if q.hasRunner() {
+		return
+	}
+	if unlock, err := q.spool.LockDaemon(); err == nil {
+		unlock()
+	}
+}

@@ -66,6 +66,7 @@ func (q *Queue) Count(f func(queued, held, dropped int) error) error {
 
 // List calls f for each message, as it is read, in the order of the directory, until f fails.
 func (q *Queue) List(ctx context.Context, f func(Listed) error) error {
+	q.recoverDead()
 	var ferr error
 	left := foreseen
 	one := func(held bool) func(string) bool {

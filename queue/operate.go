@@ -106,6 +106,7 @@ func (q *Queue) Control(ctx context.Context, by string, words []string, answer f
 	if len(words) == 0 {
 		return &spool.RefusedError{Exit: sysexits.Usage, Text: "empty request"}
 	}
+	q.recoverDead()
 	verb, words := words[0], words[1:]
 	switch verb {
 	case "kick":
