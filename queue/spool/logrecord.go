@@ -23,9 +23,6 @@ type slot struct {
 	size  uint32 // of the content
 }
 
-// at tells whether both are one place.
-func (s slot) at(t slot) bool { return s.epoch == t.epoch && s.off == t.off }
-
 // record is one record as it was read.
 type record struct {
 	slot
