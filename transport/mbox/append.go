@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"waybill/transport/envelope"
 	"waybill/transport/fromline"
 )
 
@@ -40,17 +39,13 @@ type job struct {
 	start int64 // length of the file before us
 }
 
-// append does the whole delivery, with the identity that the caller has taken.
-func (j *job) append(ctx context.Context, body envelope.Body) error {
-	r, err := body.Open()
-	if err != nil {
-		return errors.Join(fromline.ErrRead, err)
-	}
-	defer r.Close()
-
+// append delivers the message of w, and those of others who wait for the same file by then, with the identity that the
+// caller has taken. The locks are taken once and the file is synced once for all of them; nobody hears of success before
+// that. The error is w's; the others get theirs through their channels.
+func (j *job) append(w *waiter, next func() *waiter) error {
 	held := locks{job: j}
 	defer held.release()
-	if err := held.dotlocks(ctx); err != nil {
+	if err := held.dotlocks(w.ctx); err != nil {
 		return err
 	}
 	// A mail reader may replace the file by renaming a new one over it while we wait for its lock: then start over
@@ -60,12 +55,12 @@ func (j *job) append(ctx context.Context, body envelope.Body) error {
 		if err != nil {
 			return err
 		}
-		err = held.fileLocks(ctx, f)
+		err = held.fileLocks(w.ctx, f)
 		if err == nil {
 			err = j.current(f)
 		}
 		if err == nil {
-			err = j.write(ctx, f, r, body.Size(), created)
+			err = j.batch(f, created, w, next)
 		}
 		closeErr := f.Close() // gives the file's locks back
 		if errors.Is(err, errReplaced) {
@@ -78,6 +73,77 @@ func (j *job) append(ctx context.Context, body envelope.Body) error {
 		return err
 	}
 	return errReplaced
+}
+
+// batch writes the message of w and those that next gives to f, which is locked, and syncs them together. A message that
+// cannot be written is cut off again and concerns nobody else.
+func (j *job) batch(f *os.File, created bool, w *waiter, next func() *waiter) error {
+	start, end := j.start, j.start
+	var written []*waiter
+	began := time.Now()
+	var own error
+	for n, x := 0, w; x != nil; n++ {
+		x.job.start = end
+		grown, err := x.job.write(x.ctx, f, x.body, x.size)
+		end += grown
+		switch {
+		case err == nil:
+			written = append(written, x)
+		case x == w:
+			own = err
+		default:
+			x.done <- err
+		}
+		x = nil
+		if n < maxBatch && time.Since(began) < batchTime {
+			x = next()
+		}
+	}
+	if len(written) == 0 {
+		return own
+	}
+	err := j.sync(f, created || start == 0, start, end)
+	for _, x := range written {
+		if x != w {
+			x.done <- err
+		}
+	}
+	if own != nil {
+		return own
+	}
+	return err
+}
+
+// sync makes what was written from start to end durable, or takes it away again: after a failed fsync nobody knows what
+// is on the disk.
+func (j *job) sync(f *os.File, newName bool, start, end int64) error {
+	if j.conf.NoSync {
+		return nil
+	}
+	err := f.Sync()
+	if err != nil {
+		err = &os.PathError{Op: "fsync", Path: j.name, Err: err}
+	} else if newName { // an earlier delivery may have created it and failed
+		err = syncDir(filepath.Dir(j.name))
+	}
+	if err != nil {
+		j.cut(f, start, end, err)
+	}
+	return err
+}
+
+// cut takes away what we wrote from start to end, because of err.
+func (j *job) cut(f *os.File, start, end int64, err error) {
+	// Only what is ours: a program that locks nothing may have written behind us.
+	if info, statErr := f.Stat(); statErr != nil || info.Size() != end {
+		j.log.Error("mailbox changed under our lock, half a message may be left", "mailbox", j.name, "offset", start, "err", err)
+		return
+	}
+	if cutErr := f.Truncate(start); cutErr != nil {
+		j.log.Error("half a message is left in the mailbox", "mailbox", j.name, "offset", start, "err", cutErr)
+	} else if syncErr := f.Sync(); syncErr != nil {
+		j.log.Warn("syncing a mailbox after cutting it back", "mailbox", j.name, "err", syncErr)
+	}
 }
 
 // open opens the file or creates it, and judges what it got by the descriptor, never by the name.
@@ -151,46 +217,26 @@ func (j *job) current(f *os.File) error {
 	return nil
 }
 
-// write appends the message to f, which is locked. Whatever fails, the file has its old length afterwards.
-func (j *job) write(ctx context.Context, f *os.File, r io.Reader, size int64, created bool) (err error) {
+// write appends the message to f, which is locked, and tells by how much it grew. Whatever fails, the file has its old
+// length afterwards. Nothing is synced.
+func (j *job) write(ctx context.Context, f *os.File, r io.Reader, size int64) (grown int64, err error) {
 	if j.quota > 0 && j.start+max(size, 0) > j.quota {
-		return errFull
+		return 0, errFull
 	}
 	w := &appender{f: f, ctx: ctx, room: -1}
 	if j.quota > 0 {
 		w.room = j.quota - j.start
 	}
-	defer func() {
-		if err == nil || w.written == 0 {
-			return
+	if err = j.separate(f, w); err == nil {
+		err = j.form.Copy(w, r)
+	}
+	if err != nil {
+		if w.written > 0 {
+			j.cut(f, j.start, j.start+w.written, err)
 		}
-		// Only what is ours: a program that locks nothing may have written behind us.
-		if info, statErr := f.Stat(); statErr != nil || info.Size() != j.start+w.written {
-			j.log.Error("mailbox changed under our lock, half a message may be left", "mailbox", j.name, "offset", j.start, "err", err)
-			return
-		}
-		if cutErr := f.Truncate(j.start); cutErr != nil {
-			j.log.Error("half a message is left in the mailbox", "mailbox", j.name, "offset", j.start, "err", cutErr)
-		} else if syncErr := f.Sync(); syncErr != nil {
-			j.log.Warn("syncing a mailbox after cutting it back", "mailbox", j.name, "err", syncErr)
-		}
-	}()
-	if err := j.separate(f, w); err != nil {
-		return err
+		return 0, err
 	}
-	if err := j.form.Copy(w, r); err != nil {
-		return err
-	}
-	if j.conf.NoSync {
-		return nil
-	}
-	if err := f.Sync(); err != nil {
-		return &os.PathError{Op: "fsync", Path: j.name, Err: err}
-	}
-	if created || j.start == 0 { // an earlier delivery may have created it and failed
-		return syncDir(filepath.Dir(j.name))
-	}
-	return nil
+	return w.written, nil
 }
 
 // separate makes sure that the file ends in an empty line, so that a message that a crash cut short (anyone's) does

@@ -75,6 +75,7 @@ type Mbox struct {
 	conf  Config
 	path  *Path
 	locks []lockKind
+	turns turns
 }
 
 // New checks the configuration.
@@ -154,7 +155,7 @@ func (m *Mbox) one(ctx context.Context, req *transport.Request, rcpt transport.R
 		log.Warn("no mailbox path", "user", rcpt.User, "err", err)
 		return transport.NewStatus(transport.Deferred, "4.3.5", "the mailbox has no usable path")
 	}
-	job := job{
+	job := &job{
 		Mbox: m, log: log, name: name, user: rcpt.User, quota: m.conf.Quota, mode: m.conf.Mode, owner: -1,
 		form: m.form(req),
 	}
@@ -170,8 +171,11 @@ func (m *Mbox) one(ctx context.Context, req *transport.Request, rcpt transport.R
 			}
 		}
 	}
-	err = m.as(id, func() error { return job.append(ctx, req.Body) })
-	if err != nil {
+	as := &id
+	if m.conf.Users == nil { // without a user database the ids of an Entry are all zero, and nobody's
+		as = nil
+	}
+	if err := m.deliver(ctx, as, job, req.Body); err != nil {
 		return m.judge(log, name, rcpt.User, err)
 	}
 	if m.conf.Biff != "" {
@@ -185,14 +189,6 @@ func (m *Mbox) form(req *transport.Request) fromline.Form {
 		FromLine: true, ReturnPath: !m.conf.NoReturnPath, EscapeFrom: true, AfterBlank: m.conf.EscapeAfterBlank, BlankEnd: true,
 		Sender: req.Envelope.Sender, When: m.conf.Now(),
 	}
-}
-
-// as takes the identity only where a user database says which: without one the ids of an Entry are all zero.
-func (m *Mbox) as(id identity.ID, work func() error) error {
-	if m.conf.Users == nil {
-		return work()
-	}
-	return identity.As(id, work)
 }
 
 func (m *Mbox) lookup(name string) (passwd.Entry, bool, error) {
@@ -225,21 +221,20 @@ func (m *Mbox) file(ctx context.Context, req *transport.Request, rcpt transport.
 	if as == "" {
 		as = m.conf.DefaultUser
 	}
-	job := job{
+	job := &job{
 		Mbox: m, log: log, name: filepath.Clean(name), user: as, mode: m.conf.Mode, owner: -1, alias: true,
 		form: m.form(req),
 	}
-	work := func() error { return job.append(ctx, req.Body) }
 	var err error
 	if as == "" || m.conf.Users == nil {
-		err = work()
+		err = m.deliver(ctx, nil, job, req.Body)
 	} else {
 		user, found, lookupErr := m.conf.Users.Lookup(as)
 		if lookupErr != nil || !found {
 			log.Warn("the user who owns a file delivery is not known", "file", name, "user", as, "err", cmp.Or(lookupErr, errNoUser))
 			return transport.NewStatus(transport.Deferred, "4.3.0", "the owner of this delivery is not known now")
 		}
-		err = identity.As(identity.ID{UID: user.UID, GID: user.GID, Groups: user.Groups}, work)
+		err = m.deliver(ctx, &identity.ID{UID: user.UID, GID: user.GID, Groups: user.Groups}, job, req.Body)
 	}
 	if err == nil {
 		return transport.NewStatus(transport.Delivered, "2.0.0", "Sent")

@@ -431,6 +431,82 @@ func TestMemoryDoesNotGrowWithTheMessage(t *testing.T) {
 	}
 }
 
+// Deliveries of one process to one mailbox go in turns, and are written together. Each is whole, those that fail leave
+// nothing, and one that gives up waiting is not delivered.
+func TestTurns(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, mbox.Config{Path: dir + "/$user"})
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	var all sync.WaitGroup
+	const each = 60
+	for n := range 3 * each {
+		all.Go(func() {
+			req := request("bob")
+			switch n % 3 {
+			case 0:
+				req.Body = envelope.BytesBody(fmt.Sprintf("Subject: whole %d.\n\n%s", n, strings.Repeat("From here on\n", n)))
+				check(t, m.Deliver(context.Background(), req)[0], transport.Delivered, "2.0.0")
+			case 1:
+				req.Body = brokenBody{"Subject: broken\n\nhalf of"}
+				check(t, m.Deliver(context.Background(), req)[0], transport.Deferred, "4.3.0")
+			case 2:
+				req.Body = envelope.BytesBody("Subject: too late\n\n")
+				check(t, m.Deliver(over, req)[0], transport.Deferred, "4.3.2")
+			}
+		})
+	}
+	all.Wait()
+	text := read(t, dir+"/bob")
+	if strings.Contains(text, "broken") || strings.Contains(text, "half") || strings.Contains(text, "too late") {
+		t.Errorf("the mailbox has what must not be in it:\n%s", text)
+	}
+	for n := range 3 * each {
+		want := fmt.Sprintf("Subject: whole %d.\n\n%s\n", n, strings.Repeat(">From here on\n", n))
+		if got := strings.Count(text, want); n%3 == 0 && got != 1 {
+			t.Errorf("message %d is there %d times", n, got)
+		}
+	}
+	if left := names(t, dir); len(left) != 1 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// While another program has the mailbox locked, those who wait in line wait no longer than the first of them.
+func TestTurnsWhileLocked(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, mbox.Config{Path: dir + "/$user", LockTimeout: 300 * time.Millisecond})
+	must(t, os.WriteFile(dir+"/bob.lock", []byte("1:elsewhere\n"), 0o600))
+	began := time.Now()
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { check(t, m.Deliver(context.Background(), request("bob"))[0], transport.Deferred, "4.2.0") })
+	}
+	all.Wait()
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("twenty deliveries wait %v", took)
+	}
+}
+
+// Twenty deliveries at a time to one mailbox, each durable before it is reported.
+func BenchmarkOneMailbox(b *testing.B) {
+	m, err := mbox.New(mbox.Config{Path: b.TempDir() + "/$user"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	body := envelope.BytesBody(bytes.Repeat([]byte(line), 160))
+	b.SetParallelism(max(1, 20/runtime.GOMAXPROCS(0)))
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			req := request("bob")
+			req.Body = body
+			if s := m.Deliver(context.Background(), req)[0]; s.Outcome() != transport.Delivered {
+				b.Error(s.Text())
+			}
+		}
+	})
+}
+
 func BenchmarkDeliver10K(b *testing.B) {
 	for _, sync := range []bool{true, false} {
 		b.Run(fmt.Sprintf("fsync=%v", sync), func(b *testing.B) {
