@@ -73,7 +73,10 @@ func (s *site) snapshot(w *queue.Wiring, router *rules.Router) error {
 	if err != nil {
 		return err
 	}
-	w.Router, w.Planner, w.Expander = queueRouter{router, &s.load}, queueRouter{router, &s.load}, expander
+	w.Router, w.Planner, w.Expander = queueRouter{router, &s.load}, nil, expander
+	if router.HasSchedule() {
+		w.Planner = queueRouter{router, &s.load}
+	}
 	return nil
 }
 
