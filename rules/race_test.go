@@ -1,0 +1,7 @@
+//go:build race
+
+package rules
+
+// pooled tells whether memory that is kept for the next question is there then: under the race detector, sync.Pool
+// throws some of it away.
+const pooled = false
