@@ -31,7 +31,7 @@ var mayImport = []struct {
 	{"queue/sched", nil},
 	{"queue/expand", []string{"transport", "transport/envelope", "transport/sysexits", "transport/passwd", "transport/identity"}},
 	{"compat", []string{"rules/prog", "rules/addr", "rules/eval", "rules/trace", "transport/envelope", "transport/sysexits"}},
-	{"compat/makemap", []string{"rules/table", "transport/sysexits"}}, // its tests read what it wrote
+	{"compat/makemap", []string{"rules/table", "transport/sysexits"}},                                                           // its tests read what it wrote
 	{"compat/convert", []string{"rules/prog", "rules/addr", "rules/eval", "rules/compile", "rules/lang", "transport/envelope"}}, // it knows both sides
 	{"compat/mc", []string{"rules/prog", "rules/addr", "rules/eval", "rules/compile", "rules/lang", "transport/envelope"}},      // it writes our language
 	{"cmd/sendmail", []string{"compat/flags", "compat/submit", "queue/spool", "transport/envelope", "transport/sysexits"}},
