@@ -33,6 +33,7 @@ type handOver struct {
 	message *submit.Message
 	memory  *memory
 	out     io.Writer
+	saved   bool              // dead.letter has it
 	blamed  map[string]string // whom aliases made of refused recipients
 	head    string            // fields that the engine puts on top of a dead letter
 }
@@ -48,7 +49,7 @@ func (h *handOver) run(ctx context.Context) int {
 			}
 		}
 	}
-	e.Untold = h.tells() // what fails while we wait, we tell
+	e.Untold = h.tells() || h.v.Errors == flags.Quiet // what fails while we wait, we tell, or nobody is to hear of it
 	h.layOut()
 	refused := h.message.Refused
 	if len(e.Recipients) == 0 {
@@ -69,7 +70,7 @@ func (h *handOver) run(ctx context.Context) int {
 	exit := reply.Exit
 	if dropped {
 		exit = h.deliverHere(reply.ID)
-		reply.Untold = exit != sysexits.OK && e.Untold
+		reply.Untold = exit != sysexits.OK && e.Untold && !h.saved
 	}
 	if verbose != nil {
 		defer func() {
@@ -78,7 +79,7 @@ func (h *handOver) run(ctx context.Context) int {
 			}
 		}()
 	}
-	if reply.Untold {
+	if reply.Untold && h.tells() {
 		defer h.deadLetter() // it gives up our rights, which a bounce for the refused needs
 	}
 	for _, r := range reply.Refused {
@@ -124,13 +125,22 @@ func (h *handOver) layOut() {
 	}
 }
 
-// mayDeliver reports whether the caller can write the queue itself, which is what an engine of their own needs.
+// mayDeliver reports whether the caller can write the queue itself, which is what an engine of their own needs. It makes a
+// spool that is not there: for root anywhere, for others in a directory of their own.
 func (h *handOver) mayDeliver() bool {
 	err := syscall.Access(h.site.Spool+"/queue", accessWrite)
 	if errors.Is(err, syscall.ENOENT) {
 		err = syscall.Access(h.site.Spool, accessWrite)
 	}
-	return err == nil
+	if !errors.Is(err, syscall.ENOENT) {
+		return err == nil
+	}
+	if os.Getuid() == 0 {
+		return true
+	}
+	parent := filepath.Dir(h.site.Spool)
+	var st syscall.Stat_t
+	return syscall.Stat(parent, &st) == nil && int(st.Uid) == os.Getuid() && syscall.Access(parent, accessWrite) == nil
 }
 
 // mayDrop reports whether we can leave mail in the drop directory, with the rights of the program.
@@ -246,11 +256,25 @@ func (h *handOver) failed(err error) int {
 		}
 		return fail(sysexits.Config, "the message is not accepted: "+strings.Join(h.v.Unsafe, " ")+" gave our rights up", err)
 	case errors.Is(err, fs.ErrNotExist):
-		return fail(sysexits.CantCreat, "the message is not accepted", fmt.Errorf(`%w; if there is no spool yet, start the daemon once, or run "waybill queue list" as root`, err))
+		return fail(sysexits.CantCreat, "the message is not accepted", h.noSpool(err))
+	case errors.Is(err, fs.ErrPermission) && os.Getuid() != 0 && !h.mayDrop():
+		return fail(sysexits.CantCreat, "the message is not accepted", fmt.Errorf("no daemon answers on %s, and %s is not open to us: root starts the daemon", h.site.Socket, spool.DropPath(h.site.Spool)))
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR):
 		return fail(sysexits.CantCreat, "the message is not accepted", err)
 	}
 	return fail(sysexits.TempFail, "the message is not accepted", err)
+}
+
+// noSpool says which directory is missing, and who makes it.
+func (h *handOver) noSpool(err error) error {
+	dir := h.site.Spool
+	if syscall.Access(dir, 0) == nil {
+		dir = spool.DropPath(dir)
+	}
+	if syscall.Access(dir, 0) == nil {
+		return err // something else is missing
+	}
+	return fmt.Errorf("there is no directory %s: root makes it by starting the daemon, or by sending a message", dir)
 }
 
 // wording is sendmail's spelling of a reason, where scripts look for it.
@@ -323,6 +347,13 @@ func (h *handOver) bounce(refused []submit.Refusal) error {
 	for _, r := range refused {
 		e.Recipients = append(e.Recipients, envelope.Recipient{Addr: envelope.Address(r.Name), Notify: h.v.Notify})
 	}
+	e.Anyway = true
+	if h.rights.root { // whoever may not write the queue has an engine do it
+		_, dropped, err := spool.SubmitThrough(context.Background(), h.site, &e, h.memory.replay(), nil, h.ownEngine)
+		if err == nil || dropped {
+			return err
+		}
+	}
 	id, err := spool.Drop(h.site.Spool, &e, h.memory.replay())
 	if err == nil && syscall.Access(h.site.Socket, accessWrite) != nil {
 		h.deliverHere(id)
@@ -332,6 +363,7 @@ func (h *handOver) bounce(refused []submit.Refusal) error {
 
 // deadLetter appends the message to dead.letter in the caller's home, with the caller's rights.
 func (h *handOver) deadLetter() {
+	h.saved = true
 	dropPrivilege()
 	file := h.caller.Home + "/dead.letter"
 	if h.caller.Home == "" {

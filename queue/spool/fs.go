@@ -160,6 +160,11 @@ func (OS) Mkdir(name string, perm fs.FileMode) error {
 	if err := os.Mkdir(filepath.Clean(name), perm); err != nil {
 		return err
 	}
+	if perm&0o077 != 0 { // whatever the umask: users must reach the socket in the spool
+		if err := os.Chmod(name, perm); err != nil {
+			return err
+		}
+	}
 	return identity.LeaveDirectory(name)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"mime"
 	"net"
@@ -82,14 +83,6 @@ func New(conf Config) (*Store, error) {
 	}
 	if conf.Dir == "" {
 		return s, nil
-	}
-	if _, err := os.Stat(conf.Dir); err != nil {
-		if err := os.MkdirAll(conf.Dir, 0o700); err != nil {
-			return nil, fmt.Errorf("mtasts: %w", err)
-		}
-		if err := identity.LeaveDirectory(conf.Dir); err != nil {
-			return nil, fmt.Errorf("mtasts: %w", err)
-		}
 	}
 	return s, s.load()
 }
@@ -237,6 +230,9 @@ func (s *Store) save(domain string, p Policy) error {
 		return nil
 	}
 	text := p.ID + "\n" + p.Until.UTC().Format(time.RFC3339) + "\n" + strings.Join(p.Text, "\n") + "\n"
+	if err := s.makeDir(); err != nil {
+		return err
+	}
 	f, err := os.CreateTemp(s.conf.Dir, ".new-")
 	if err != nil {
 		return err
@@ -259,8 +255,23 @@ func (s *Store) save(domain string, p Policy) error {
 	return err
 }
 
+// makeDir makes the directory with the first policy. Not before: the one above it may not be there yet, and is not ours.
+func (s *Store) makeDir() error {
+	err := os.Mkdir(s.conf.Dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return identity.LeaveDirectory(s.conf.Dir)
+}
+
 func (s *Store) load() error {
 	entries, err := os.ReadDir(s.conf.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("mtasts: %w", err)
 	}
