@@ -222,7 +222,7 @@ func (r *reader) programMailer(t *prog.Transport) {
 			continue
 		}
 		args = args || p.Name[0] == 'A'
-		if !r.equate(m, p.Name[0], p.Value) {
+		if !r.equate(m, p.Name[0], strings.ReplaceAll(p.Value, "$", string(rune(mark)))) {
 			return
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"waybill/compat/cf"
@@ -39,14 +40,57 @@ type Result struct {
 // stays there. marked is the same, read with the options that Marked returns: where its names stand in rules, because sendmail
 // puts $j, $w and $m into them while it reads, the result has the constants ${host}, ${short}, ${domain}, ${node} and ${opMode}.
 func File(text string, conf, marked *cf.Config) Result {
-	w := newWriter(text, conf, marked)
-	w.head()
-	for _, l := range w.lines {
-		w.line(l)
+	strange := map[int]bool{}
+	parser := lang.NewParser()
+	for {
+		w := newWriter(text, conf, marked)
+		w.strange = strange
+		w.head()
+		for _, l := range w.lines {
+			w.line(l)
+		}
+		w.close()
+		w.rest()
+		out := w.out.String()
+		if !misread(parser, out, w.file, strange) {
+			return Result{Text: lang.Format(lang.NewSource("", understood(parser, out, w))), Lost: w.lost}
+		}
 	}
-	w.close()
-	w.rest()
-	return Result{Text: lang.Format(lang.NewSource("", w.out.String())), Lost: w.lost}
+}
+
+// misread looks for rules that the language would not read as they are meant: a name in them may be anything. It adds
+// their lines to strange, and tells whether there are new ones.
+func misread(parser *lang.Parser, text, file string, strange map[int]bool) (found bool) {
+	_, wrong := parser.Parse(lang.NewSource("", text))
+	for _, d := range wrong {
+		at := strings.LastIndex(d.Source, "# "+file+":")
+		if at < 0 {
+			continue
+		}
+		if n, err := strconv.Atoi(d.Source[at+len("# "+file+":"):]); err == nil && !strange[n] {
+			strange[n], found = true, true
+		}
+	}
+	return found
+}
+
+// understood takes out what is left that cannot be read, and says so.
+func understood(parser *lang.Parser, text string, w *writer) string {
+	for range 10 {
+		_, wrong := parser.Parse(lang.NewSource("", text))
+		if !wrong.Errors() {
+			break
+		}
+		lines := strings.Split(text, "\n")
+		for _, d := range wrong {
+			if at := d.Pos.Line - 1; at >= 0 && at < len(lines) && !strings.HasPrefix(lines[at], "#") {
+				w.lost = append(w.lost, Loss{0, "this would not be understood: " + lines[at]})
+				lines[at] = "# not carried over: " + lines[at]
+			}
+		}
+		text = strings.Join(lines, "\n")
+	}
+	return text
 }
 
 // The names of a host that no real one has.
@@ -139,6 +183,7 @@ type writer struct {
 	open     bool // its block is open
 	first    bool // no statement was written yet: level comes before the first
 
+	strange  map[int]bool   // rules that the language would misread
 	refused  map[int]string // lines about which sendmail complains
 	rules    map[int]ruleAt
 	marked   map[int]*prog.Rule // the rules for the marked host
@@ -411,8 +456,10 @@ func (w *writer) rule(l line) {
 			rule.LHS, rule.RHS = lhs, rhs
 		}
 	}
-	text, err := compile.PrintRule(w.conf.Prog, &rule)
-	if err != nil {
+	program := *w.conf.Prog
+	program.Level = max(program.Level, 1) // a file without a V line is sendmail's, too
+	text, err := compile.PrintRule(&program, &rule)
+	if err != nil || w.strange[l.number] {
 		w.lose(l, "the rule has no form in this language")
 		return
 	}

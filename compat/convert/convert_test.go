@@ -98,7 +98,11 @@ func compareConfigs(t *testing.T, got, want *cf.Config) {
 		add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 		add("level %d operators %q blank %q", max(c.Level, 1), p.Operators, p.BlankSub)
 		for _, rs := range p.Rulesets {
-			add("ruleset %s %d", rs.Name, rs.Number)
+			number := rs.Number
+			if number >= 100 { // sendmail's choice, in the order in which names appear: only address test mode shows it
+				number = -1
+			}
+			add("ruleset %s %d", rs.Name, number)
 			for i, r := range rs.Rules {
 				add("%s %d: %v %v %v", rs.Name, i, bareToks(r.LHS), r.Mode, bareToks(r.RHS))
 			}

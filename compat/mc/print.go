@@ -3,6 +3,7 @@ package mc
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +11,9 @@ import (
 	"waybill/rules/compile"
 	"waybill/rules/lang"
 )
+
+// plainName is what can be the name of a host.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 
 // printer writes a site in the rule language.
 type printer struct {
@@ -33,6 +37,7 @@ func (s *Site) Rules(origin string) string {
 	p.routes(config)
 	p.uses()
 	p.late(config)
+	body := p.understood(p.b.String())
 	head := &printer{s: s}
 	head.linef("# Made of %s by waybill rules convert.", origin)
 	for _, x := range s.Problems {
@@ -42,7 +47,27 @@ func (s *Site) Rules(origin string) string {
 		head.linef("# %s", oneLine(x))
 	}
 	head.linef("")
-	return lang.Format(lang.NewSource(origin, head.b.String()+p.b.String()))
+	return lang.Format(lang.NewSource(origin, head.b.String()+body))
+}
+
+// understood takes lines out that the language cannot read: names and texts of an .mc file may be anything.
+func (p *printer) understood(text string) string {
+	parser := lang.NewParser()
+	for range 20 {
+		_, wrong := parser.Parse(lang.NewSource("", text))
+		if !wrong.Errors() {
+			return text
+		}
+		lines := strings.Split(text, "\n")
+		for _, w := range wrong {
+			if at := w.Pos.Line - 1; w.Severity == lang.Error && at >= 0 && at < len(lines) && !strings.HasPrefix(lines[at], "#") {
+				p.s.Problems = append(p.s.Problems, Problem{Text: "this would not be understood: " + oneLine(lines[at])})
+				lines[at] = "# " + lines[at]
+			}
+		}
+		text = strings.Join(lines, "\n")
+	}
+	return "# " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n# ") + "\n"
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
@@ -272,7 +297,7 @@ func (p *printer) hubs() {
 	}
 	if v := s.defines["LUSER_RELAY"]; v != "" {
 		transport, host := relay(v)
-		to := transport + " " + compile.Quote(host) + " $user@${host}"
+		to := compile.Quote(transport) + " " + compile.Quote(host) + " $user@${host}"
 		if transport == "local" {
 			to = "local " + compile.Quote(host)
 		}
@@ -295,8 +320,13 @@ func (p *printer) uses() {
 	if s.has("access_db") {
 		p.linef("use access")
 	}
-	for i, list := range s.dnsbl {
-		if i == 0 {
+	used := 0
+	for _, list := range s.dnsbl {
+		if !plainName.MatchString(first(list)) {
+			s.Problems = append(s.Problems, Problem{Text: "dnsbl: no name of a list: " + first(list)})
+			continue
+		}
+		if used++; used == 1 {
 			p.linef("use dnsbl %s", compile.Quote(first(list)))
 			continue
 		}
@@ -315,7 +345,7 @@ func (p *printer) uses() {
 		if s.defines["confDOMAIN_NAME"] != "" { // the domain of the machine counts, not that of the other name
 			_, domain, _ = strings.Cut(s.Machine, ".")
 		}
-		if domain != "" {
+		if domain == "${domain}" || plainName.MatchString(domain) {
 			p.linef("accept rcpt { name is $_host+ . %s ok; $_user+ < @ $_host+ . %s > ok }", domain, domain)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"waybill/compat/cf"
+	"waybill/rules/compile"
 )
 
 // stockHashes are the hashes of the rules that m4 writes when nobody adds any, one a line (see Fingerprint).
@@ -196,7 +197,7 @@ func (s *Site) recognisedClasses(conf *cf.Config) {
 			if l.File.Optional {
 				mark = "@?"
 			}
-			if member := mark + l.File.Path; member != "@?/etc/mail/relay-domains" {
+			if member := mark + compile.Quote(l.File.Path); member != "@?/etc/mail/relay-domains" {
 				*to.files = append(*to.files, member)
 			} else {
 				s.relayDomains = true // the library has it

@@ -3,6 +3,8 @@ package mc
 import (
 	"slices"
 	"strings"
+
+	"waybill/rules/compile"
 )
 
 // Site is what an .mc file wishes.
@@ -121,9 +123,9 @@ func member(text string) string {
 			continue
 		}
 		if optional {
-			return "@?" + w
+			return "@?" + compile.Quote(w)
 		}
-		return "@" + w
+		return "@" + compile.Quote(w)
 	}
 	return ""
 }

@@ -1,0 +1,61 @@
+package mc
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"waybill/rules/lang"
+)
+
+func TestRead(t *testing.T) {
+	for name, c := range map[string]struct{ in, want, not, problem string }{
+		"quotes and dnl":        {"define(`SMART_HOST', `[relay.example]')dnl `ignored\nMAILER(`smtp')", "use smarthost [relay.example]", "ignored", ""},
+		"a mailer before":       {"define(`SMART_HOST', `uucp-new:backbone')", "=> uucp backbone", "", ""},
+		"a name of its own":     {"define(`HUB', `hub.example')\nFEATURE(`nullclient', HUB)", "use nullclient hub.example", "", ""},
+		"quoted once more":      {"define(`HUB', `hub.example')\nFEATURE(`nullclient', `HUB')", "use nullclient HUB", "", ""},
+		"divert":                {"divert(-1)\nMASQUERADE_AS(`x.example')\nsome text\ndivert(0)dnl\n", "use masquerade x.example", "some text", ""},
+		"ifdef":                 {"define(`A')ifdef(`A', `MASQUERADE_AS(`a.example')', `MASQUERADE_AS(`b.example')')", "use masquerade a.example", "b.example", ""},
+		"ifelse":                {"define(`A', `x')ifelse(A, `x', `MASQUERADE_AS(`a.example')', `MASQUERADE_AS(`b.example')')", "use masquerade a.example", "b.example", ""},
+		"undefine":              {"define(`SMART_HOST', `x')undefine(`SMART_HOST')", "use standard", "smarthost", ""},
+		"lists":                 {"RELAY_DOMAIN(`a.example 192.0.2 10')\nRELAY_DOMAIN_FILE(`-o /etc/mail/r')", "class relay { a.example 192.0.2.0/24 10.0.0.0/8 @?/etc/mail/r }", "", ""},
+		"a table":               {"FEATURE(`mailertable', `hash -o /etc/mail/hops')", "table mailertable hash  -o /etc/mail/hops\nuse mailertable", "", ""},
+		"a rule":                {"LOCAL_RULE_0\nR$+ < @ old.example . > $*\t$#esmtp $@ new.example $: $1 < @ new.example . > $2\n", "$a+ < @ old . example > $b* => esmtp", "", ""},
+		"logic":                 {"\nifdef(`x')\neval(1+1)\n", "use standard", "", "f.mc:3: eval is logic of m4"},
+		"no such feature":       {"FEATURE(`ldap_routing')", "use standard", "", "f.mc:1: FEATURE(ldap_routing): this feature is not in the library"},
+		"an unclosed call":      {"FEATURE(`redirect'", "use standard", "", "f.mc:1: FEATURE(: the closing parenthesis is missing"},
+		"a missing include":     {"include(`/nowhere/x.m4')", "use standard", "", "f.mc:1: include"},
+		"an option without one": {"define(`confTIME_ZONE', `x')", "use standard", "", "define confTIME_ZONE: this option has no setting here"},
+		"settings":              {"define(`confMAX_MESSAGE_SIZE', `5000000')define(`confTO_QUEUERETURN', `3')DAEMON_OPTIONS(`Port=587, Addr=127.0.0.1, Name=MSA')FEATURE(`no_default_msa')", "set give-up 3d", "listen *", ""},
+	} {
+		s := Read(c.in, "f.mc")
+		out := s.Rules("f.mc")
+		var problems []string
+		for _, p := range s.Problems {
+			problems = append(problems, p.String())
+		}
+		said := strings.Join(problems, "\n")
+		if !strings.Contains(out, c.want) || c.not != "" && strings.Contains(out, c.not) || !strings.Contains(said, c.problem) || c.problem == "" && said != "" {
+			t.Errorf("%s: said %q\n%s", name, said, out)
+		}
+	}
+}
+
+// FuzzRead reads anything as an .mc file: what comes out is always rules that can be understood.
+func FuzzRead(f *testing.F) {
+	f.Add("divert(-1)\ndivert(0)dnl\nOSTYPE(`linux')\nFEATURE(`mailertable', `text -k0 -v1 /x')\nMAILER(`smtp')\nLOCAL_RULE_0\nR$+ < @ x . >\t$#local $: $1\n")
+	f.Add("define(`a', `b')a(`x', ifelse(a, `b', `MASQUERADE_AS(`c.d')'))\nLOCAL_CONFIG\nD{x}y\nC{z}a b\nKk text -o /x\n")
+	f.Add("FEATURE(`greet_pause', `5000')FEATURE(`dnsbl', `x.y')DAEMON_OPTIONS(`Port=smtp, Addr=::1, M=a')define(`LUSER_RELAY', `local:x')")
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) > 1<<14 {
+			return
+		}
+		r := &reader{site: newSite(), file: "f.mc", macros: map[string]string{}, open: func(string) ([]byte, error) { return nil, os.ErrNotExist }}
+		r.eval(text, 1)
+		r.site.finish()
+		out := r.site.Rules("f.mc")
+		if _, wrong := lang.NewParser().Parse(lang.NewSource("f.rules", out)); wrong.Errors() {
+			t.Fatalf("%v\n%s", wrong, out)
+		}
+	})
+}
