@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"waybill/etc"
+	"waybill/rules/compile"
 )
 
 // FuzzStranger: with the default rules, no recipient address, however it is written, takes a stranger's mail anywhere
@@ -83,5 +84,50 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		_ = r.Analyse()
+	})
+}
+
+// FuzzShown: what "rules show" prints of any rules is read again as the same rules.
+func FuzzShown(f *testing.F) {
+	for _, pattern := range []string{"../etc/*.rules", "../etc/lib/*.rules", "../testdata/rules/*.txtar"} {
+		names, _ := filepath.Glob(pattern)
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				f.Fatal(err)
+			}
+			_, rules, ok := strings.Cut(string(text), "-- rules --\n")
+			if !ok {
+				rules = string(text)
+			}
+			rules, _, _ = strings.Cut(rules, "\n-- ")
+			f.Add(rules + "\n")
+		}
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(text, "include") || strings.Contains(text, "/") && strings.Contains(text, "table") || strings.Contains(text, "@/") || strings.Contains(text, "@?") {
+			return // no files of this machine
+		}
+		opt := Options{Text: []byte(text), Hostname: "h", Library: etc.Library(), SkipTests: true}
+		one, err := Load("x", opt)
+		if err != nil {
+			return
+		}
+		var shown strings.Builder
+		if err := compile.Print(&shown, one.Program()); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		opt.Text = []byte(shown.String())
+		two, err := Load("shown", opt)
+		if err != nil {
+			t.Fatalf("%v\n%s\nshown as\n%s", err, text, shown.String())
+		}
+		var a, b strings.Builder
+		if one.Program().Disassemble(&a) != nil || two.Program().Disassemble(&b) != nil {
+			t.Fatal("it cannot be written in sendmail's notation")
+		}
+		if a.String() != b.String() {
+			t.Fatalf("%s\nshown as\n%s\n%s\nbecame\n%s", text, shown.String(), a.String(), b.String())
+		}
 	})
 }

@@ -72,7 +72,12 @@ func AppendPrint(b []byte, t Token) []byte {
 	if t.IsMeta() {
 		return append(b, t.String()...)
 	}
-	for i := 0; i < len(t); i++ {
+	plain := 0
+	for plain < len(t) && t[plain] >= 0x20 && t[plain] < 0x7f {
+		plain++
+	}
+	b = append(b, t[:plain]...)
+	for i := plain; i < len(t); i++ {
 		c := t[i]
 		if c >= 0x20 && c < 0x7f {
 			b = append(b, c)

@@ -130,7 +130,11 @@ func Compile(files []*lang.File, opt Options) (*Result, lang.Diagnostics) {
 		}
 	}
 	// Constants and settings first: they change what all other statements mean, wherever they stand.
-	maps.Copy(c.consts, opt.Use)
+	for name, value := range opt.Use {
+		if value != "" {
+			c.consts[name] = value
+		}
+	}
 	firstOwn(c.constants)
 	if _, ok := c.consts["host"]; !ok {
 		c.consts["host"] = opt.Hostname

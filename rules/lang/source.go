@@ -14,8 +14,13 @@ type Pos struct {
 	Column   int
 }
 
-// String is "file:line:column".
-func (p Pos) String() string { return fmt.Sprintf("%s:%d:%d", p.Filename, p.Line, p.Column) }
+// String is "file:line:column", and only the file where there is no line.
+func (p Pos) String() string {
+	if p.IsZero() {
+		return p.Filename
+	}
+	return fmt.Sprintf("%s:%d:%d", p.Filename, p.Line, p.Column)
+}
 
 // IsZero reports whether p is no place at all.
 func (p Pos) IsZero() bool { return p.Line == 0 }

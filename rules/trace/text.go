@@ -50,10 +50,7 @@ func appendName(b []byte, name string) []byte {
 		name = name[:width]
 	}
 	b = append(b, name...)
-	for n := len(name); n < width; n++ {
-		b = append(b, ' ')
-	}
-	return b
+	return append(b, "                "[len(name):]...)
 }
 
 // Tokens writes tokens for people: separated by blanks, metasymbols as in a rule, control characters made visible.
