@@ -499,6 +499,12 @@ func (a *try) sendLater(ctx context.Context, g *group, key string, b bound) {
 		patience = 24 * time.Hour
 	}
 	if place := a.q.limits.admitWait(ctx, key, b, patience); place != nil {
+		// Who had the place before may have found that nobody answers there.
+		if status, dead := a.q.limits.dead(key, a.how.asked); dead && (!a.how.forced || !a.how.asked.IsZero()) {
+			a.q.limits.giveBack(place)
+			a.unsent(g, status)
+			return
+		}
 		a.send(ctx, g, place, true)
 		return
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 )
 
 // inOrder reports whether the deliveries of a message come one after the other, in sendmail's order.
@@ -53,7 +55,7 @@ func (a *try) deliverInOrder(ctx context.Context, groups []*group) {
 	for _, g := range groups {
 		slices.Reverse(g.jobs)
 		key := g.destination()
-		if status, dead := a.q.limits.dead(key, a.how.asked); dead && !a.how.forced {
+		if status, dead := a.q.limits.dead(key, a.how.asked); dead && (!a.how.forced || !a.how.asked.IsZero()) {
 			a.unsent(g, status)
 			continue
 		}
@@ -66,8 +68,12 @@ func (a *try) deliverInOrder(ctx context.Context, groups []*group) {
 	}
 }
 
-// RunInOrder is a queue run like RunOnce, with one message after the other, the order of which less decides. begin hears
-// of each before it is tried; verbose, if not nil, gets the dialogues. What runs beside it (notices) may go on afterwards.
+// inOrderPatience is how long the messages behind wait for one that takes long; the more hang already, the shorter.
+const inOrderPatience = 3 * time.Second
+
+// RunInOrder is a queue run like RunOnce, with one message after the other, the order of which less decides; but what
+// hangs does not keep the others waiting, unless verbose gets the dialogues. begin hears of each before it is tried. What
+// runs beside it (notices) may go on afterwards.
 func (q *Queue) RunInOrder(ctx context.Context, s Selection, less func(a, b Listed) int, begin func(id string, n, of int), verbose func(line string)) error {
 	if !q.begin() {
 		return errClosing
@@ -88,12 +94,30 @@ func (q *Queue) RunInOrder(ctx context.Context, s Selection, less func(a, b List
 		list = append(list, l)
 	}
 	slices.SortStableFunc(list, less)
+	asked := time.Now()
+	var running sync.WaitGroup
+	places := make(chan struct{}, slowMax(q.cfg.Deliveries))
 	for n, l := range list {
 		if ctx.Err() != nil {
 			break
 		}
 		begin(l.ID, n+1, len(list))
-		_ = q.again(ctx, schedID(l.ID), &how{forced: true, block: true, verbose: verbose}) // it is logged
+		places <- struct{}{}
+		done := make(chan struct{})
+		running.Go(func() {
+			_ = q.again(ctx, schedID(l.ID), &how{forced: true, asked: asked, block: true, verbose: verbose}) // it is logged
+			close(done)
+			<-places
+		})
+		if verbose != nil {
+			<-done
+			continue
+		}
+		select {
+		case <-done:
+		case <-time.After(max(inOrderPatience/30, inOrderPatience/time.Duration(max(1, len(places))))):
+		}
 	}
+	running.Wait()
 	return err
 }

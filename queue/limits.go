@@ -273,6 +273,15 @@ func (l *limits) done(t *ticket, statuses []transport.Status) {
 	l.release(d)
 }
 
+// giveBack returns a place that was not used.
+func (l *limits) giveBack(t *ticket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t.ended = true
+	l.giveUpPlace(t)
+	l.release(t.d)
+}
+
 // shrink halves the window, and lets it grow slowly from there. What began before the last time says nothing new.
 func (d *destination) shrink(t *ticket) {
 	if t.since.Before(d.shrunk) {

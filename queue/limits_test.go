@@ -162,6 +162,42 @@ func TestHangingDestinationsInAQueueRun(t *testing.T) {
 	}
 }
 
+// A queue run in sendmail's order goes on while messages hang, and tries a host that hangs once.
+func TestHangingDestinationsInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		hundredOfThousand(r)
+		for n := range 3 {
+			for d := range 100 {
+				r.accept(fmt.Sprint(n), mail("alice@here.test", envelope.WhenQueue, "b@"+hostOf(d)))
+			}
+		}
+		r.closeQueue()
+		r.open()
+		start := time.Now()
+		done := make(chan struct{})
+		go func() {
+			r.q.RunInOrder(context.Background(), nil, func(a, b Listed) int { return strings.Compare(a.ID, b.ID) }, func(string, int, int) {}, nil)
+			close(done)
+		}()
+		for len(r.world.order()) < 30 && time.Since(start) < time.Hour {
+			time.Sleep(time.Second)
+		}
+		healthy := time.Since(start)
+		<-done
+		t.Logf("30 healthy messages after %v, the run took %v", healthy, time.Since(start))
+		if healthy > 2*time.Minute || time.Since(start) > 15*time.Minute {
+			t.Errorf("30 healthy messages after %v, the run took %v", healthy, time.Since(start))
+		}
+		for key, n := range r.world.tries() {
+			if n > 1 {
+				t.Errorf("%s was tried %d times", key, n)
+			}
+		}
+		r.closeQueue()
+	})
+}
+
 // Destinations that were healthy keep the rate that they had, while 900 hang, with 20 deliveries at a time.
 func TestHealthyDestinationsKeepTheirRate(t *testing.T) {
 	rate := func(t *testing.T, dead bool) (took time.Duration) {
