@@ -87,12 +87,12 @@ func (q *Queue) List(ctx context.Context, f func(Listed) error) error {
 			return ferr == nil && ctx.Err() == nil
 		}
 	}
-	err := q.spool.Queued(one(false))
-	if ferr == nil && err == nil {
-		err = q.spool.Held(one(true))
+	err := q.spool.Queued(one(false)) // one directory that cannot be read does not hide the others
+	if ferr == nil {
+		err = errors.Join(err, q.spool.Held(one(true)))
 	}
-	if ferr == nil && err == nil {
-		err = q.spool.Dropped(func(id string) bool {
+	if ferr == nil {
+		err = errors.Join(err, q.spool.Dropped(func(id string) bool {
 			d, err := q.spool.OpenDrop(id)
 			if err != nil {
 				return true
@@ -105,7 +105,7 @@ func (q *Queue) List(ctx context.Context, f func(Listed) error) error {
 			d.Close()
 			ferr = f(l)
 			return ferr == nil && ctx.Err() == nil
-		})
+		}))
 	}
 	return errors.Join(ferr, err, ctx.Err())
 }

@@ -103,3 +103,23 @@ func (s *Spool) each(dir string, f func(id string) bool) error {
 	}
 	return errs
 }
+
+// Lost calls f with each file that was damaged and set aside, in all directories, until it returns false.
+func (s *Spool) Lost(f func(path string, info Info) bool) error {
+	on := true
+	var errs error
+	for _, d := range s.disks {
+		dir := filepath.Join(d.dir, badDir)
+		errs = errors.Join(errs, s.fs.ReadDir(dir, func(name string) bool {
+			path := filepath.Join(dir, name)
+			if info, err := s.fs.Stat(path); err == nil {
+				on = f(path, info)
+			}
+			return on
+		}))
+		if !on {
+			break
+		}
+	}
+	return errs
+}

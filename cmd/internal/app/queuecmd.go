@@ -34,6 +34,7 @@ const queueUsage = `usage: waybill queue [-C FILE] [--json] VERB [SELECTION] [ID
   remove      take them away; nobody is told but the log
   priority N  change the place in the order (-1000 to 1000, larger goes first)
   import DIR  take over the queue of a sendmail
+  lost        files that were damaged and set aside
 
 SELECTION: options of the same name are alternatives, different ones must all hold, and "!" before a value negates it.
   --rcpt TEXT      a part of a recipient that is left
@@ -118,6 +119,8 @@ func queueCommand(std stdio, args []string) int {
 		return listQueue(std, *config, view)
 	case "import":
 		return importQueue(std, *config, words)
+	case "lost":
+		return lostFiles(std, *config)
 	case "show":
 		exit := sysexits.OK
 		for _, id := range words {

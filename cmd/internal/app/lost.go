@@ -1,0 +1,32 @@
+package app
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"waybill/queue/spool"
+	"waybill/transport/sysexits"
+)
+
+// lostFiles is "waybill queue lost": what was damaged and set aside. It stays until somebody looks at it and removes it.
+func lostFiles(std stdio, config string) int {
+	s, err := openSite(config, slog.LevelWarn)
+	if err != nil {
+		return cannotOpen(std, err)
+	}
+	defer s.mail.Close()
+	n := 0
+	err = s.queue.Spool().Lost(func(path string, info spool.Info) bool {
+		n++
+		fmt.Fprintf(std.out, "%s %10d %s\n", info.ModTime.Format(time.DateTime), info.Size, path)
+		return true
+	})
+	if err != nil {
+		return failed(std, err)
+	}
+	if n == 0 {
+		fmt.Fprintln(std.out, "nothing was set aside")
+	}
+	return sysexits.OK
+}
