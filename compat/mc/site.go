@@ -27,7 +27,6 @@ type Site struct {
 	masqueraded, masqFiles []string
 	exceptions, exposed    []string
 	localUsers             []string
-	trusted                []string
 	relayDomains           bool // class relay is read from the usual file
 
 	sections map[string]*strings.Builder
