@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 
 	"waybill/queue/dsn"
 	"waybill/queue/spool"
 	"waybill/transport"
 	"waybill/transport/envelope"
+	"waybill/transport/sysexits"
 )
 
 // local clears what a program on this host cannot claim: that it came by an authenticated or encrypted connection from
@@ -120,7 +122,7 @@ func (q *Queue) Submit(ctx context.Context, e *envelope.Envelope, body io.Reader
 	good.Recipients = nil
 	local(&good)
 	for i, r := range e.Recipients {
-		if _, s := q.Verify(ctx, &good, r); s.Outcome() == transport.Failed {
+		if _, s := q.Verify(ctx, &good, r); !e.Anyway && s.Outcome() == transport.Failed {
 			reply.Refused = append(reply.Refused, spool.Refusal{Index: i, Code: s.Code(), Text: s.Text()})
 			reply.Exit = ExitOf(s)
 			continue
@@ -143,7 +145,19 @@ func (q *Queue) Submit(ctx context.Context, e *envelope.Envelope, body io.Reader
 		return reply, err
 	}
 	reply.ID = receipt.ID
-	for _, s := range receipt.Statuses {
+	worst := -1 // local mailers come first, and the first that fails decides
+	for i, s := range receipt.Statuses {
+		if s.Outcome() == transport.Failed && (worst < 0 || receipt.Statuses[worst].Remote != "" && s.Remote == "") {
+			worst = i
+		}
+	}
+	for i, s := range receipt.Statuses {
+		if n, err := strconv.Atoi(s.Reply); q.cfg.BareOwners && s.Outcome() == transport.Deferred && s.Diagnostic == "x-unix" && err == nil && n != sysexits.TempFail && reply.Exit == 0 {
+			reply.Exit = n // a program that failed for now with another status than 75: sendmail passes it on
+		}
+		if i != worst {
+			continue
+		}
 		// Not a refusal: the message was accepted, and its sender has a bounce already.
 		if s.Outcome() == transport.Failed {
 			reply.Exit, reply.Untold = ExitOf(s), good.Untold

@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"waybill/compat/flags"
@@ -39,7 +40,10 @@ func (p program) run() int {
 		r = rights{given: r.group || r.root, umask: r.umask}
 	}
 	if !v.Mode.Submission() {
-		if r.root && v.Mode == flags.PrintQueue {
+		if r.root && !permitted(v) {
+			return sysexits.NoPerm
+		}
+		if r.root && (v.Mode == flags.PrintQueue || v.Mode == flags.RunQueue) {
 			return runEngineAsRoot(v.Name, os.Args[1:])
 		}
 		dropPrivilege()
@@ -51,6 +55,28 @@ func (p program) run() int {
 	out := bufio.NewWriter(os.Stdout)
 	defer out.Flush()
 	return p.deliver(v, r, os.Stdin, out)
+}
+
+// permitted asks PrivacyOptions whether an ordinary user may have the queue listed or run as root.
+func permitted(v *flags.Invocation) bool {
+	word, text := "", ""
+	switch v.Mode {
+	case flags.PrintQueue:
+		word, text = "restrictmailq", "You are not permitted to see the queue"
+	case flags.RunQueue:
+		word, text = "restrictqrun", "You do not have permission to process the queue"
+	default:
+		return true
+	}
+	file := v.ConfigFile
+	if file == "" {
+		file = spool.DefaultCF(v.ConfigChoice, false)
+	}
+	if site, err := spool.Locate(file); file == "" || err != nil || !strings.Contains(site.Privacy, word) {
+		return true
+	}
+	fmt.Println(text)
+	return false
 }
 
 // say prints what was wrong with the command line.

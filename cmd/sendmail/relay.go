@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -30,7 +31,13 @@ func (h *handOver) relay(id string) int {
 	if err != nil {
 		return sysexits.OK
 	}
-	taken := h.passedOn(f)
+	taken, refused := h.passedOn(f)
+	exit := sysexits.OK
+	if h.tells() { // the caller hears of it now, and nobody by mail
+		for i, status := range refused {
+			taken, exit = append(taken, i), status
+		}
+	}
 	var rest []envelope.Recipient
 	for i, r := range e.Recipients {
 		if !slices.Contains(taken, i) {
@@ -47,23 +54,27 @@ func (h *handOver) relay(id string) int {
 			os.Remove(path)
 		}
 	}
-	return sysexits.OK
+	if exit != sysexits.OK {
+		h.deadLetter()
+	}
+	return exit
 }
 
-// passedOn runs the engine and returns the recipients whom the next hop has.
-func (h *handOver) passedOn(message *os.File) []int {
+// passedOn runs the engine and returns the recipients whom the next hop has, and those whom it refused, with the exit
+// status that says why.
+func (h *handOver) passedOn(message *os.File) (taken []int, refused map[int]int) {
 	file, err := engine()
 	if err != nil {
-		return nil
+		return nil, nil
 	}
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {
-		return nil
+		return nil, nil
 	}
 	defer null.Close()
 	out, in, err := os.Pipe()
 	if err != nil {
-		return nil
+		return nil, nil
 	}
 	defer out.Close()
 	attr := &os.ProcAttr{Dir: "/", Env: os.Environ(), Files: []*os.File{message, in, null}, Sys: &syscall.SysProcAttr{
@@ -72,15 +83,22 @@ func (h *handOver) passedOn(message *os.File) []int {
 	child, err := os.StartProcess(file, append([]string{"waybill", "relay"}, h.config()...), attr)
 	in.Close()
 	if err != nil {
-		return nil
+		return nil, nil
 	}
 	defer time.AfterFunc(relayTime, func() { child.Signal(syscall.SIGTERM) }).Stop()
-	var taken []int
+	refused = map[int]int{}
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if n, err := strconv.Atoi(lines.Text()); err == nil {
+		index, status, no := strings.Cut(lines.Text(), " ")
+		n, err := strconv.Atoi(index)
+		exit, err2 := strconv.Atoi(status)
+		switch {
+		case err != nil:
+		case !no:
 			taken = append(taken, n)
+		case err2 == nil:
+			refused[n] = exit
 		}
 	}
 	child.Wait()
-	return taken
+	return taken, refused
 }

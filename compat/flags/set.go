@@ -49,10 +49,10 @@ func (p *parse) set(letter byte, value string) *Error {
 		v.Gateway = true
 	case 'h':
 		n, err := strconv.Atoi(strings.TrimSpace(value))
-		if err != nil || n < 0 {
+		if err != nil {
 			return usage("Bad hop count (" + clean(value) + ")")
 		}
-		v.Hops = min(n, 1_000_000)
+		v.Hops = max(0, min(n, 1_000_000))
 	case 'I', 'U':
 		return usage("") // Debian's sendmail exits without a word
 	case 'i':

@@ -76,12 +76,15 @@ func (r *Rewriter) missing(ctx context.Context, h *envelope.Header, mailer *cf.M
 		return v, ok
 	}
 	var out strings.Builder
+	from, known := m["f"]
+	nobody := known && from == ""
 	for _, line := range r.conf.Headers {
 		name := strings.ToLower(line.Name)
 		macro, _ := get(line.Macro)
 		switch {
 		case line.Value == "" || line.Ruleset != "" || has[name] || slices.Contains(never, name),
 			strings.HasPrefix(name, "resent-") && !resent,
+			name == "from" && nobody, // is the sender
 			line.Flags != "" && !strings.ContainsAny(mailer.Flags, line.Flags),
 			line.Macro != "" && macro == "":
 			continue

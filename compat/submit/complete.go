@@ -29,6 +29,7 @@ func Complete(body io.Reader, sender envelope.Address, site Site) (whole io.Read
 	if sender.Null() && !site.Bare {
 		p.from = string(p.qualify("MAILER-DAEMON"))
 	}
+	p.noFrom = p.from == ""
 	missing := p.missing(fields, isResent(fields))
 	if len(missing) == 0 {
 		return all(), 0, nil

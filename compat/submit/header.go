@@ -17,9 +17,9 @@ var ErrHeaderTooLong = errors.New("header section too long")
 type window struct {
 	src   io.Reader
 	limit int
-	buf    []byte // all that was read
-	pos    int    // of the line that comes next
-	err    error
+	buf   []byte // all that was read
+	pos   int    // of the line that comes next
+	err   error
 }
 
 // line returns the next line with its LF without passing it; at the end of the input what is left, or nothing. A line

@@ -77,7 +77,9 @@ func (p *preparation) missing(kept []envelope.Field, resent bool) []envelope.Fie
 	if resent {
 		add("Resent-From", p.from)
 	}
-	add("From", p.from)
+	if !p.noFrom {
+		add("From", p.from)
+	}
 	if resent {
 		add("Resent-Message-Id", id())
 	}
@@ -100,6 +102,12 @@ func (p *preparation) nobodyNamed() {
 		var names []string
 		for _, r := range p.m.Envelope.Recipients {
 			names = append(names, string(r.Addr))
+		}
+		if field == "Apparently-To" && p.site.Bare { // one for each
+			for _, n := range names {
+				p.m.Header = append(p.m.Header, newField(field, n))
+			}
+			return
 		}
 		p.m.Header = append(p.m.Header, newField(field, strings.Join(names, ",\n\t")))
 	case "add-bcc":

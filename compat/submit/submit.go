@@ -171,6 +171,7 @@ type preparation struct {
 	m      *Message
 	from   string // value of the From field that is made when there is none
 	full   string // full name of a sender of this host
+	noFrom bool   // nobody is the sender, and sendmail -bs adds no From field then
 	made   int    // fields of p.m.Header that are ours
 	warn   string // X-Authentication-Warning; empty: none
 }
@@ -295,7 +296,11 @@ func withName(name, addr string) string {
 	if len(name) >= 2 && name[0] == '"' && closing(name, 0, '"') == len(name)-1 {
 		return name + " <" + addr + ">" // calendar(1) quotes its -F by itself
 	}
-	if strings.ContainsAny(name, `.,:;<>@()[]"\`) {
+	special := `.,:;<>@()[]"\'`
+	if strings.Count(name, "(") == 1 && strings.Count(name, ")") == 1 && strings.Index(name, "(") < strings.Index(name, ")") {
+		special = `.,:;<>@[]"\'` // a comment
+	}
+	if strings.ContainsAny(name, special) {
 		name = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
 	}
 	return name + " <" + addr + ">"

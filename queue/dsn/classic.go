@@ -340,7 +340,11 @@ func (c Classic) status(b *strings.Builder, n Notice) {
 			action += " (to mailbox)"
 		}
 		field("Action", action)
-		field("Status", c.code(n.Kind, r))
+		code := c.code(n.Kind, r)
+		if exit, ok := unix(s); ok && n.Kind != Success && n.Kind != Delay && exitCodes[exit] != "" {
+			code = exitCodes[exit]
+		}
+		field("Status", code)
 		remote, _, _ := strings.Cut(s.Remote, " ")
 		for _, name := range []string{hostUnknown(s), r.nowhere()} {
 			if remote == "" {
@@ -361,6 +365,12 @@ func (c Classic) status(b *strings.Builder, n Notice) {
 		}
 		field("Last-Attempt-Date", date(r.LastAttempt))
 	}
+}
+
+// exitCodes are the status codes that sendmail reports for programs, where they are others than ours.
+var exitCodes = map[int]string{
+	sysexits.Usage: "5.5.4", sysexits.DataErr: "5.5.2", sysexits.Unavailable: "5.5.0", sysexits.Software: "5.5.0", sysexits.OSFile: "5.5.0",
+	sysexits.CantCreat: "5.3.0", sysexits.NoPerm: "5.3.0", sysexits.Config: "5.5.0",
 }
 
 // actual is the value of X-Actual-Recipient, which sendmail always gives.

@@ -165,6 +165,9 @@ func AppendEnvelope(b []byte, e *envelope.Envelope) ([]byte, error) {
 	if e.Untold {
 		b = append(b, "untold\n"...)
 	}
+	if e.Anyway {
+		b = append(b, "anyway\n"...)
+	}
 	o := e.Origin
 	b = append(b, "origin"...)
 	for _, f := range [...][2]string{{"protocol", o.Protocol}, {"name", o.ClientName}, {"addr", o.ClientAddr}, {"helo", o.Helo}, {"auth", o.Auth}, {"tls", o.TLS}, {"user", o.User}} {
@@ -287,6 +290,8 @@ func parseLine(e *envelope.Envelope, key, value string) error {
 		e.Again, err = strconv.Atoi(value)
 	case "for":
 		e.For = envelope.Address(value)
+	case "anyway":
+		e.Anyway = true
 	case "untold":
 		e.Untold = true
 	default:

@@ -30,6 +30,7 @@ type Site struct {
 	Sendmail bool
 	// Queue and LocalMailer tell that a sendmail.cf has a QueueDirectory and a mailer of the name local.
 	Queue, LocalMailer bool
+	Privacy            string // PrivacyOptions of a sendmail.cf, in lower case
 }
 
 // Anything reports whether this host has a configuration, or was set up without one: there is a default rules file, a

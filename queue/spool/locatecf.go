@@ -58,6 +58,8 @@ func (s *Site) scanCF(in io.Reader) error {
 			name, value, ok := strings.Cut(strings.TrimSpace(line[1:]), "=")
 			if ok && strings.EqualFold(name, "QueueDirectory") {
 				s.Spool, s.Queue = value, true
+			} else if ok && strings.EqualFold(name, "PrivacyOptions") {
+				s.Privacy = strings.ToLower(value)
 			} else if line[1] == 'Q' {
 				s.Spool, s.Queue = strings.TrimSpace(line[2:]), true
 			}

@@ -221,4 +221,6 @@ type Envelope struct {
 	// Untold keeps notices from the sender about failures in an attempt for which the caller waits: that one does the
 	// telling (sendmail -odi with error mode p).
 	Untold bool
+	// Anyway takes recipients who cannot exist like any others: the caller knows, and wants the sender to be told by mail.
+	Anyway bool
 }

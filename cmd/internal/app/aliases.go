@@ -2,6 +2,7 @@ package app
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"strings"
 
@@ -33,7 +34,11 @@ func aliasPaths(config string) ([]string, error) {
 }
 
 // aliasStats is what newaliases tells about a file.
-type aliasStats struct{ entries, longest, total int }
+type aliasStats struct {
+	entries, longest, total int
+	wrong                   []string // what is wrong, line by line
+	failed                  bool     // some of it is more than a warning
+}
 
 // countAliases counts the aliases of a file: their number, the longest right side, and all octets of names and right
 // sides, as sendmail does.
@@ -48,8 +53,10 @@ func countAliases(file string) (aliasStats, error) {
 	end := func() { s.longest, value = max(s.longest, value), 0 }
 	in := bufio.NewScanner(f)
 	in.Buffer(make([]byte, 64<<10), 1<<20)
-	for in.Scan() {
+	seen := map[string]bool{}
+	for n := 1; in.Scan(); n++ {
 		line := in.Text()
+		complain := func(text string) { s.wrong = append(s.wrong, fmt.Sprintf("%s: line %d: %s", file, n, text)) }
 		switch {
 		case line == "" || line[0] == '#':
 			continue
@@ -60,7 +67,14 @@ func countAliases(file string) (aliasStats, error) {
 		}
 		name, right, ok := strings.Cut(line, ":")
 		if !ok {
+			complain("missing colon")
+			s.failed = true
 			continue
+		}
+		if key := strings.ToLower(strings.TrimSpace(name)); seen[key] {
+			complain(key + "... Warning: duplicate alias name " + key)
+		} else {
+			seen[key] = true
 		}
 		end()
 		s.entries++

@@ -14,11 +14,12 @@ type overrides struct {
 	options []flags.Option
 	macros  []flags.Macro
 	tag     string // -L: of the log lines
+	spool   string // another spool than that of the configuration
 	runs    queueRuns
 }
 
 func overridesOf(v *flags.Invocation) overrides {
-	return overrides{v.Options, v.Macros, v.LogTag, runsOf(v)}
+	return overrides{options: v.Options, macros: v.Macros, tag: v.LogTag, runs: runsOf(v)}
 }
 
 // lines are the macros as lines of a sendmail.cf that is read before the file.
@@ -85,3 +86,13 @@ func (o *overrides) flags(fs *flag.FlagSet) {
 }
 
 func isDaemonPort(o cf.Option) bool { return o.Name == "DaemonPortOptions" }
+
+// spoolOf is the spool that the overrides name; empty: that of the configuration.
+func spoolOf(given []overrides) string {
+	for _, g := range given {
+		if g.spool != "" {
+			return g.spool
+		}
+	}
+	return ""
+}

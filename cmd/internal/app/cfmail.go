@@ -227,6 +227,9 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 		text = append([]byte("Return-Path: <"+sender+">\n"), text...)
 	}
 	env := *req.Envelope
+	if env.BodyType == envelope.Body8BitMIME && plain(req.Body) { // sendmail declares what it has seen
+		env.BodyType = envelope.Body7Bit
+	}
 	env.Sender = envelope.Address(sender)
 	out := *req
 	out.Envelope = &env

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"io"
 	"slices"
 	"strings"
 
@@ -67,4 +68,25 @@ func queuedHeader(h *envelope.Header, e *envelope.Envelope) int64 {
 		}
 	}
 	return size
+}
+
+// plain reports whether a message has no octet above 127.
+func plain(body envelope.Body) bool {
+	in, err := body.Open()
+	if err != nil {
+		return false
+	}
+	defer in.Close()
+	buf := make([]byte, 16<<10)
+	for {
+		n, err := in.Read(buf)
+		for _, c := range buf[:n] {
+			if c >= 0x80 {
+				return false
+			}
+		}
+		if err != nil {
+			return err == io.EOF
+		}
+	}
 }

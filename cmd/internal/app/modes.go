@@ -167,7 +167,20 @@ func daemon(std stdio, v *flags.Invocation) int {
 
 // smtpOnPipe is -bs: SMTP on standard input and output.
 func smtpOnPipe(std stdio, v *flags.Invocation) int {
-	s, err := openSite(v.ConfigFile, slog.LevelInfo, overridesOf(v))
+	given := overridesOf(v)
+	s, err := openSite(v.ConfigFile, slog.LevelInfo, given)
+	handed := errors.Is(err, os.ErrPermission) && os.Getuid() != 0
+	if handed { // an ordinary user, who submits through the front end
+		dir, terr := os.MkdirTemp("", "waybill-bs-")
+		if terr != nil {
+			return failed(std, terr)
+		}
+		defer os.RemoveAll(dir)
+		given.spool, given.options = dir, append(given.options, flags.Option{Name: "QueueDirectory", Value: dir})
+		if s, err = openSite(v.ConfigFile, slog.LevelWarn, given); err == nil {
+			err = s.handingOn(v)
+		}
+	}
 	if err != nil {
 		return cannotOpen(std, err)
 	}
@@ -188,7 +201,9 @@ func smtpOnPipe(std stdio, v *flags.Invocation) int {
 		io.Reader
 		io.Writer
 	}{std.in, std.out}
-	return cmp.Or(failed(std, server.ServeConn(ctx, pipe, smtpserver.Client{Name: "localhost"})), exit)
+	err = server.ServeConn(ctx, pipe, smtpserver.Client{Name: "localhost"})
+	s.queue.Settle(ctx) // deliveries, and the notices that come of them
+	return cmp.Or(failed(std, err), exit)
 }
 
 // newaliases is -bi. Waybill reads the alias file as it is, and notices by itself when it changes: what is left to do
@@ -198,8 +213,15 @@ func newaliases(std stdio, v *flags.Invocation) int {
 	if err != nil {
 		return cannotOpen(std, err)
 	}
+	exit := sysexits.OK
 	for _, t := range files {
 		stats, err := countAliases(t)
+		for _, line := range stats.wrong {
+			fmt.Fprintln(std.out, line)
+		}
+		if stats.failed {
+			exit = sysexits.Software
+		}
 		if errors.Is(err, os.ErrNotExist) {
 			fmt.Fprintf(std.out, "%s: there is no such file; no aliases\n", t)
 			continue
@@ -209,7 +231,7 @@ func newaliases(std stdio, v *flags.Invocation) int {
 		}
 		fmt.Fprintf(std.out, "%s: %d aliases, longest %d bytes, %d bytes total\n", t, stats.entries, stats.longest, stats.total)
 	}
-	return sysexits.OK
+	return exit
 }
 
 // addressTest is -bt: sendmail's address test mode, over a sendmail.cf.

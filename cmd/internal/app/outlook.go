@@ -15,6 +15,9 @@ import (
 // aliases and .forward files before anything is accepted. A recipient of whom nothing is left is refused; one of whom
 // somebody is left is accepted, and the exit status tells that the sender gets a bounce for the others.
 func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.Reader, verbose func(string)) (spool.Reply, error) {
+	if e.Anyway {
+		return s.queue.Submit(ctx, e, body, verbose)
+	}
 	local, err := s.names()
 	if err != nil {
 		return spool.Reply{}, err

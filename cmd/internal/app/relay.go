@@ -18,8 +18,8 @@ import (
 
 // relayDropped tries to pass a dropped message on at once, for a set-group-ID front end without a daemon: sendmail's
 // submit.cf sends to whatever listens on port 25. It has no rights on the queue, and works in a directory of its own: the
-// message is standard input, and out come the numbers of the recipients whom the next hop has taken, one a line. All
-// others stay where they are: nothing that is queued or refused here is told to anybody.
+// message is standard input, and out come the numbers of the recipients whom the next hop has taken, one a line, and of
+// those whom it refused, with the exit status that says why. All others stay where they are: nobody is told by mail.
 func relayDropped(std stdio, args []string) int {
 	fs, config := options(std, "relay", "[-C FILE] <DROPPED")
 	var given overrides
@@ -53,6 +53,8 @@ func relayDropped(std stdio, args []string) int {
 	for i, status := range receipt.Statuses {
 		if o := status.Outcome(); o == transport.Relayed || o == transport.Delivered {
 			fmt.Fprintln(std.out, i)
+		} else if o == transport.Failed {
+			fmt.Fprintln(std.out, i, queue.ExitOf(status))
 		}
 	}
 	return max(failed(std, err), failed(std, s.close(ctx)))

@@ -16,7 +16,8 @@ import (
 // the command line or the environment. It is not installed so by us: the front end with its drop directory and a daemon
 // need no such thing. But sendmail was set-user-ID root for decades, and a host that keeps it so, without a daemon, must
 // neither lose mail nor give root away. So two commands keep the rights, and only with a configuration of the host's own:
-// "handover", which takes one message from the front end and knows its caller from the kernel; and printing the queue.
+// "handover", which takes one message from the front end and knows its caller from the kernel; printing the queue,
+// and running it once.
 // Everything else, and every set-group-ID waybill, gives its rights up at once.
 func SetID(argv []string) {
 	uid, gid := os.Getuid(), os.Getgid()
@@ -70,7 +71,8 @@ func keepsRights(args []string) bool {
 		return slices.Contains(hostsOwn, args[2]) && harmless(args[3:])
 	case len(args) >= 2 && args[0] == "--as":
 		v, err := flags.Parse(append([]string{args[1]}, args[2:]...))
-		return err == nil && v.Mode == flags.PrintQueue && len(v.Unsafe) == 0
+		once := v != nil && v.Mode == flags.RunQueue && v.Queue.Interval == 0 && !v.Queue.Persistent && !v.Quarantines
+		return err == nil && (v.Mode == flags.PrintQueue || once) && len(v.Unsafe) == 0
 	}
 	return false
 }

@@ -1,8 +1,10 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -23,6 +25,7 @@ import (
 	"waybill/transport/envelope"
 	"waybill/transport/mtasts"
 	"waybill/transport/passwd"
+	"waybill/transport/smtp"
 	"waybill/transport/smtpclient"
 	"waybill/transport/tlsrpt"
 )
@@ -44,11 +47,14 @@ type site struct {
 	sts      *mtasts.Store    // nil until a transport asks for it
 	reports  *tlsrpt.Recorder // nil unless tls-reports is set
 
-	swap    sync.Mutex // one change of rules or tables at a time
-	mu      sync.Mutex
-	router  *rules.Router
-	wiring  queue.Wiring // that the queue has
-	closers []func()     // of the transports of router
+	swap   sync.Mutex // one change of rules or tables at a time
+	mu     sync.Mutex
+	router *rules.Router
+	wiring queue.Wiring // that the queue has
+	// handOn, if set, takes what SMTP sessions accept instead of the queue.
+	handOn func(ctx context.Context, e *envelope.Envelope, body io.Reader) *smtp.Reply
+
+	closers []func() // of the transports of router
 
 	statistics                 *mailstats.Recorder // nil: nothing is counted
 	mailerNumber               map[string]int
@@ -121,7 +127,7 @@ func openSite(file string, level slog.Level, given ...overrides) (*site, error) 
 	}
 	s.queue, err = queue.Open(queue.Config{
 		Host:       s.settings.Host,
-		Dir:        s.settings.Spool,
+		Dir:        cmp.Or(spoolOf(given), s.settings.Spool),
 		Log:        s.log,
 		Mail:       counter{s.mail, s},
 		Retry:      sched.Delays(s.settings.Retry),

@@ -246,6 +246,9 @@ func (s *smtpSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 		Hold:    func() bool { return s.quarantine != "" },
 		HeldFor: func() string { return s.quarantine },
 	}
+	if s.site.handOn != nil {
+		return s.site.handOn(ctx, s.env, body)
+	}
 	if body, s.env.Made, err = s.site.completed(!s.client.Remote.IsValid() || s.submits(), s.env.Sender, body); err != nil {
 		return smtp.NewReply(451, "4.3.0", "The message did not arrive")
 	}
