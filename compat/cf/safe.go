@@ -48,7 +48,7 @@ func safeFile(path, blame, unsafeDir string) error {
 		return nil // below the working directory, which the administrator has chosen
 	}
 	if !blamed(blame, unsafeDir) {
-		if err := safeDirs(path, blamed(blame, "GroupWritableDirPathSafe")); err != nil {
+		if err := safeDirs(path, blamed(blame, "GroupWritableDirPathSafe"), blamed(blame, "TrustStickyBit")); err != nil {
 			return err
 		}
 	}
@@ -59,13 +59,15 @@ func safeFile(path, blame, unsafeDir string) error {
 	return nil
 }
 
-// safeDirs looks at every directory on the way to a file. Those that are not there are no danger.
-func safeDirs(path string, groupMayWrite bool) error {
+// safeDirs looks at every directory on the way to a file. Those that are not there are no danger, and with TrustStickyBit
+// neither are those in which nobody removes the files of others.
+func safeDirs(path string, groupMayWrite, sticky bool) error {
 	for dir := filepath.Dir(filepath.Clean(path)); ; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
 		switch {
 		case err == nil && !info.IsDir():
 			return fs.ErrPermission
+		case err == nil && sticky && info.Mode()&fs.ModeSticky != 0:
 		case err == nil && info.Mode()&0o002 != 0:
 			return errWorldDir
 		case err == nil && info.Mode()&0o020 != 0 && !groupMayWrite:
