@@ -72,9 +72,19 @@ type tester struct {
 	block compile.Test
 	iso   *Router // as the givens of tables and classes want it
 	given int     // how many of them it has
+
+	givens []int // places of the lines that give something
 }
 
-func (r *Router) tester(b compile.Test) *tester { return &tester{r: r, block: b, given: -1} }
+func (r *Router) tester(b compile.Test) *tester {
+	t := &tester{r: r, block: b, given: -1}
+	for i := range b.Steps {
+		if b.Steps[i].Given != "" {
+			t.givens = append(t.givens, i)
+		}
+	}
+	return t
+}
 
 // testTime is when tests happen unless they say so: noon of a working day, so that they come out alike at any time.
 func testTime() time.Time { return time.Date(2026, time.March, 4, 12, 0, 0, 0, time.Local) }
@@ -86,12 +96,14 @@ func (t *tester) setup(s compile.Step) (Query, *Router, error) {
 	q.Header = func(name string) string { return headers[strings.ToLower(name)] }
 	entries := map[string]map[string]compile.Step{}
 	classes := map[string][]string{}
-	for _, g := range t.block.Steps {
+	given := 0
+	for _, at := range t.givens {
+		g := t.block.Steps[at]
 		if g.Pos.Offset >= s.Pos.Offset {
 			break
 		}
-		if g.Given == "" {
-			continue
+		if g.Given == "table" || g.Given == "class" {
+			given++
 		}
 		if g.Given == "table" {
 			if entries[g.Table] == nil {
@@ -106,12 +118,6 @@ func (t *tester) setup(s compile.Step) (Query, *Router, error) {
 		}
 		if err := give(&q, headers, g); err != nil {
 			return q, nil, err
-		}
-	}
-	given := 0
-	for _, g := range t.block.Steps {
-		if g.Pos.Offset < s.Pos.Offset && (g.Given == "table" || g.Given == "class") {
-			given++
 		}
 	}
 	if given != t.given {

@@ -283,6 +283,12 @@ func (p *Parser) parseBlock(src *Source, diags *Diagnostics, c chunk) *Statement
 				continue
 			}
 		}
+		if st.Test != nil {
+			if test := plainTest(line); test != nil {
+				st.Test.Lines = append(st.Test.Lines, test)
+				continue
+			}
+		}
 		switch {
 		case st.Ruleset != nil:
 			addLine(p, src, diags, p.rule, line, kindRule, &st.Ruleset.Rules)
