@@ -124,6 +124,15 @@ func (c *localRules) rules(section string) []string {
 	for _, r := range rs.Rules {
 		own := *r
 		own.Source, own.LHS, own.RHS = "", undotted(r.LHS), undotted(r.RHS)
+		if len(own.RHS) > 1 && own.RHS[0].Kind == prog.Mailer && own.RHS[1].Kind == prog.Literal {
+			switch to := transportFor(own.RHS[1].Text); to {
+			case "esmtp", "uucp", "local", "error", "discard":
+				own.RHS[1].Text = to
+			default:
+				c.s.problem(section, "a rule names mailer "+to+", write a transport for it: "+r.String())
+				continue
+			}
+		}
 		text, err := compile.PrintRule(c.conf.Prog, &own)
 		if err != nil {
 			c.s.problem(section, "no form in this language: "+r.String())

@@ -21,6 +21,7 @@ func TestRead(t *testing.T) {
 		"lists":                 {"RELAY_DOMAIN(`a.example 192.0.2 10')\nRELAY_DOMAIN_FILE(`-o /etc/mail/r')", "class relay { a.example 192.0.2.0/24 10.0.0.0/8 @?/etc/mail/r }", "", ""},
 		"a table":               {"FEATURE(`mailertable', `hash -o /etc/mail/hops')", "table mailertable hash  -o /etc/mail/hops\nuse mailertable", "", ""},
 		"a rule":                {"LOCAL_RULE_0\nR$+ < @ old.example . > $*\t$#esmtp $@ new.example $: $1 < @ new.example . > $2\n", "$a+ < @ old . example > $b* => esmtp", "", ""},
+		"a mailer of a rule":    {"LOCAL_RULE_0\nR$+ < @ old.example . >\t$#smtp8 $@ new.example $: $1\nR$+ < @ fax . >\t$#fax $@ x $: $1\n", "=> esmtp", "=> fax", "a rule names mailer fax"},
 		"logic":                 {"\nifdef(`x')\neval(1+1)\n", "use standard", "", "f.mc:3: eval is logic of m4"},
 		"no such feature":       {"FEATURE(`ldap_routing')", "use standard", "", "f.mc:1: FEATURE(ldap_routing): this feature is not in the library"},
 		"an unclosed call":      {"FEATURE(`redirect'", "use standard", "", "f.mc:1: FEATURE(: the closing parenthesis is missing"},
