@@ -91,7 +91,7 @@ func (l *Log) classicRest(t queue.Tried) string {
 	b.add("delay", interval(t.Age))
 	b.add("xdelay", interval(t.Took))
 	b.optional("mailer", t.Mailer)
-	b.add("pri", 30000-10*int64(t.Priority))
+	b.add("pri", queue.JobPriority(t.Size, t.Priority, t.Rcpts, t.Attempts))
 	relay := s.Remote
 	if host, addr, ok := strings.Cut(relay, " ["); ok && !strings.HasSuffix(host, ".") {
 		relay = host + ". [" + addr
