@@ -145,7 +145,7 @@ func (r *reader) mapClassLine(name, key, spec string, f prog.ClassFile) {
 	if class == "LDAP" {
 		class = "ldap"
 	}
-	if !isMapClass(class) {
+	if !r.isMapClass(class) {
 		r.errorf("fileclass: F{%s}: class %s not available", name, class)
 		return
 	}

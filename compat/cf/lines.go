@@ -246,7 +246,7 @@ func (r *reader) tableLine(body string) {
 	}
 	class := f[0]
 	what := "map " + name + " (" + class + ")"
-	if !isMapClass(class) {
+	if !r.isMapClass(class) {
 		r.errorf("readcf: map %s: class %s not available", name, class)
 		r.note(what, Ignored, "no such class")
 		return
@@ -257,7 +257,7 @@ func (r *reader) tableLine(body string) {
 	} else if r.said {
 		r.note(what, Approximated, r.cfg.Messages[len(r.cfg.Messages)-1].Text)
 	} else {
-		e, _ := mapInfo(class)
+		e, _ := r.mapInfo(class)
 		r.noteEntry(what, e)
 	}
 	for i, old := range r.cfg.Prog.Tables {

@@ -180,7 +180,7 @@ func (r *reader) noteMailer(m *Mailer) {
 		}
 	}
 	for i := range len(m.Flags) {
-		e := flagInfo(m.Flags[i])
+		e := r.flagInfo(m.Flags[i])
 		r.noteEntry("mailer "+m.Name+" flag "+m.Flags[i:i+1]+" ("+e.name+")", e)
 	}
 }

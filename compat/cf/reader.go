@@ -59,10 +59,12 @@ type reader struct {
 	blank     string
 	known     map[string]map[string]struct{} // words of classes, in lower case
 	options   []entry
-	said      bool   // a message about the current line makes its note "ignored"
-	remarked  string // the last remark about the current line that is no error
-	source    string // the current line as it stands
-	ruled     bool   // a ruleset was defined: OperatorChars does not count any more
+	classes   []entry     // of maps
+	flags     *[256]entry // of mailers
+	said      bool        // a message about the current line makes its note "ignored"
+	remarked  string      // the last remark about the current line that is no error
+	source    string      // the current line as it stands
+	ruled     bool        // a ruleset was defined: OperatorChars does not count any more
 	// operatorsSet tells that OperatorChars was given; mailboxes is a MailboxDatabase that does not exist; aliases counts alias files.
 	operatorsSet bool
 	mailboxes    string

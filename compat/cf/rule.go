@@ -75,8 +75,10 @@ func (r *reader) side(text string, right bool, symbol func(c byte) prog.Tok) []p
 	}
 	var (
 		b     strings.Builder
-		metas []meta
+		few   [12]meta
+		metas = few[:0]
 	)
+	b.Grow(len(text))
 	for i := 0; i < len(text); i++ {
 		c := text[i]
 		if c != mark {
@@ -111,8 +113,12 @@ func (r *reader) side(text string, right bool, symbol func(c byte) prog.Tok) []p
 		metas = append(metas, m)
 		b.WriteByte(addr.Symbol)
 	}
-	var toks []prog.Tok
-	for _, w := range r.syntax().SplitRule(b.String(), false) {
+	words := r.syntax().SplitRule(b.String(), false)
+	if len(words) == 0 {
+		return nil
+	}
+	toks := make([]prog.Tok, 0, len(words))
+	for _, w := range words {
 		if len(w) == 1 && w[0] == addr.Symbol {
 			t := symbol(metas[0].c)
 			if metas[0].name != "" {

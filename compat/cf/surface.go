@@ -284,14 +284,17 @@ func entries(table string) []entry {
 // allOptions lists the options.
 func allOptions() []entry { return entries(optionTable) }
 
-func isMapClass(name string) bool {
-	_, ok := mapInfo(name)
+func (r *reader) isMapClass(name string) bool {
+	_, ok := r.mapInfo(name)
 	return ok
 }
 
 // mapInfo tells how a class of maps is honoured.
-func mapInfo(class string) (entry, bool) {
-	for _, e := range entries(mapTable) {
+func (r *reader) mapInfo(class string) (entry, bool) {
+	if r.classes == nil {
+		r.classes = entries(mapTable)
+	}
+	for _, e := range r.classes {
 		if e.name == class {
 			return e, true
 		}
@@ -300,11 +303,15 @@ func mapInfo(class string) (entry, bool) {
 }
 
 // flagInfo tells how a flag of a mailer is honoured. Letters without a meaning of their own only choose headers.
-func flagInfo(flag byte) entry {
-	for _, e := range entries(flagTable) {
-		if e.letter == flag {
-			return e
+func (r *reader) flagInfo(flag byte) entry {
+	if r.flags == nil {
+		r.flags = &[256]entry{}
+		for _, e := range entries(flagTable) {
+			r.flags[e.letter] = e
 		}
+	}
+	if e := r.flags[flag]; e.letter == flag {
+		return e
 	}
 	return entry{letter: flag, name: "chooses headers"}
 }

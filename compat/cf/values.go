@@ -311,6 +311,10 @@ func (r *reader) checkPort(value string) {
 
 // knownPort reports whether a service has a port for TCP.
 func knownPort(name string) bool {
+	switch name {
+	case "smtp", "submission", "smtps", "submissions": // without looking into /etc/services
+		return true
+	}
 	_, err := net.LookupPort("tcp", name)
 	return err == nil
 }
@@ -337,7 +341,7 @@ func (r *reader) checkAliases(value string) {
 			class, rest = "implicit", spec
 		}
 		class = strings.TrimSpace(class)
-		if !isMapClass(class) {
+		if !r.isMapClass(class) {
 			r.errorf("setalias: unknown alias class %s", class)
 			continue
 		}
