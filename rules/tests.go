@@ -16,7 +16,6 @@ import (
 	"waybill/rules/eval"
 	"waybill/rules/lang"
 	"waybill/rules/table"
-	"waybill/rules/trace"
 )
 
 type testBlock = compile.Test
