@@ -3,7 +3,6 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -30,7 +29,7 @@ func (s *Spool) Spread(dirs []string) {
 			if _, err := s.fs.Stat(sub); err == nil {
 				continue
 			}
-			if err := s.fs.Mkdir(sub, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			if err := makeDir(s.fs, sub, 0o700); err != nil {
 				s.spurn(d, err)
 				break
 			}

@@ -142,7 +142,7 @@ func (s *Spool) keepGap(seg *scanned, g gap, text []byte) bool {
 // deliver what an earlier process left in it. size is that of a segment in octets, at least 1 MB, and most is the
 // largest number of segments.
 func (s *Spool) StartLog(size uint32, most int) error {
-	if err := s.fs.Mkdir(filepath.Join(s.dir, logDir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := makeDir(s.fs, filepath.Join(s.dir, logDir), 0o700); err != nil {
 		return fmt.Errorf("intake log: %w", err)
 	}
 	x, err := s.takeLog(size, most)

@@ -50,7 +50,7 @@ func Open(dir string, fsys FS, log *slog.Logger) (*Spool, error) {
 		if _, err := fsys.Stat(d); err == nil {
 			continue
 		}
-		if err := fsys.Mkdir(d, perm); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := makeDir(fsys, d, perm); err != nil {
 			return nil, fmt.Errorf("spool: %w", err)
 		}
 	}
@@ -59,6 +59,19 @@ func Open(dir string, fsys FS, log *slog.Logger) (*Spool, error) {
 		s.adoptFlat()
 	}
 	return s, nil
+}
+
+// makeDir makes a directory, durably: without that a power cut may take it away with all that was synced in it. The
+// directory above the spool may be one that we cannot read.
+func makeDir(fsys FS, dir string, perm fs.FileMode) error {
+	if err := fsys.Mkdir(dir, perm); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	err := fsys.SyncDir(filepath.Dir(dir))
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // Dir is the spool directory.
