@@ -36,6 +36,8 @@ type Options struct {
 	Tables map[string]table.Table
 	// Resolver is for tables that ask the DNS; nil: they answer "not now".
 	Resolver table.Resolver
+	// ResolverFor makes the Resolver when the settings, which may name a server, are known. It counts where Resolver is nil.
+	ResolverFor func(Settings) table.Resolver
 	// LibraryTests runs the test blocks of library files as well. They are about the library as it is, and may fail
 	// where a site has rules of its own.
 	LibraryTests bool
@@ -154,6 +156,10 @@ func build(p *prog.Program, opt Options, host string, line func(prog.Pos) string
 		end.Column = utf8.RuneCountInString(strings.TrimRight(source, " \t")) + 1
 		diags = append(diags, lang.Diagnostic{Severity: s, Pos: pos, End: end, Message: text, Source: source})
 	}
+	settings := newSettings(p, host)
+	if !wrong && opt.Resolver == nil && opt.ResolverFor != nil {
+		opt.Resolver = opt.ResolverFor(settings)
+	}
 	ts, failed := openTables(p, opt)
 	for _, f := range failed {
 		if errors.Is(f.err, table.ErrClass) && wrong { // package check has said so
@@ -191,7 +197,7 @@ func build(p *prog.Program, opt Options, host string, line func(prog.Pos) string
 	for name, words := range classes {
 		engine.SetClass(name, words)
 	}
-	r := &Router{engine: engine, now: &atomic.Pointer[world]{}, asksFiles: asksTables(p), tables: ts, settings: newSettings(p, host), runs: &sync.Pool{}}
+	r := &Router{engine: engine, now: &atomic.Pointer[world]{}, asksFiles: asksTables(p), tables: ts, settings: settings, runs: &sync.Pool{}}
 	r.now.Store(r.look())
 	r.macros = wantsMacros(p)
 	r.canonify = first(p, compile.Canonify, "3")

@@ -20,6 +20,7 @@ import (
 	"waybill/queue/sched"
 	"waybill/queue/spool"
 	"waybill/rules"
+	"waybill/rules/table"
 	"waybill/transport"
 	"waybill/transport/dns"
 	"waybill/transport/envelope"
@@ -99,28 +100,18 @@ func openSite(file string, level slog.Level, given ...overrides) (*site, error) 
 		return openCF(file, level, given)
 	}
 	s := &site{}
-	// The resolver is named in the rules, and the rules may need a resolver for their tables: the first look at them
-	// is for the settings only.
-	router, file, err := loadRules(file, rules.Options{SkipTests: true})
-	if err != nil {
+	// The log and the resolver are named in the rules, and the rules may need a resolver for their tables.
+	var wrong error
+	router, file, err := loadRules(file, rules.Options{ResolverFor: func(settings rules.Settings) table.Resolver {
+		s.settings = settings
+		wrong = s.openLogAndResolver(level)
+		return ruleTables{s.resolver}
+	}})
+	if err = errors.Join(wrong, err); err != nil {
 		return nil, err
 	}
-	s.file, s.settings = file, router.Settings()
-	if s.mail, err = openLog(s.settings.Log, maillog.Options{Host: s.settings.Host}, level); err != nil {
-		return nil, err
-	}
-	s.log = slog.New(s.mail.Handler(level))
-	conf := dns.Config{Log: s.log}
-	if s.settings.Resolver != "" {
-		conf.Servers = []string{s.settings.Resolver}
-	}
-	if s.resolver, err = dns.New(conf); err != nil {
-		return nil, err
-	}
+	s.file = file
 	s.users, s.callers = passwd.Open(s.settings.Users, "/etc/group"), passwd.Open("/etc/passwd", "/etc/group")
-	if router, _, err = loadRules(file, rules.Options{Resolver: ruleTables{s.resolver}}); err != nil {
-		return nil, err
-	}
 	wiring, err := s.use(router)
 	if err != nil {
 		return nil, err
@@ -146,6 +137,20 @@ func openSite(file string, level slog.Level, given ...overrides) (*site, error) 
 	}
 	s.count()
 	return s, nil
+}
+
+// openLogAndResolver makes what the settings say of both.
+func (s *site) openLogAndResolver(level slog.Level) (err error) {
+	if s.mail, err = openLog(s.settings.Log, maillog.Options{Host: s.settings.Host}, level); err != nil {
+		return err
+	}
+	s.log = slog.New(s.mail.Handler(level))
+	conf := dns.Config{Log: s.log}
+	if s.settings.Resolver != "" {
+		conf.Servers = []string{s.settings.Resolver}
+	}
+	s.resolver, err = dns.New(conf)
+	return err
 }
 
 // warnAfter is the queue's form of the setting, where 0 means "never".
