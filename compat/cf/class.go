@@ -187,6 +187,7 @@ func readClassProgram(f prog.ClassFile) ([]string, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	defer context.AfterFunc(ctx, func() { out.Close() })() // a child of the program may still hold the other end
 	words, err := scanLines(io.LimitReader(out, maxClassFile), f.Scan)
 	if wait := cmd.Wait(); err == nil && ctx.Err() != nil {
 		err = wait

@@ -75,6 +75,11 @@ func (r *Recorder) write() {
 	defer r.mu.Unlock()
 	r.timer = nil
 	err := r.add()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		// Everybody may read the file and lock it: they keep us from counting for a while, and not from anything else.
+		r.timer = time.AfterFunc(every, r.write)
+		return
+	}
 	if err == nil || r.made == nil && errors.Is(err, fs.ErrNotExist) {
 		r.fresh = Statistics{}
 		return
@@ -98,7 +103,14 @@ func (r *Recorder) add() error {
 		return err
 	}
 	defer f.Close()
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1 { // sendmail's WriteStatsToHardLink is off by default
+		return fmt.Errorf("%s: not a regular file of one name", r.file)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return err
 	}
 	b, err := io.ReadAll(io.LimitReader(f, fileSize+1))

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,8 @@ var (
 	ErrGone = errors.New("no such message")
 	// ErrDamaged means that the file is not one that sendmail finished.
 	ErrDamaged = errors.New("damaged")
+	// ErrUntrusted means that the file may be the work of somebody who may not have written it. It stays where it is.
+	ErrUntrusted = errors.New("not taken from whoever wrote this")
 )
 
 // Message is one message of the queue, locked until Close.
@@ -116,6 +119,10 @@ func Open(control string) (m *Message, err error) {
 	if err := m.parse(string(text)); err != nil {
 		return m, fmt.Errorf("%s: %w: %w", control, err, ErrDamaged)
 	}
+	owner, err := m.checkOwner()
+	if err != nil {
+		return m, fmt.Errorf("%s: %w", control, err)
+	}
 	dir := filepath.Dir(control)
 	name := "df" + m.ID
 	m.data, err = open(filepath.Join(dir, name))
@@ -133,10 +140,41 @@ func Open(control string) (m *Message, err error) {
 	if err != nil {
 		return m, err
 	}
+	if uid := ownerOf(st); !trusted(owner) && uid != owner {
+		return m, fmt.Errorf("%s belongs to user %d, and %s to %d: %w", control, owner, m.data.Name(), uid, ErrUntrusted)
+	}
 	m.dataLen = st.Size()
 	m.Size = int64(len(m.header)) + 1 + m.dataLen
 	m.paths = append(m.paths, m.data.Name(), filepath.Join(dir, "xf"+m.ID), filepath.Join(dir, "xf", "xf"+m.ID), filepath.Join(dir, "tf"+m.ID))
 	return m, nil
+}
+
+// checkOwner is about who wrote the control file: with it one chooses whose programs run, so that only those of root and of
+// whoever we are may name any. Nobody else may be able to write it at all.
+func (m *Message) checkOwner() (owner int, err error) {
+	st, err := m.control.Stat()
+	if err != nil {
+		return 0, err
+	}
+	owner = ownerOf(st)
+	if st.Mode().Perm()&0o002 != 0 {
+		return owner, fmt.Errorf("everybody may write it: %w", ErrUntrusted)
+	}
+	for _, r := range m.Envelope.Recipients {
+		if (r.Command != "" || r.File != "") && !trusted(owner) {
+			return owner, fmt.Errorf("it names a program or a file, and belongs to user %d: %w", owner, ErrUntrusted)
+		}
+	}
+	return owner, nil
+}
+
+func trusted(uid int) bool { return uid == 0 || uid == os.Geteuid() }
+
+func ownerOf(info os.FileInfo) int {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(st.Uid)
+	}
+	return -1
 }
 
 // open opens a regular file, never through a link.

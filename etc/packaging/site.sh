@@ -12,14 +12,27 @@ fi
 if ! getent passwd waybill >/dev/null; then
 	useradd --system --gid waybill --home-dir "$spool" --no-create-home --shell /usr/sbin/nologin --comment "Waybill mail" waybill
 fi
-# A spool that a daemon used as another user (root, perhaps) becomes this one's; dropped mail stays its sender's.
-if [ -d "$spool" ] && [ "$(stat -c %U "$spool")" != waybill ]; then
-	find "$spool" -xdev -path "$spool/drop" -prune -o -exec chown -h waybill:waybill {} +
-fi
+# In a spool that is root's, root may change owners: first of what a daemon that ran as root has left there (dropped mail
+# stays its sender's), last of the directory itself. In one that is the daemon's user's, that user could have put a link to
+# anything in the place of a directory: there we work with their rights alone.
+case $(stat -c %U "$spool" 2>/dev/null || echo root) in
+root)
+	install -d -m 755 "$spool"
+	find "$spool" -xdev -mindepth 1 -path "$spool/drop" -prune -o \( -type d -o -links 1 \) -exec chown -h waybill:waybill {} +
+	install -d -o waybill -g waybill -m 1770 "$spool/drop"
+	chown -h waybill:waybill "$spool"
+	;;
+waybill) ;;
+*)
+	echo "site.sh: $spool belongs to $(stat -c %U "$spool"), which is neither root nor waybill" >&2
+	exit 73
+	;;
+esac
+as="setpriv --reuid waybill --regid waybill --clear-groups"
 # Everybody may reach the socket in it; what is in the queue is the daemon's alone.
-install -d -o waybill -g waybill -m 755 "$spool"
-install -d -o waybill -g waybill -m 700 "$spool/queue" "$spool/hold" "$spool/bad"
+$as install -d -m 755 "$spool"
+$as install -d -m 700 "$spool/queue" "$spool/hold" "$spool/bad"
 # The front end writes here, readers are the daemon and it; sticky, so that no user removes another one's mail.
-install -d -o waybill -g waybill -m 1770 "$spool/drop"
+$as install -d -m 1770 "$spool/drop"
 chgrp waybill "$prefix/sbin/sendmail"
 chmod 2755 "$prefix/sbin/sendmail"
