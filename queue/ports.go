@@ -6,7 +6,7 @@
 //
 //	ports.go    what the queue asks of others: rules, transports, aliases, notices, the mail log
 //	accept.go   a message comes in
-//	attempt.go  one try at one message
+//	attempt.go  one try at one message; deliver.go hands it to the transports
 //	plan.go     when the next try is, and when it is given up, by recipient
 //	limits.go   how much each destination gets at a time, and what waits for it
 //	run.go      the runner: what is due, in which order; once.go is a queue run without one
