@@ -128,6 +128,15 @@ func (m *machine) calls(r *rule, at int) (status int, goOn bool) {
 		}
 		name := calleeName(m.mem[at+1])
 		callee := m.e.find(name)
+		if callee == nil { // of a name that begins with digits, only these count
+			i := 0
+			for i < len(name) && name[i] >= '0' && name[i] <= '9' {
+				i++
+			}
+			if i > 0 && i < len(name) {
+				callee = m.e.find(name[:i])
+			}
+		}
 		if callee == nil {
 			m.unknown(name)
 			if name != m.mem[at+1].text.String() {
