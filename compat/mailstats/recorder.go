@@ -54,18 +54,24 @@ func (r *Recorder) CountMailer(n int, f func(m *Mailer)) {
 	}
 }
 
-// Close writes what is left.
+// Close writes what is left. It waits a second for a lock, at most.
 func (r *Recorder) Close() {
 	if r == nil {
 		return
 	}
-	r.mu.Lock()
-	waiting := r.timer != nil
-	if waiting {
-		r.timer.Stop()
-	}
-	r.mu.Unlock()
-	if waiting {
+	for try := 0; try < 100; try++ {
+		r.mu.Lock()
+		waiting := r.timer != nil
+		if waiting {
+			r.timer.Stop()
+		}
+		r.mu.Unlock()
+		if !waiting {
+			return
+		}
+		if try > 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
 		r.write()
 	}
 }
