@@ -85,6 +85,14 @@ func (f frontEnds) Control(ctx context.Context, peer spool.Peer, words []string,
 	if len(words) == 0 {
 		return &spool.RefusedError{Exit: sysexits.Usage, Text: "nothing was asked"}
 	}
+	if f.s.cf != nil && peer.UID != 0 && peer.UID != os.Geteuid() { // the front end asks as well, but is not the only way here
+		switch {
+		case (words[0] == "list" || words[0] == "detail") && f.s.cf.privacy("restrictmailq"):
+			return &spool.RefusedError{Exit: sysexits.NoPerm, Text: "You are not permitted to see the queue"}
+		case words[0] == "run" && f.s.cf.privacy("restrictqrun"):
+			return &spool.RefusedError{Exit: sysexits.NoPerm, Text: "You do not have permission to process the queue"}
+		}
+	}
 	switch words[0] {
 	case "ping":
 		return answer(strconv.Itoa(os.Getpid()))
