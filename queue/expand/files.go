@@ -85,6 +85,7 @@ func (in including) include(name string, depth int) ([]Member, error) {
 	}
 	var items []Item
 	next := in
+	var lookup error // of the owner: apart, because none of its kinds is about the file
 	err := in.as(func() error {
 		f, st, err := openPlain(name)
 		if err != nil {
@@ -98,11 +99,16 @@ func (in including) include(name string, depth int) ([]Member, error) {
 		case unsafe != "":
 			next.barred = "the :include: file is not safe for programs and files"
 		case st.Uid != 0 && (in.user == nil || int(st.Uid) != in.user.UID):
-			next.user, next.barred = in.x.includeOwner(int(st.Uid))
+			if next.user, next.barred, lookup = in.x.includeOwner(int(st.Uid)); lookup != nil {
+				return nil
+			}
 		}
 		items, err = in.x.readLists(f, name, maxInclude)
 		return err
 	})
+	if lookup != nil {
+		return nil, fmt.Errorf("owner of %s: %w", name, lookup)
+	}
 	for _, c := range []struct {
 		err  error
 		text string
@@ -124,22 +130,29 @@ func (in including) include(name string, depth int) ([]Member, error) {
 
 // includeOwner finds who owns an :include: file of the administrator's list. Only a Source that knows user ids can
 // tell; without one no programs and files are used.
-func (x *Expander) includeOwner(uid int) (*passwd.Entry, string) {
+func (x *Expander) includeOwner(uid int) (owner *passwd.Entry, barred string, err error) {
 	const nobody = "the owner of the :include: file may not run programs"
 	byUID, ok := x.conf.Users.(interface {
 		ByUID(uid int) (passwd.Entry, bool, error)
 	})
 	if !ok {
-		return nil, nobody
+		return nil, nobody, nil
 	}
 	e, found, err := byUID.ByUID(uid)
-	if err != nil || !found {
-		return nil, nobody
+	if err != nil {
+		return nil, "", err // not now, which is not "no"
 	}
-	if valid, err := validShell(e.Shell, x.conf.Shells); err != nil || !valid {
-		return &e, nobody
+	if !found {
+		return nil, nobody, nil
 	}
-	return &e, ""
+	valid, err := validShell(e.Shell, x.conf.Shells)
+	if err != nil {
+		return nil, "", err
+	}
+	if !valid {
+		return &e, nobody, nil
+	}
+	return &e, "", nil
 }
 
 // as runs work with the rights of the list's author.
