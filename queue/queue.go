@@ -26,9 +26,9 @@ type Config struct {
 	Dir  string // the spool directory; required
 	// Spread are further directories over which message files are spread, best on other disks.
 	Spread []string
-	FS   spool.FS
-	Log  *slog.Logger // required
-	Mail Logger       // the mail log; required
+	FS     spool.FS
+	Log    *slog.Logger // required
+	Mail   Logger       // the mail log; required
 
 	Retry      sched.Delays     // waiting times between attempts; default 1m 5m 15m 30m 1h 2h 4h
 	GiveUp     time.Duration    // age at which a message is returned; default 5 days

@@ -168,7 +168,7 @@ func TestLogIsUsedAgain(t *testing.T) {
 // A damaged part of the log costs what was in it, with a log line and a copy, and nothing else.
 func TestGarbledLog(t *testing.T) {
 	for name, hurt := range map[string]func(seg []byte, at int){
-		"cut": nil,
+		"cut":     nil,
 		"head":    func(seg []byte, at int) { clear(seg[at : at+64]) },
 		"message": func(seg []byte, at int) { seg[at+300] ^= 1 },
 		"sector":  func(seg []byte, at int) { clear(seg[at+512 : at+1024]) },

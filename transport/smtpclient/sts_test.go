@@ -55,7 +55,9 @@ func TestPoliciesOfDomains(t *testing.T) {
 			t.Fatal(err)
 		}
 		dial := func(to string) func(context.Context, string, string) (net.Conn, error) {
-			return func(ctx context.Context, network, _ string) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", to) }
+			return func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "tcp", to)
+			}
 		}
 		store, err := mtasts.New(mtasts.Config{Dir: dir, Resolver: resolver, TLSConfig: &tls.Config{RootCAs: ca.pool()}, Dial: dial(web.Listener.Addr().String())})
 		if err != nil {
