@@ -20,7 +20,7 @@ type Settings struct {
 	Passwords  string   // file of those who may authenticate; empty: nobody
 	Resolver   string   // ADDR:PORT; empty: /etc/resolv.conf
 	Spread     []string // further directories for queue files, beside Spool
-	Queue      string   // "log": accepted mail goes through an intake log; "files": each message is a file at once
+	Queue      string   // "log": accepted mail goes through an intake log; "files": each message is a file at once; "auto": a log where the file system has a journal
 	Users      string   // passwd(5) format; /etc/passwd
 	Aliases    string   // name of the table with aliases; "aliases"
 	Log        string   // "syslog", "stderr" or a file
@@ -49,7 +49,7 @@ func (s Settings) Get(name string) []string { return slices.Clone(s.all[name]) }
 // newSettings reads the settings of a program. Their values were checked before.
 func newSettings(p *prog.Program, host string) Settings {
 	s := Settings{
-		Host: host, Spool: "/var/spool/waybill", Users: "/etc/passwd", Aliases: "aliases", Log: "syslog", Postmaster: "postmaster", Queue: "log",
+		Host: host, Spool: "/var/spool/waybill", Users: "/etc/passwd", Aliases: "aliases", Log: "syslog", Postmaster: "postmaster", Queue: "auto",
 		MaxHops: 100, MaxRecipients: 1000, Sessions: 200, Deliveries: 20, GiveUp: 5 * 24 * time.Hour, WarnAfter: 4 * time.Hour,
 		IdleTimeout: 5 * time.Minute, CutThrough: true, all: map[string][]string{},
 		Retry: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour},

@@ -41,6 +41,7 @@ set idle-timeout ${IDLE}s
 set sessions 2000
 set retry 1s 2s 3s
 set warn-after $warn
+${QUEUE:+set queue $QUEUE}
 
 class local  { hostile.test mx.hostile.test localhost }
 class relays { relay.test }

@@ -81,7 +81,7 @@ var settings = map[string]setting{
 	"cut-through":    {"cut-through yes or no", 1, yesno},
 	"listen-tls":     {"listen-tls ADDR:PORT...", 0, listenAddress},
 	"queue-dirs":     {"queue-dirs DIRECTORY...", 0, absolute},
-	"queue":          {"queue log or files", 1, func(v string) bool { return v == "log" || v == "files" }},
+	"queue":          {"queue auto, log or files", 1, func(v string) bool { return v == "auto" || v == "log" || v == "files" }},
 	"tls-cert":       {"tls-cert FILE", 1, absolute},
 	"tls-key":        {"tls-key FILE", 1, absolute},
 	"passwords":      {"passwords FILE, dovecot:SOCKET or saslauthd:SOCKET", 1, passwords},

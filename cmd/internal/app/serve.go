@@ -108,7 +108,7 @@ func serve(std stdio, args []string) int {
 
 // serve runs the daemon until SIGTERM or SIGINT. SIGHUP reads the rules again and opens the log anew.
 func (s *site) serve(std stdio) int {
-	unlock, err := s.queue.Lock(s.settings.Queue != "files")
+	unlock, err := s.queue.Lock(s.usesLog())
 	if err != nil {
 		fmt.Fprintf(std.err, "waybill: %v\n", err)
 		return sysexits.TempFail
@@ -165,6 +165,17 @@ func (s *site) serve(std stdio) int {
 		fmt.Fprintf(std.err, "waybill: %v\n", err)
 	}
 	return sysexits.OK
+}
+
+// usesLog reports whether the queue takes mail into an intake log: where that is safe, or where the settings insist.
+func (s *site) usesLog() bool {
+	switch s.settings.Queue {
+	case "log":
+		return true
+	case "auto", "": // a sendmail.cf has no word for it
+		return queue.Journaled(s.queue.Spool().Dir())
+	}
+	return false
 }
 
 // report logs that a part of the daemon ended although nobody asked it to.
