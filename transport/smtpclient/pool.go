@@ -100,22 +100,19 @@ func (p *pool) park(s *session) bool {
 	p.idle[s.key] = append(p.idle[s.key], s)
 	s.place = p.order.PushBack(s)
 	s.timer = time.AfterFunc(p.wait, func() { p.expire(s) })
-	p.mu.Unlock()
 	if out != nil {
 		p.bye(out)
 	}
+	p.mu.Unlock()
 	return true
 }
 
 func (p *pool) expire(s *session) {
 	p.mu.Lock()
-	mine := s.place != nil
-	if mine {
+	defer p.mu.Unlock()
+	if s.place != nil {
 		p.forget(s)
-	}
-	p.mu.Unlock()
-	if mine {
-		p.bye(s)
+		p.bye(s) // it does not wait; with the lock held, Close waits for it
 	}
 }
 

@@ -239,8 +239,8 @@ func TestMailFlows(t *testing.T) {
 	t.Run("UUCP", func(t *testing.T) {
 		sent := "To: host!user\nSubject: by telephone\n\nFrom here\n"
 		submit(t, w.a, 0, sent, "-i", "host!user")
-		if waiting := w.a.Spooled(); len(waiting) != 1 {
-			t.Errorf("what goes by telephone must wait for a queue run; in the spool: %v", waiting)
+		if list, err := w.a.Command(nil, "waybill", "queue", "-C", w.a.Rules, "list"); err != nil || !strings.Contains(list.Out, "Total requests: 1") {
+			t.Errorf("what goes by telephone must wait for a queue run; in the queue: %v %v", list, err)
 		}
 		if r, err := w.a.Sendmail(nil, "-q"); err != nil || r.Exit != 0 {
 			t.Errorf("sendmail -q: %+v %v", r, err)
