@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 
+	"waybill/compat/getopt"
 	"waybill/transport"
 	"waybill/transport/envelope"
 	"waybill/transport/mbox"
@@ -55,59 +56,35 @@ type options struct {
 	users     []string
 }
 
-// parse reads the arguments as getopt(3) with "7bdD:f:h:r:lnp:" does.
 func parse(args []string) (options, error) {
 	o := options{database: "pw", directory: "/var/mail"}
-	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
-		cluster := args[0][1:]
-		args = args[1:]
-		if cluster == "-" {
-			break
+	args, err := getopt.Parse(args, "7bdD:f:h:r:lnp:", func(letter byte, value string) error {
+		switch letter {
+		case '7':
+			o.sevenBit = true
+		case 'b':
+			o.bounce = true
+		case 'd': // "this is a delivery": it always is
+		case 'D':
+			o.database = value
+		case 'f', 'r':
+			if o.hasFrom {
+				return sentence(multipleFrom)
+			}
+			o.from, o.hasFrom = value, true
+		case 'h':
+			o.home = value
+		case 'l':
+			o.lmtp = true
+		case 'n':
+			o.keep = true
+		case 'p':
+			o.directory = value
 		}
-		for cluster != "" {
-			letter := cluster[0]
-			cluster = cluster[1:]
-			if !strings.ContainsRune("Dfhrp", rune(letter)) {
-				switch letter {
-				case '7':
-					o.sevenBit = true
-				case 'b':
-					o.bounce = true
-				case 'd': // "this is a delivery": it always is
-				case 'l':
-					o.lmtp = true
-				case 'n':
-					o.keep = true
-				default:
-					return o, fmt.Errorf("invalid option -- '%c'", letter)
-				}
-				continue
-			}
-			value := cluster
-			cluster = ""
-			if value == "" {
-				if len(args) == 0 {
-					return o, fmt.Errorf("option requires an argument -- '%c'", letter)
-				}
-				value, args = args[0], args[1:]
-			}
-			switch letter {
-			case 'D':
-				o.database = value
-			case 'f', 'r':
-				if o.hasFrom {
-					return o, sentence(multipleFrom)
-				}
-				o.from, o.hasFrom = value, true
-			case 'h':
-				o.home = value
-			case 'p':
-				o.directory = value
-			}
-		}
-	}
+		return nil
+	})
 	o.users = args
-	return o, nil
+	return o, err
 }
 
 func run(args []string, in io.Reader, out, errs io.Writer) int {

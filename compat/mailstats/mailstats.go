@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"waybill/compat/getopt"
 )
 
 // Mailers is how many mailers the file has room for; those with a higher number are not counted, as with sendmail.
@@ -111,43 +113,27 @@ const usage = "usage: mailstats [-C cffile] [-c] [-P] [-f stfile] [-o] [-p]"
 // Parse reads the arguments behind the program's name. The error is what to tell the user.
 func Parse(args []string) (Options, error) {
 	var o Options
-	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' && args[0] != "--" {
-		letters := args[0][1:]
-		args = args[1:]
-		for letters != "" {
-			c := letters[0]
-			letters = letters[1:]
-			switch c {
-			case 'c':
-				o.Submit = true
-			case 'o':
-				o.NoName = true
-			case 'p':
-				o.Plain, o.Clear = true, true
-			case 'P':
-				o.Plain = true
-			case 'C', 'f':
-				value := letters
-				if letters = ""; value == "" {
-					if len(args) == 0 {
-						return o, fmt.Errorf("mailstats: option requires an argument -- '%c'\n%s", c, usage)
-					}
-					value, args = args[0], args[1:]
-				}
-				if c == 'C' {
-					o.Config = value
-				} else {
-					o.File = value
-				}
-			default:
-				return o, fmt.Errorf("mailstats: invalid option -- '%c'\n%s", c, usage)
-			}
+	rest, err := getopt.Parse(args, "C:cf:opP", func(letter byte, value string) error {
+		switch letter {
+		case 'C':
+			o.Config = value
+		case 'c':
+			o.Submit = true
+		case 'f':
+			o.File = value
+		case 'o':
+			o.NoName = true
+		case 'p':
+			o.Plain, o.Clear = true, true
+		case 'P':
+			o.Plain = true
 		}
+		return nil
+	})
+	if err != nil {
+		return o, fmt.Errorf("mailstats: %w\n%s", err, usage)
 	}
-	if len(args) > 0 && args[0] == "--" {
-		args = args[1:]
-	}
-	if len(args) > 0 {
+	if len(rest) > 0 {
 		return o, errors.New(usage)
 	}
 	return o, nil

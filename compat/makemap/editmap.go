@@ -8,6 +8,7 @@ import (
 	"os"
 	"syscall"
 
+	"waybill/compat/getopt"
 	"waybill/transport/sysexits"
 )
 
@@ -17,7 +18,7 @@ const usageEditmap = "Usage: editmap [-C cffile] [-N] [-f] [-q|-u|-x] maptype ma
 func Editmap(args []string, env Env) int {
 	j := &job{env: env, name: "editmap"}
 	verbs := ""
-	rest, wrong := options(args, EditmapFlags, func(letter byte, v string) {
+	rest, err := getopt.Parse(args, EditmapFlags, func(letter byte, v string) error {
 		switch letter {
 		case 'C':
 			j.config = v
@@ -28,11 +29,12 @@ func Editmap(args []string, env Env) int {
 		default:
 			verbs += string(letter)
 		}
+		return nil
 	})
-	if wrong != 0 {
-		fmt.Fprintf(env.Err, "editmap: invalid option -- '%c'\n", wrong)
+	if err != nil {
+		fmt.Fprintf(env.Err, "editmap: %v\n", err)
 	}
-	if wrong != 0 || len(verbs) != 1 || len(rest) < 3 || verbs == "u" && len(rest) < 4 {
+	if err != nil || len(verbs) != 1 || len(rest) < 3 || verbs == "u" && len(rest) < 4 {
 		fmt.Fprint(env.Err, usageEditmap)
 		return sysexits.Usage
 	}

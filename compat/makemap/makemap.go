@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 
+	"waybill/compat/getopt"
 	"waybill/transport/sysexits"
 )
 
@@ -60,50 +61,26 @@ type job struct {
 	comment, delimiter                                          byte
 }
 
-// options reads letters as getopt does: "C:" takes a value. It returns what stands behind them.
-func options(args []string, letters string, set func(letter byte, value string)) (rest []string, wrong byte) {
-	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
-		word := args[0][1:]
-		args = args[1:]
-		if word == "-" {
-			break
-		}
-		for word != "" {
-			c := word[0]
-			word = word[1:]
-			i := strings.IndexByte(letters, c)
-			if i < 0 || c == ':' {
-				return nil, c
-			}
-			if i+1 == len(letters) || letters[i+1] != ':' {
-				set(c, "")
-				continue
-			}
-			if word == "" {
-				if len(args) == 0 {
-					return nil, c
-				}
-				word, args = args[0], args[1:]
-			}
-			set(c, word)
-			word = ""
-		}
+// first is the character that -D or -t names; an empty word names none.
+func first(word string) byte {
+	if word == "" {
+		return 0
 	}
-	return args, 0
+	return word[0]
 }
 
 // Makemap runs makemap with its arguments and returns the exit status.
 func Makemap(args []string, env Env) int {
 	j := &job{env: env, name: "makemap", config: "", comment: '#'}
 	list := false
-	rest, wrong := options(args, MakemapFlags, func(letter byte, v string) {
+	rest, err := getopt.Parse(args, MakemapFlags, func(letter byte, v string) error {
 		switch letter {
 		case 'C':
 			j.config = v
 		case 'd':
 			j.dup = true
 		case 'D':
-			j.comment = v[0]
+			j.comment = first(v)
 		case 'e':
 			j.empty = true
 		case 'f':
@@ -117,16 +94,17 @@ func Makemap(args []string, env Env) int {
 		case 'r':
 			j.replace = true
 		case 't':
-			j.delimiter = v[0]
+			j.delimiter = first(v)
 		case 'u':
 			j.dump = true
 		case 'v':
 			j.noisy = true
 		}
+		return nil
 	})
 	switch {
-	case wrong != 0:
-		fmt.Fprintf(env.Err, "makemap: invalid option -- '%c'\n%s", wrong, usageMakemap)
+	case err != nil:
+		fmt.Fprintf(env.Err, "makemap: %v\n%s", err, usageMakemap)
 		return sysexits.Usage
 	case list:
 		var names []string

@@ -3,10 +3,12 @@
 package praliases
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 
+	"waybill/compat/getopt"
 	"waybill/transport/sysexits"
 )
 
@@ -23,26 +25,18 @@ type Options struct {
 // Parse reads the arguments behind the program's name. The error text is a usage line.
 func Parse(args []string) (Options, error) {
 	var o Options
-	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
-		flag, value := args[0][1], args[0][2:]
-		if args[0] == "--" {
-			args = args[1:]
-			break
-		}
-		args = args[1:]
-		if flag != 'C' && flag != 'f' || value == "" && len(args) == 0 {
-			return o, fmt.Errorf("usage: praliases [-C cffile] [-f aliasfile] [key ...]")
-		}
-		if value == "" {
-			value, args = args[0], args[1:]
-		}
-		if flag == 'C' {
+	keys, err := getopt.Parse(args, Flags, func(letter byte, value string) error {
+		if letter == 'C' {
 			o.Config = value
 		} else {
 			o.File = value
 		}
+		return nil
+	})
+	if err != nil {
+		return o, errors.New("usage: praliases [-C cffile] [-f aliasfile] [key ...]")
 	}
-	o.Keys = args
+	o.Keys = keys
 	return o, nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"waybill/compat/getopt"
 	"waybill/transport/envelope"
 	"waybill/transport/sysexits"
 )
@@ -61,30 +62,12 @@ const Flags = "a:C:df:iIjlm:R:r:s:t:Uxz"
 
 func parse(args []string) (options, error) {
 	o := options{database: ".vacation.db", message: ".vacation.msg", interval: week}
-	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
-		word := args[0][1:]
-		args = args[1:]
-		if word == "-" {
-			break
-		}
-		for word != "" {
-			c := word[0]
-			word = word[1:]
-			at := strings.IndexByte(Flags, c)
-			if at < 0 || c == ':' {
-				return o, fmt.Errorf("illegal option -- %c", c)
-			}
-			value := ""
-			if strings.HasPrefix(Flags[at+1:], ":") {
-				if value, word = word, ""; value == "" {
-					if len(args) == 0 {
-						return o, fmt.Errorf("option requires an argument -- %c", c)
-					}
-					value, args = args[0], args[1:]
-				}
-			}
-			o.set(c, value)
-		}
+	args, err := getopt.Parse(args, Flags, func(letter byte, value string) error {
+		o.set(letter, value)
+		return nil
+	})
+	if err != nil {
+		return o, err
 	}
 	switch {
 	case len(args) != 1 && !(len(args) == 0 && (o.initialise || o.list || o.exclude)):

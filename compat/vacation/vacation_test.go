@@ -187,9 +187,9 @@ func TestErrors(t *testing.T) {
 		log  string
 	}{
 		{question, nil, 64, "one login name is needed"},
-		{question, []string{"-q", "alice"}, 64, "illegal option -- q"},
+		{question, []string{"-q", "alice"}, 64, "invalid option -- 'q'"},
 		{question, []string{"alice", "-a"}, 64, "one login name is needed"},
-		{question, []string{"-a"}, 64, "option requires an argument -- a"},
+		{question, []string{"-a"}, 64, "option requires an argument -- 'a'"},
 		{question, []string{"bob"}, 67, `no such user "bob"`},
 		{"To: alice\n\n", []string{"alice"}, 65, "no initial \"From\" line"},
 		{question, []string{"-m", "nothing", "alice"}, 66, "nothing: no such file or directory"},

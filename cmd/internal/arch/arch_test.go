@@ -35,7 +35,7 @@ var mayImport = []struct {
 	{"compat/convert", []string{"rules/prog", "rules/addr", "rules/eval", "rules/compile", "rules/lang", "transport/envelope"}}, // it knows both sides
 	{"compat/mc", []string{"rules/prog", "rules/addr", "rules/eval", "rules/compile", "rules/lang", "transport/envelope"}},      // it writes our language
 	{"cmd/sendmail", []string{"compat/flags", "compat/submit", "queue/spool", "transport/envelope", "transport/sysexits"}},
-	{"cmd/mail.local", []string{"transport/mbox", "transport/passwd", "transport/smtp", "transport/sysexits", "transport/envelope", "transport"}},
+	{"cmd/mail.local", []string{"compat/getopt", "transport/mbox", "transport/passwd", "transport/smtp", "transport/sysexits", "transport/envelope", "transport"}},
 	{"cmd/waybill", []string{"cmd/internal/app"}},
 	{"cmd/internal/arch", nil},
 	{"cmd/internal/app", []string{"..."}},
