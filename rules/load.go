@@ -210,7 +210,7 @@ func build(p *prog.Program, opt Options, host string, line func(prog.Pos) string
 	}
 	r.at = entries{at(r.canonify), at(r.route), at(compile.Send)}
 	if send := p.Ruleset(compile.Send); send != nil && opt.native {
-		r.hasSend = true
+		r.hasSend = len(send.Rules) > 0
 		for _, rule := range send.Rules {
 			r.prioOnly = r.prioOnly || rule.Attr.When == prog.Unset
 		}

@@ -47,11 +47,10 @@ func (r *Router) done(s *run) {
 	if cap(s.toks) > maxKept {
 		return
 	}
-	out, toks := s.Out, s.toks
-	clear(out[:cap(out)])
-	clear(toks[:cap(toks)])
-	*s = run{toks: toks[:0]}
-	s.Out = out
+	clear(s.toks)
+	s.toks = s.toks[:0]
+	s.State.Reset()
+	s.facts, s.macros, s.rec, s.view, s.steps = eval.Facts{}, eval.Macros{}, nil, nil, 0
 	r.runs.Put(s)
 }
 
@@ -62,7 +61,7 @@ func (r *Router) state(q *Query, t Tracer) *run {
 	s, _ := r.runs.Get().(*run)
 	if s == nil {
 		s = &run{toks: make([]addr.Token, 0, 64)}
-		s.Out = make([]addr.Token, 64)
+		s.Out = make([]addr.Token, 0, 64)
 	}
 	s.facts = eval.Facts{
 		Client: q.Client.Addr, ClientName: q.Client.Name, NameLater: q.Client.NameLater, Helo: q.Client.Helo, Auth: q.Client.Auth, TLS: q.Client.TLS,

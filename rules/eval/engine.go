@@ -49,6 +49,7 @@ type Engine struct {
 	blank    string // the blank substitute in lower case
 	classes  map[string]*class
 	ids      map[string]int32 // folded literal -> number
+	single   [256]int32       // the same for tokens of one octet
 	tables   map[string]table.Table
 	folded   map[string]table.Table  // by name in lower case
 	setters  map[string]bool         // tables of class macro
@@ -163,6 +164,11 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 	for n := range e.numbers {
 		e.numbers[n] = &ruleset{src: &prog.Ruleset{Name: fmt.Sprint(n), Number: n, Index: -1}}
 	}
+	for c := 0; c < len(e.single); c++ {
+		if t := addr.Token([]byte{byte(c)}); t.IsMeta() {
+			e.single[c] = int32(c - 0x80)
+		}
+	}
 	e.pool.New = func() any { return &machine{e: e} }
 	return e, nil
 }
@@ -204,6 +210,12 @@ func (e *Engine) literal(t addr.Token) int32 {
 	n := int32(len(e.ids))
 	id := 128*(1+n/108) + 20 + n%108
 	e.ids[folded] = id
+	if len(folded) == 1 {
+		c := folded[0]
+		if e.single[c] = id; c >= 'a' && c <= 'z' {
+			e.single[c&^0x20] = id
+		}
+	}
 	return id
 }
 

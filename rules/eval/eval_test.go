@@ -3,6 +3,7 @@ package eval
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -273,5 +274,30 @@ func TestNoMatchDoesNotAllocate(t *testing.T) {
 		m.ruleset(rs, 0)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// What a run leaves in the memory that it was given can be given to the next one, which then need not number its words
+// again. The outcome is that of a copy.
+func TestResultIsInput(t *testing.T) {
+	e := engine(t, "CAfoo.bar\nSone\nR$+ . $+\t$@ $2 at FOO $1\nStwo\nR$- at foo $=A\t$@ yes $1 $2\nR$*\t$@ no $1", nil)
+	st := &State{Out: make([]addr.Token, 0, 16)}
+	for _, in := range []string{"foo . bar . x", "a . b", "x y"} {
+		first, err := e.RunNamed(context.Background(), "one", input(e, in), st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied, err := e.RunNamed(context.Background(), "two", slices.Clone(first.Tokens), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := trace.Tokens(copied.Tokens)
+		again, err := e.RunNamed(context.Background(), "two", first.Tokens, st)
+		if got := trace.Tokens(again.Tokens); got != want || err != nil {
+			t.Errorf("%s: %q, want %q; %v", in, got, want, err)
+		}
+	}
+	if st.Reset(); len(st.Out) != 0 || cap(st.Out) != 16 || st.Out[:1][0] != "" {
+		t.Errorf("after Reset there is still %q", st.Out[:1])
 	}
 }

@@ -153,8 +153,14 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 		m.steps = *st.Steps
 		defer func() { *st.Steps = m.steps }()
 	}
-	for _, t := range tokens {
-		m.push(t)
+	if st != nil && len(tokens) > 0 && len(tokens) == len(st.ids) && len(st.Out) > 0 && &tokens[0] == &st.Out[0] && st.idsOf == e {
+		for i, t := range tokens {
+			m.mem = append(m.mem, word{t, st.ids[i]})
+		}
+	} else {
+		for _, t := range tokens {
+			m.push(t)
+		}
 	}
 	status, complete := m.ruleset(rs, 0)
 	if m.abort {
@@ -163,11 +169,17 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 	r := Result{Status: status, Rule: m.rule, Complete: complete}
 	if st != nil && cap(st.Out) >= len(m.mem) {
 		r.Tokens = st.Out[:len(m.mem)]
+		st.Out = st.Out[:max(len(st.Out), len(m.mem))]
+		st.ids, st.idsOf = st.ids[:0], e
+		for i, w := range m.mem {
+			r.Tokens[i] = w.text
+			st.ids = append(st.ids, w.id)
+		}
 	} else {
 		r.Tokens = make([]addr.Token, len(m.mem))
-	}
-	for i, w := range m.mem {
-		r.Tokens[i] = w.text
+		for i, w := range m.mem {
+			r.Tokens[i] = w.text
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return r, err
@@ -185,7 +197,15 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 func (m *machine) release() {
 	clear(m.mem)
 	clear(m.toks)
-	*m = machine{e: m.e, mem: m.mem[:0], caps: m.caps, stack: m.stack[:0], memo: m.memo, buf: m.buf[:0], toks: m.toks[:0]}
+	m.mem, m.stack, m.buf, m.toks = m.mem[:0], m.stack[:0], m.buf[:0], m.toks[:0]
+	if m.st == &m.own {
+		m.own, m.ownMacros = State{}, Macros{}
+	}
+	if m.wants != 0 {
+		m.event, m.wants = trace.Event{}, 0
+	}
+	m.ctx, m.st, m.rule, m.err, m.cur = nil, nil, nil, nil, nil
+	m.steps, m.depth, m.final, m.next, m.curIdx, m.abort = 0, 0, 0, 0, 0, false
 	if cap(m.mem) <= 1<<16 {
 		m.e.pool.Put(m)
 	}
@@ -196,8 +216,8 @@ func (m *machine) push(t addr.Token) { m.mem = append(m.mem, m.word(t)) }
 
 // word looks up which literal of the program a token equals.
 func (m *machine) word(t addr.Token) word {
-	if t.IsMeta() {
-		return word{t, int32(t[0] - 0x80)}
+	if len(t) == 1 {
+		return word{t, m.e.single[t[0]]}
 	}
 	for i := 0; i < len(t); i++ {
 		if t[i] >= 'A' && t[i] <= 'Z' {

@@ -21,8 +21,18 @@ type State struct {
 	// Steps, if not nil, is what earlier runs about the same question have used of its budget; this one goes on from
 	// there.
 	Steps *int
-	// Out is memory for the tokens of a Result, for callers that ask often: the next run overwrites them.
+	// Out is memory for the tokens of a Result, for callers that ask often: the next run overwrites them, and may be given
+	// them as they are. As much of it as was used becomes its length.
 	Out []addr.Token
+
+	ids   []int32 // numbers of the words in Out, as the last run left them
+	idsOf *Engine // which numbered them
+}
+
+// Reset makes a State new, but for its memory, in which nothing of what was asked remains.
+func (s *State) Reset() {
+	clear(s.Out)
+	*s = State{Out: s.Out[:0], ids: s.ids[:0]}
 }
 
 // Macros are the values of macros in a run: those of the program, and over them what was set since.
