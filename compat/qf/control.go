@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"waybill/transport/envelope"
+	"waybill/transport/envelope/lexeme"
 )
 
 // macroMark stands in header fields for sendmail's "$": a value that each mailer fills in.
@@ -259,34 +260,20 @@ func (p *parser) field(s string) {
 
 // address is the address in a recipient as a user wrote it: "Carol <carol@example.org>", "carol@example.org (Carol)".
 func address(s string) envelope.Address {
-	var out strings.Builder
-	depth, quoted := 0, false
+	s = lexeme.WithoutComments(s)
 	for i := 0; i < len(s); i++ {
-		c := s[i]
-		switch {
-		case c == '\\' && i+1 < len(s):
-			if depth == 0 {
-				out.WriteString(s[i : i+2])
-			}
+		switch s[i] {
+		case '\\':
 			i++
-			continue
-		case depth == 0 && c == '"':
-			quoted = !quoted
-		case !quoted && c == '(':
-			depth++
-			continue
-		case !quoted && c == ')' && depth > 0:
-			depth--
-			continue
-		case !quoted && depth == 0 && c == '<':
-			inner := s[i+1:]
-			if end := strings.LastIndexByte(inner, '>'); end >= 0 {
-				return envelope.Address(strings.TrimSpace(inner[:end]))
+		case '"':
+			if i = lexeme.QuoteEnd(s, i); i < 0 {
+				return envelope.Address(strings.TrimSpace(s))
 			}
-		}
-		if depth == 0 {
-			out.WriteByte(c)
+		case '<':
+			if end := strings.LastIndexByte(s[i:], '>'); end > 0 {
+				return envelope.Address(strings.TrimSpace(s[i+1 : i+end]))
+			}
 		}
 	}
-	return envelope.Address(strings.TrimSpace(out.String()))
+	return envelope.Address(strings.TrimSpace(s))
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"waybill/transport/envelope"
+	"waybill/transport/envelope/lexeme"
 	"waybill/transport/sysexits"
 )
 
@@ -135,7 +136,7 @@ func (e *element) scan(list string) (rest string, sep byte) {
 			word.WriteString(list[i : i+2])
 			i += 2
 		case c == '"':
-			end := closing(list, i, '"')
+			end := lexeme.QuoteEnd(list, i)
 			if end < 0 {
 				e.unbalanced(`"`)
 				return done(len(list), len(list)), 0
@@ -143,7 +144,7 @@ func (e *element) scan(list string) (rest string, sep byte) {
 			word.WriteString(list[i : end+1])
 			i = end + 1
 		case c == '(':
-			end := commentEnd(list, i)
+			end := lexeme.CommentEnd(list, i)
 			if end < 0 {
 				e.warning = "Unbalanced '('" // sendmail closes it: what stands before is the address
 				return done(len(list), len(list)), 0
@@ -162,7 +163,7 @@ func (e *element) scan(list string) (rest string, sep byte) {
 			word.WriteString(list[i : i+end+1])
 			i += end + 1
 		case c == '<':
-			end := angleEnd(list, i)
+			end := lexeme.AngleEnd(list, i)
 			if end < 0 {
 				e.unbalanced("<")
 				return done(len(list), len(list)), 0
@@ -239,14 +240,14 @@ func squeeze(s string) string {
 			b.WriteString(s[i : i+2])
 			i += 2
 		case c == '"':
-			end := closing(s, i, '"')
+			end := lexeme.QuoteEnd(s, i)
 			if end < 0 {
 				end = len(s) - 1
 			}
 			b.WriteString(s[i : end+1])
 			i = end + 1
 		case c == '(':
-			end := commentEnd(s, i)
+			end := lexeme.CommentEnd(s, i)
 			if end < 0 {
 				end = len(s) - 1
 			}
@@ -284,51 +285,4 @@ func check(m Mailbox) Mailbox {
 		return fail(sysexits.Usage, "Illegal character in address")
 	}
 	return m
-}
-
-// closing finds the quote that ends what begins at i; backslashes protect.
-func closing(s string, i int, quote byte) int {
-	for j := i + 1; j < len(s); j++ {
-		switch s[j] {
-		case '\\':
-			j++
-		case quote:
-			return j
-		}
-	}
-	return -1
-}
-
-// commentEnd finds the parenthesis that ends the comment at i; comments nest (RFC 5322 3.2.2).
-func commentEnd(s string, i int) int {
-	depth := 0
-	for j := i; j < len(s); j++ {
-		switch s[j] {
-		case '\\':
-			j++
-		case '(':
-			depth++
-		case ')':
-			if depth--; depth == 0 {
-				return j
-			}
-		}
-	}
-	return -1
-}
-
-func angleEnd(s string, i int) int {
-	for j := i + 1; j < len(s); j++ {
-		switch s[j] {
-		case '\\':
-			j++
-		case '"':
-			if j = closing(s, j, '"'); j < 0 {
-				return -1
-			}
-		case '>':
-			return j
-		}
-	}
-	return -1
 }

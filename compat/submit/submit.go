@@ -17,6 +17,7 @@ import (
 
 	"waybill/compat/flags"
 	"waybill/transport/envelope"
+	"waybill/transport/envelope/lexeme"
 	"waybill/transport/sysexits"
 )
 
@@ -293,7 +294,7 @@ func withName(name, addr string) string {
 	if name == "" {
 		return addr
 	}
-	if len(name) >= 2 && name[0] == '"' && closing(name, 0, '"') == len(name)-1 {
+	if len(name) >= 2 && name[0] == '"' && lexeme.QuoteEnd(name, 0) == len(name)-1 {
 		return name + " <" + addr + ">" // calendar(1) quotes its -F by itself
 	}
 	special := `.,:;<>@()[]"\'`

@@ -2,6 +2,8 @@ package testmode
 
 import (
 	"strings"
+
+	"waybill/transport/envelope/lexeme"
 )
 
 // cracked is an address taken apart: what stands before it and behind it. The address itself may be missing.
@@ -233,32 +235,15 @@ func hasOpen(t string) bool {
 }
 
 // comment returns the end of the comment that begins at i.
-func comment(t string, i int) int {
-	depth := 0
-	for ; i < len(t); i++ {
-		switch t[i] {
-		case '\\':
-			i++
-		case '(':
-			depth++
-		case ')':
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		}
-	}
-	return len(t)
-}
+func comment(t string, i int) int { return behind(t, lexeme.CommentEnd(t, i)) }
 
 // quoted returns the end of the quoted string that begins at i.
-func quoted(t string, i int) int {
-	for j := i + 1; j < len(t); j++ {
-		switch t[j] {
-		case '\\':
-			j++
-		case '"':
-			return j + 1
-		}
+func quoted(t string, i int) int { return behind(t, lexeme.QuoteEnd(t, i)) }
+
+// behind is the position after end; what stays open ends with the text.
+func behind(t string, end int) int {
+	if end < 0 {
+		return len(t)
 	}
-	return len(t)
+	return end + 1
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"waybill/transport/envelope"
+	"waybill/transport/envelope/lexeme"
 )
 
 // Item is one entry of the right side of an alias, of an :include: file or of a .forward file. Exactly one of Addr,
@@ -140,7 +141,7 @@ func parseItem(raw string) (item Item, ok bool, err error) {
 	if inner, whole := unquote(s); whole && inner != "" && strings.ContainsAny(inner[:1], "|/:") {
 		s = inner
 	} else if !strings.HasPrefix(s, "|") {
-		s = strings.Join(strings.Fields(uncomment(s)), " ")
+		s = strings.Join(strings.Fields(lexeme.WithoutComments(s)), " ")
 	}
 	if s == "" {
 		return Item{}, false, nil
@@ -197,39 +198,4 @@ func unquote(s string) (inner string, whole bool) {
 		}
 	}
 	return "", false
-}
-
-// uncomment takes comments in parentheses away, nested ones too, but none inside quotes.
-func uncomment(s string) string {
-	if !strings.Contains(s, "(") {
-		return s
-	}
-	var b strings.Builder
-	depth, quoted := 0, false
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		switch {
-		case c == '\\' && i+1 < len(s):
-			if depth == 0 {
-				b.WriteString(s[i : i+2])
-			}
-			i++
-			continue
-		case depth > 0:
-			switch c {
-			case '(':
-				depth++
-			case ')':
-				depth--
-			}
-			continue
-		case c == '"':
-			quoted = !quoted
-		case c == '(' && !quoted:
-			depth++
-			continue
-		}
-		b.WriteByte(c)
-	}
-	return b.String()
 }

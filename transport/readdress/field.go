@@ -1,6 +1,10 @@
 package readdress
 
-import "strings"
+import (
+	"strings"
+
+	"waybill/transport/envelope/lexeme"
+)
 
 // span is an address within a field: field[from:to] is it, blanks included.
 type span struct{ from, to int }
@@ -80,20 +84,20 @@ func addresses(s string, at int) []span {
 		case ' ', '\t', '\r', '\n':
 			i++
 		case '(':
-			end := comment(s, i)
+			end := lexeme.CommentEnd(s, i)
 			if end < 0 {
 				return spans
 			}
 			i = end + 1
 		case '"':
-			end := quoted(s, i)
+			end := lexeme.QuoteEnd(s, i)
 			if end < 0 {
 				return spans
 			}
 			word(i, end+1)
 			i = end + 1
 		case '<':
-			end := bracket(s, i)
+			end := lexeme.AngleEnd(s, i)
 			if end < 0 {
 				return spans
 			}
@@ -153,14 +157,14 @@ func squeeze(s string) string {
 	for i := 0; i < len(s); {
 		switch c := s[i]; c {
 		case '"':
-			end := quoted(s, i)
+			end := lexeme.QuoteEnd(s, i)
 			if end < 0 {
 				return ""
 			}
 			b.WriteString(s[i : end+1])
 			i = end + 1
 		case '(':
-			end := comment(s, i)
+			end := lexeme.CommentEnd(s, i)
 			if end < 0 {
 				return ""
 			}
@@ -176,49 +180,4 @@ func squeeze(s string) string {
 		}
 	}
 	return b.String()
-}
-
-func quoted(s string, i int) int {
-	for j := i + 1; j < len(s); j++ {
-		switch s[j] {
-		case '\\':
-			j++
-		case '"':
-			return j
-		}
-	}
-	return -1
-}
-
-func comment(s string, i int) int {
-	depth := 0
-	for j := i; j < len(s); j++ {
-		switch s[j] {
-		case '\\':
-			j++
-		case '(':
-			depth++
-		case ')':
-			if depth--; depth == 0 {
-				return j
-			}
-		}
-	}
-	return -1
-}
-
-func bracket(s string, i int) int {
-	for j := i + 1; j < len(s); j++ {
-		switch s[j] {
-		case '\\':
-			j++
-		case '"':
-			if j = quoted(s, j); j < 0 {
-				return -1
-			}
-		case '>':
-			return j
-		}
-	}
-	return -1
 }
