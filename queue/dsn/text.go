@@ -95,10 +95,10 @@ func (c Composer) explain(b *strings.Builder, k Kind, r Recipient) {
 		b.WriteByte('\n')
 		return
 	}
-	what, todo := meaning(code(k, r))
+	what, remedy := meaning(code(k, r))
 	if r.Expired && k != Delay {
 		what = "It could not be delivered within " + period(r.Age) + "."
-		todo = "Send it again later, or tell the recipient in another way."
+		remedy = "Send it again later, or tell the recipient in another way."
 	}
 	line("%s", what)
 	switch {
@@ -110,17 +110,17 @@ func (c Composer) explain(b *strings.Builder, k Kind, r Recipient) {
 		line("The reason: %s", oneLine(r.Status.Text()))
 	}
 	if k == Delay {
-		todo = "You need not do anything."
+		remedy = "You need not do anything."
 		if !r.RetryUntil.IsZero() {
-			todo = "It will be tried again until " + r.RetryUntil.Format(dateForm) + ". You need not do anything."
+			remedy = "It will be tried again until " + r.RetryUntil.Format(dateForm) + ". You need not do anything."
 		}
 	}
-	line("%s", todo)
+	line("%s", remedy)
 	b.WriteByte('\n')
 }
 
 // meaning says in plain words what a status code means, and what the sender can do (RFC 3463 3).
-func meaning(code string) (what, todo string) {
+func meaning(code string) (what, remedy string) {
 	_, detail, _ := strings.Cut(code, ".")
 	subject, _, _ := strings.Cut(detail, ".")
 	switch detail {
