@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"waybill/rules/addr"
@@ -214,17 +213,8 @@ func (r *Router) isolated(entries map[string]map[string]compile.Step, classes ma
 			tables[decl.Name] = t
 		}
 	}
-	engine, err := newEngine(r.engine.Program(), tables)
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range r.tables.classes {
-		words, err := classWords(c)
-		if err != nil {
-			return nil, err
-		}
-		engine.SetClass(c.Name, words)
-	}
+	iso := *r
+	iso.engine, iso.now, iso.pinned = r.engine.With(tables), nil, iso.look()
 	for name, more := range classes {
 		c := r.engine.Program().Classes[name]
 		if c == nil {
@@ -234,11 +224,8 @@ func (r *Router) isolated(entries map[string]map[string]compile.Step, classes ma
 		if err != nil {
 			return nil, err
 		}
-		engine.SetClass(name, append(words, more...))
+		iso.pinned.classes = iso.pinned.classes.With(iso.engine, name, append(words, more...))
 	}
-	iso := *r
-	iso.engine, iso.pinned, iso.now = engine, nil, &atomic.Pointer[world]{}
-	iso.now.Store(iso.look())
 	return &iso, nil
 }
 
@@ -371,7 +358,7 @@ func cutMore(want []string, d Decision) (rest []string, failed string) {
 func (r *Router) checkRewrite(ctx context.Context, s compile.Step, tracer Tracer) string {
 	syntax := r.engine.Syntax()
 	in := bars(syntax.Split(s.Input))
-	res, err := r.engine.RunNamed(ctx, s.Name, in, &eval.State{Tracer: tracer})
+	res, err := r.engine.RunNamed(ctx, s.Name, in, &eval.State{Tracer: tracer, World: r.world().classes})
 	if err != nil {
 		return err.Error()
 	}

@@ -58,7 +58,7 @@ type Engine struct {
 	limit    int
 	native   bool          // the limits end an evaluation
 	numbers  [100]*ruleset // empty rulesets for numbers that nobody defined [11]
-	pool     sync.Pool
+	pool     *sync.Pool
 }
 
 // ruleset is a ruleset made ready. The filters of its rules lie side by side: most rules are turned away by theirs.
@@ -133,7 +133,7 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		prog: p, blank: fold(p.BlankSub), syntax: addr.New(p.Operators, syntax...), byName: map[string]*ruleset{}, classes: map[string]*class{},
-		ids: map[string]int32{}, tables: o.Tables, setters: map[string]bool{}, folded: map[string]table.Table{}, patterns: map[*prog.Cond]*pattern{}, limit: o.Steps, native: o.Native, called: o.Called,
+		ids: map[string]int32{}, setters: map[string]bool{}, patterns: map[*prog.Cond]*pattern{}, limit: o.Steps, native: o.Native, called: o.Called,
 	}
 	if e.limit == 0 {
 		e.limit = MaxSteps
@@ -143,9 +143,7 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 			e.setters[t.Name] = true
 		}
 	}
-	for name, t := range o.Tables {
-		e.folded[fold(name)] = t
-	}
+	e.with(o.Tables)
 	for name, c := range p.Classes {
 		e.class(name).set.Store(newClassSet(c.Words))
 	}
@@ -169,8 +167,24 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 			e.single[c] = int32(c - 0x80)
 		}
 	}
-	e.pool.New = func() any { return &machine{e: e} }
 	return e, nil
+}
+
+// with sets the tables, and makes machines that ask them.
+func (e *Engine) with(tables map[string]table.Table) {
+	e.tables, e.folded = tables, map[string]table.Table{}
+	for name, t := range tables {
+		e.folded[fold(name)] = t
+	}
+	e.pool = &sync.Pool{New: func() any { return &machine{e: e} }}
+}
+
+// With returns an engine for the same rules with other tables. The classes are those of both: what they hold for one of
+// the two alone, a World says.
+func (e *Engine) With(tables map[string]table.Table) *Engine {
+	c := *e
+	c.with(tables)
+	return &c
 }
 
 // table finds a table, whatever the case of its name.
@@ -470,6 +484,15 @@ func (e *Engine) World() *World {
 		w.sets[c.idx] = c.set.Load()
 	}
 	return w
+}
+
+// With returns a World in which a class of the engine holds these words.
+func (w *World) With(e *Engine, class string, words []string) *World {
+	sets := slices.Clone(w.sets)
+	if c := e.classes[class]; c != nil {
+		sets[c.idx] = newClassSet(words)
+	}
+	return &World{sets}
 }
 
 // words are the words of a class that count for this run.
