@@ -17,6 +17,7 @@ import (
 type Parser struct {
 	file      *participle.Parser[File]
 	statement *participle.Parser[Statement]
+	by        map[string]parse // statements by their first word: the grammar of all would try each in turn
 	rule      *participle.Parser[Rule]
 	hookRule  *participle.Parser[HookRule]
 	sendRule  *participle.Parser[SendRule]
@@ -31,6 +32,23 @@ func NewParser() *Parser {
 	file := participle.MustBuild[File](participle.Lexer(definition{}), participle.UseLookahead(2))
 	p := &Parser{file: file}
 	p.statement = production[Statement](file)
+	p.by = map[string]parse{
+		"host":      one(file, func(s *Statement, n *Host) { s.Host = n }),
+		"spool":     one(file, func(s *Statement, n *Spool) { s.Spool = n }),
+		"set":       one(file, func(s *Statement, n *Set) { s.Set = n }),
+		"define":    one(file, func(s *Statement, n *Define) { s.Define = n }),
+		"include":   one(file, func(s *Statement, n *Include) { s.Include = n }),
+		"use":       one(file, func(s *Statement, n *Use) { s.Use = n }),
+		"class":     one(file, func(s *Statement, n *Class) { s.Class = n }),
+		"table":     one(file, func(s *Statement, n *Table) { s.Table = n }),
+		"transport": one(file, func(s *Statement, n *Transport) { s.Transport = n }),
+		"ruleset":   one(file, func(s *Statement, n *Ruleset) { s.Ruleset = n }),
+		"route":     one(file, func(s *Statement, n *Route) { s.Route = n }),
+		"accept":    one(file, func(s *Statement, n *Accept) { s.Accept = n }),
+		"send":      one(file, func(s *Statement, n *Send) { s.Send = n }),
+		"schedule":  one(file, func(s *Statement, n *Schedule) { s.Schedule = n }),
+		"test":      one(file, func(s *Statement, n *Test) { s.Test = n }),
+	}
 	p.rule = production[Rule](file)
 	p.hookRule = production[HookRule](file)
 	p.sendRule = production[SendRule](file)
@@ -47,6 +65,40 @@ func production[P any](file *participle.Parser[File]) *participle.Parser[P] {
 		panic(err) // the grammar is part of the program
 	}
 	return p
+}
+
+// parse reads the tokens of one statement.
+type parse func([]lexer.Token) (*Statement, error)
+
+func one[P any](file *participle.Parser[File], put func(*Statement, *P)) parse {
+	parser := production[P](file)
+	return func(tokens []lexer.Token) (*Statement, error) {
+		node, err := parseTokens(parser, tokens)
+		if err != nil {
+			return nil, err
+		}
+		st := &Statement{Pos: Pos(tokens[0].Pos), EndPos: Pos(behind(tokens).Pos)}
+		put(st, node)
+		return st, nil
+	}
+}
+
+// parseStatement reads a statement by its first word. What is wrong with it, the whole grammar tells.
+func (p *Parser) parseStatement(tokens []lexer.Token) (*Statement, error) {
+	if parse := p.by[tokens[0].Value]; parse != nil {
+		if st, err := parse(tokens); err == nil {
+			return st, nil
+		}
+	}
+	return parseTokens(p.statement, tokens)
+}
+
+// behind is the end of a list of tokens.
+func behind(tokens []lexer.Token) lexer.Token {
+	last := tokens[len(tokens)-1]
+	end := lexer.EOFToken(last.Pos)
+	end.Pos.Advance(last.Value)
+	return end
 }
 
 // EBNF returns the grammar, generated from the same tags that parse.
@@ -71,9 +123,10 @@ func (p *Parser) Parse(src *Source) (*File, Diagnostics) {
 			file.Lost.add(chunk)
 			continue
 		}
-		rules := chunk.tokens[0].Value == "ruleset" || chunk.tokens[0].Value == "route" // mostly plain ones
-		if chunk.body == 0 || len(chunk.tokens) < long && !rules {
-			st, err := parseTokens(p.statement, chunk.tokens)
+		word := chunk.tokens[0].Value
+		plain := word == "ruleset" || word == "route" || word == "test" // have mostly plain lines
+		if chunk.body == 0 || len(chunk.tokens) < long && !plain {
+			st, err := p.parseStatement(chunk.tokens)
 			if err == nil {
 				file.Statements = append(file.Statements, st)
 				continue
@@ -112,10 +165,8 @@ func parseTokens[P any](parser *participle.Parser[P], tokens []lexer.Token) (nod
 			}
 		}
 	}()
-	last := tokens[len(tokens)-1]
-	end := lexer.EOFToken(last.Pos)
-	end.Pos.Advance(last.Value)
-	if last.Type == tokEOF {
+	end := behind(tokens)
+	if tokens[len(tokens)-1].Type == tokEOF {
 		tokens = tokens[:len(tokens)-1]
 	}
 	peek, err := lexer.Upgrade(&tokenList{tokens, end})
@@ -259,7 +310,7 @@ func (p *Parser) parseBlock(src *Source, diags *Diagnostics, c chunk) *Statement
 	end := brace
 	end.Type, end.Value = tokRBrace, "}"
 	head := append(append([]lexer.Token{}, c.tokens[:c.body+1]...), end)
-	st, err := parseTokens(p.statement, head)
+	st, err := p.parseStatement(head)
 	if err != nil {
 		if !c.broken { // else it is reported already
 			p.explain(src, diags, c.tokens[:c.body+1], kindStatement, err)
