@@ -10,9 +10,8 @@ import (
 )
 
 // Journaled reports whether the file system of dir is known to survive a power cut with its own structures whole: ext3 and
-// ext4 with a journal, XFS, Btrfs and ZFS; and a tmpfs, which survives none. On ext2, and on ext4 without a journal, what
-// fsck makes of blocks that two files claim after a power cut has destroyed records of an intake log that had been synced
-// and answered for; a file for each message has not been seen to suffer.
+// ext4 with a journal, XFS, Btrfs and ZFS; and a tmpfs, which survives none. On ext2, and on ext4 without a journal, fsck
+// mends what two files claim by guessing, and a segment of an intake log has more to lose by it than one message.
 func Journaled(dir string) bool {
 	var fs unix.Statfs_t
 	if unix.Statfs(dir, &fs) != nil {
@@ -23,9 +22,24 @@ func Journaled(dir string) bool {
 	case unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC, zfs:
 		return true
 	case unix.EXT4_SUPER_MAGIC: // that of ext2 and ext3, too
-	default:
-		return false
+		return jbd2(dir)
 	}
+	return false
+}
+
+// unjournaled reports whether dir, or where it will be made, is on an ext file system without a journal.
+func unjournaled(dir string) bool {
+	var fs unix.Statfs_t
+	err := unix.Statfs(dir, &fs)
+	for err == unix.ENOENT && dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		err = unix.Statfs(dir, &fs)
+	}
+	return err == nil && fs.Type == unix.EXT4_SUPER_MAGIC && !jbd2(dir)
+}
+
+// jbd2 reports whether the ext file system of dir has a journal.
+func jbd2(dir string) bool {
 	var st unix.Stat_t
 	if unix.Stat(dir, &st) != nil {
 		return false

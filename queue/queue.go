@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,7 +69,7 @@ type Queue struct {
 	wiring atomic.Pointer[Wiring]
 	limits *limits
 	// buffers are for copying messages: a garbage collection for every thousand messages would cost more than the rest.
-	buffers sync.Pool
+	buffers, tapes sync.Pool
 
 	mu       sync.Mutex
 	schedule *sched.Schedule
@@ -94,7 +95,7 @@ func Open(cfg Config, w Wiring) (*Queue, error) {
 		return nil, errors.New("queue: host, directory, log and mail log are required")
 	}
 	if cfg.FS == nil {
-		cfg.FS = spool.OS{}
+		cfg.FS = spool.OS{SyncRemoved: slices.ContainsFunc(append([]string{cfg.Dir}, cfg.Spread...), unjournaled)}
 	}
 	setDefault(&cfg.GiveUp, 5*24*time.Hour)
 	setDefault(&cfg.WarnAfter, 4*time.Hour)
@@ -123,7 +124,8 @@ func Open(cfg Config, w Wiring) (*Queue, error) {
 		tasks:    make(chan func()),
 		stopped:  make(chan struct{}),
 	}
-	q.buffers.New = func() any { return new([32 << 10]byte) }
+	q.buffers.New = func() any { return new([copyBuffer]byte) }
+	q.tapes.New = func() any { return new([tapeMemory]byte) }
 	q.limits = newLimits(cfg.Deliveries, min(time.Minute, cfg.Retry.After(1)/2), q.hasten)
 	q.ctx, q.stop = context.WithCancel(context.Background())
 	if err := q.Use(w); err != nil {

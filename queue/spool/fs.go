@@ -57,7 +57,13 @@ type Info struct {
 }
 
 // OS is the real file system.
-type OS struct{}
+type OS struct {
+	// SyncRemoved makes a removal durable in the file's own inode before its blocks can be used again. An ext2, and an
+	// ext4 without a journal, otherwise keeps an inode on the disk that is gone in memory: after a power cut fsck finds
+	// that it claims the blocks of younger files, takes what stands in one of them for a list of blocks, and "repairs" it.
+	// That has destroyed synced queue directories and messages.
+	SyncRemoved bool
+}
 
 type osFile struct{ *os.File }
 
@@ -119,7 +125,14 @@ func (OS) Rename(from, to string) error {
 
 func (OS) Link(from, to string) error { return os.Link(from, to) }
 
-func (OS) Remove(name string) error {
+func (o OS) Remove(name string) error {
+	if o.SyncRemoved {
+		// While it is open, the kernel keeps the blocks; its sync writes an inode without a name, which claims none.
+		if f, err := o.Open(name, false); err == nil {
+			defer f.Close()
+			defer f.Sync()
+		}
+	}
 	if err := unix.Unlink(name); err != nil {
 		return &fs.PathError{Op: "unlink", Path: name, Err: err}
 	}

@@ -69,7 +69,10 @@ func makeDir(fsys FS, dir string, perm fs.FileMode) error {
 	}
 	err := fsys.SyncDir(filepath.Dir(dir))
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
-		return nil
+		err = nil
+	}
+	if err == nil {
+		err = fsys.SyncDir(dir) // without a journal an empty directory has a block of its own to write
 	}
 	return err
 }
