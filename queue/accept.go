@@ -19,6 +19,7 @@ const (
 	// ownReceived is how many Received lines of this host a message may bring: mail may well come back once from a
 	// list or a forwarder, but not for ever (RFC 5321 6.3).
 	ownReceived = 3
+	copyBuffer  = 32 << 10
 	// maxAddress is generous: RFC 5321 4.5.3.1.3 has 256 for a path, route addresses and UUCP paths are longer.
 	maxAddress = 1024
 )
@@ -138,7 +139,7 @@ func (q *Queue) store(e *envelope.Envelope, body io.Reader, opt Options) (*spool
 	if opt.notice {
 		in.limit = 0
 	}
-	buf := q.buffers.Get().(*[32 << 10]byte)
+	buf := q.buffers.Get().(*[copyBuffer]byte)
 	defer q.buffers.Put(buf)
 	if _, err := io.CopyBuffer(in, struct{ io.Reader }{body}, buf[:]); err != nil {
 		d.Abort()

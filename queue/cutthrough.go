@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
+	"waybill/queue/sched"
 	"waybill/queue/spool"
 	"waybill/transport"
 	"waybill/transport/envelope"
@@ -15,6 +17,12 @@ import (
 // slowNextHop is how long a client waits, once we have its message, for the next hop to take it. Then the message
 // goes into the spool, and the client is answered.
 const slowNextHop = 30 * time.Second
+
+// ahead is how much of a message is read before the next hop hears of it.
+const ahead = tapeMemory / 2
+
+// placePatience is how long a client waits for a place at the next hop when others have all that it may get.
+const placePatience = 5 * time.Second
 
 // errHeld ends a stream to the next hop: the message is to be held, or refused.
 var errHeld = errors.New("the message is not passed on")
@@ -29,6 +37,7 @@ type passage struct {
 	via  Mailer
 	name string // of the mailer
 	host string
+	key  string // of the destination
 	to   []transport.Recipient
 	prio int
 	// asked is the question about the first recipient.
@@ -64,43 +73,133 @@ func (q *Queue) passage(ctx context.Context, e *envelope.Envelope, header *envel
 	if p.via.MaxRecipients > 0 && len(p.to) > p.via.MaxRecipients {
 		return nil
 	}
+	p.key = destinationKey(p.name, p.host)
+	if _, dead := q.limits.dead(p.key, time.Time{}); dead { // nobody answers there: the client need not wait to see it again
+		return nil
+	}
 	return p
 }
 
-// run passes the message on. The plan: one goroutine delivers from the tape while this one fills it from the client;
-// then the client waits, but not for ever. done false means that the message is on the tape, whole, and that the
-// recipients in rest still have to get it.
+// run passes the message on. The plan: read the first octets (ahead). When that is all of it, deliver it; when more is to
+// come, one goroutine delivers from the tape while this one goes on to fill it from the client, so that a client that
+// takes its time for a small message takes nobody's place at the next hop. Then the client waits, but not for ever. An
+// error means that there is no message, or none that may go on.
 func (p *passage) run(ctx context.Context, body io.Reader, t *tape, opt Options) (statuses []transport.Status, err error) {
-	key := (&group{mailer: p.name, host: p.host}).destination()
-	b := p.q.passageBound(ctx, p)
-	env := *p.e
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	result := make(chan []transport.Status, 1)
-	if p.q.limits.enter(key, b) {
-		req := &transport.Request{Envelope: &env, Host: p.host, Recipients: p.to, Body: t, Log: p.q.cfg.Log.With("id", p.e.ID)}
-		go func() {
-			statuses := guarded(ctx, p.via.Transport, req)
-			p.q.limits.leave(key)
-			result <- statuses
-		}()
-	} else {
-		result <- transport.All(len(p.to), transport.NewStatus(transport.Deferred, "4.4.5", "The next hop is busy"))
+	in := &intake{w: t, limit: p.q.cfg.MaxSize}
+	buf := p.q.buffers.Get().(*[copyBuffer]byte)
+	defer p.q.buffers.Put(buf)
+	n, err := io.CopyBuffer(in, io.LimitReader(body, ahead), buf[:])
+	if err != nil || n < ahead {
+		if err = p.finish(t, in, err, opt); err != nil {
+			return nil, err
+		}
+		place := p.place(ctx)
+		defer p.timers(place, cancel)()
+		statuses := p.hand(ctx, place, t)
+		p.leave(place, statuses)
+		return statuses, nil
 	}
-	err = p.fill(t, body, opt)
-	if err != nil {
-		cancel() // there is no message, or none that may go on: what the next hop has is not ended by a dot
+	env := *p.e // the other goroutine's
+	p.e = &env
+	var place *ticket
+	result := make(chan []transport.Status, 1)
+	placed := make(chan struct{})
+	go func() {
+		place = p.place(ctx)
+		close(placed)
+		result <- p.hand(ctx, place, t)
+	}()
+	_, err = io.CopyBuffer(in, struct{ io.Reader }{body}, buf[:])
+	if err = p.finish(t, in, err, opt); err != nil {
+		cancel() // what the next hop has is not ended by a dot
 		<-result
+		if place != nil {
+			p.q.limits.giveBack(place) // it did nothing wrong
+		}
 		return nil, err
 	}
-	slow := time.AfterFunc(slowNextHop, cancel)
-	defer slow.Stop()
-	return <-result, nil
+	select {
+	case <-placed:
+	case statuses = <-result:
+	}
+	if statuses == nil {
+		if place != nil {
+			place.since = time.Now() // until now it was the client that took its time
+		}
+		defer p.timers(place, cancel)()
+		statuses = <-result
+	}
+	p.leave(place, statuses)
+	return statuses, nil
+}
+
+// place waits for a place at the next hop; nil: there was none, or nobody answers there any more.
+func (p *passage) place(ctx context.Context) *ticket {
+	place := p.q.limits.admitWait(ctx, p.key, p.q.passageBound(ctx, p), placePatience)
+	if place == nil {
+		return nil
+	}
+	if _, dead := p.q.limits.dead(p.key, time.Time{}); dead {
+		p.q.limits.giveBack(place)
+		return nil
+	}
+	return place
+}
+
+// hand is the delivery.
+func (p *passage) hand(ctx context.Context, place *ticket, t *tape) []transport.Status {
+	if place == nil {
+		return transport.All(len(p.to), transport.NewStatus(transport.Deferred, "4.4.5", "The next hop is busy"))
+	}
+	req := &transport.Request{Envelope: p.e, Host: p.host, Recipients: p.to, Body: t, Log: p.q.cfg.Log.With("id", p.e.ID)}
+	return guarded(ctx, p.via.Transport, req)
+}
+
+// timers watch over a delivery for which everything is there: the others of the destination need not wait for a slow
+// one, nor its client for ever. The caller calls what it returns at the end.
+func (p *passage) timers(place *ticket, cancel func()) (stop func()) {
+	if place == nil {
+		return func() {}
+	}
+	var mu sync.Mutex
+	step := 0
+	mu.Lock()
+	defer mu.Unlock()
+	var next *time.Timer
+	next = time.AfterFunc(newcomerAfter, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		switch step++; step {
+		case 1:
+			p.q.limits.long(place)
+			next.Reset(slowAfter - newcomerAfter)
+		case 2:
+			p.q.limits.slow(place)
+			next.Reset(slowNextHop - slowAfter)
+		case 3:
+			cancel()
+		}
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		next.Stop()
+		step = 3
+	}
+}
+
+// leave gives the place back, and lets the destination's window learn.
+func (p *passage) leave(place *ticket, statuses []transport.Status) {
+	if place != nil {
+		p.q.limits.done(place, statuses)
+	}
 }
 
 // passageBound is what the next hop may get.
 func (q *Queue) passageBound(ctx context.Context, p *passage) bound {
-	b := bound{limit: p.via.Concurrency}
+	b := bound{limit: p.via.Concurrency, rank: p.e.Arrival.UnixNano() - int64(p.prio)*int64(sched.AgePoint)}
 	if planner := q.wiring.Load().Planner; planner != nil {
 		plan, err := planner.Plan(ctx, p.asked, Decision{Mailer: p.name, Host: p.host, User: p.to[0].User, Priority: p.prio}, nil)
 		if err == nil {
@@ -116,26 +215,18 @@ func (q *Queue) passageBound(ctx context.Context, p *passage) bound {
 	return b
 }
 
-// fill copies the message to the tape. The end is written only when nobody objects to the message.
-func (p *passage) fill(t *tape, body io.Reader, opt Options) error {
-	in := &intake{w: t, limit: p.q.cfg.MaxSize}
-	_, err := io.Copy(in, struct{ io.Reader }{body})
+// finish writes the end to the tape when the message is whole and nobody objects to it.
+func (p *passage) finish(t *tape, in *intake, err error, opt Options) error {
 	if err == nil && in.last != '\n' && in.size > 0 {
 		_, err = t.Write([]byte("\n"))
 	}
 	if err == nil && opt.Whole != nil {
 		err = opt.Whole(in.size)
 	}
-	held := err == nil && opt.Hold != nil && opt.Hold()
-	switch {
-	case err != nil:
-		t.end(err)
-	case held:
-		t.end(errHeld)
-		return errHeld
-	default:
-		t.end(nil)
+	if err == nil && opt.Hold != nil && opt.Hold() {
+		err = errHeld
 	}
+	t.end(err)
 	return err
 }
 
@@ -146,7 +237,7 @@ func (q *Queue) passOn(ctx context.Context, e *envelope.Envelope, header *envelo
 		return Receipt{}, nil, false
 	}
 	e.ID = q.spool.NewID()
-	t := newTape(q.spool.Dir())
+	t := newTape(q.spool.Dir(), q.tapes.Get().(*[tapeMemory]byte), func(buf *[tapeMemory]byte) { q.tapes.Put(buf) })
 	defer t.Close()
 	if _, err := io.WriteString(t, received(e, e.ID, q.cfg.Host)); err != nil {
 		return Receipt{}, err, true

@@ -3,8 +3,10 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
@@ -108,6 +110,8 @@ func TestCutThroughDoesNotWaitForEver(t *testing.T) {
 			Router: router(func(q Question) (Decision, error) { return r.route(q) }), Expander: r.users, Notifier: r.q.wiring.Load().Notifier,
 			Mailers: map[string]Mailer{"smtp": {Transport: &hangsOnce{then: r.world}}},
 		})
+		ctx, cancel := context.WithCancel(context.Background())
+		go r.q.Run(ctx)
 		start := time.Now()
 		if _, err := through(r, "d", 100, Options{}, "x@there.test"); err != nil {
 			t.Fatal(err)
@@ -118,10 +122,15 @@ func TestCutThroughDoesNotWaitForEver(t *testing.T) {
 		if len(r.queued()) != 1 {
 			t.Error("the message is not in the spool")
 		}
-		time.Sleep(time.Second)
-		if r.world.copies("d x@there.test") != 1 {
-			t.Error("the message was not delivered from the spool")
+		start = time.Now()
+		if _, err := through(r, "dd", 100, Options{}, "x@there.test"); err != nil || time.Since(start) > time.Second {
+			t.Errorf("the next client waited %v for a host that does not answer, %v", time.Since(start), err)
 		}
+		time.Sleep(time.Hour)
+		if r.world.copies("d x@there.test") != 1 || r.world.copies("dd x@there.test") != 1 {
+			t.Errorf("delivered from the spool: %v", r.world.got())
+		}
+		cancel()
 		r.closeQueue()
 	})
 }
@@ -138,6 +147,139 @@ func (h *hangsOnce) Deliver(ctx context.Context, req *transport.Request) []trans
 	}
 	<-ctx.Done()
 	return transport.All(len(req.Recipients), deferred())
+}
+
+// takes is a next hop that needs its time for each message, and notes how many it had at once.
+type takes struct {
+	time      time.Duration
+	now, most atomic.Int32
+	then      transport.Transport
+}
+
+func (x *takes) Deliver(ctx context.Context, req *transport.Request) []transport.Status {
+	n := x.now.Add(1)
+	defer x.now.Add(-1)
+	for most := x.most.Load(); n > most && !x.most.CompareAndSwap(most, n); most = x.most.Load() {
+	}
+	time.Sleep(x.time)
+	return x.then.Deliver(ctx, req)
+}
+
+func TestCutThroughWaitsForAPlace(t *testing.T) {
+	for _, slow := range []time.Duration{10 * time.Millisecond, 4 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			hop := &takes{time: slow, then: r.world}
+			r.q.Use(Wiring{
+				Router: router(func(q Question) (Decision, error) { return r.route(q) }), Expander: r.users, Notifier: r.q.wiring.Load().Notifier,
+				Mailers: map[string]Mailer{"smtp": {Transport: hop, Concurrency: 3}},
+			})
+			ctx, cancel := context.WithCancel(context.Background())
+			go r.q.Run(ctx)
+			if _, err := through(r, "first", 100, Options{}, "x@there.test"); err != nil {
+				t.Fatal(err)
+			}
+			var wait sync.WaitGroup
+			var longest atomic.Int64
+			for i := range 20 {
+				wait.Go(func() {
+					start := time.Now()
+					opt := Options{CutThrough: true}
+					_, err := r.q.Accept(ctx, mail("alice@far.test", envelope.WhenDefault, "x@there.test"), strings.NewReader(message(fmt.Sprint("m", i), 100)), opt)
+					if err != nil {
+						t.Error(err)
+					}
+					if took := int64(time.Since(start)); took > longest.Load() {
+						longest.Store(took)
+					}
+				})
+			}
+			wait.Wait()
+			spooled := len(r.queued())
+			if hop.most.Load() > 3 {
+				t.Errorf("%d deliveries at a time, want 3 at most", hop.most.Load())
+			}
+			if slow < time.Second && spooled > 0 {
+				t.Errorf("%d messages went to the disk although the next hop was only busy", spooled)
+			}
+			if slow > time.Second && (spooled == 0 || time.Duration(longest.Load()) > placePatience+2*slow) {
+				t.Errorf("%d in the spool, and clients waited %v", spooled, time.Duration(longest.Load()))
+			}
+			time.Sleep(time.Hour)
+			if got := len(r.world.got()); got != 21 {
+				t.Errorf("%d copies, want 21", got)
+			}
+			cancel()
+			r.closeQueue()
+		})
+	}
+}
+
+// A client that dawdles over a small message keeps nobody else from the next hop.
+func TestCutThroughSlowClientTakesNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		hop := &takes{then: r.world}
+		r.q.Use(Wiring{
+			Router: router(func(q Question) (Decision, error) { return r.route(q) }), Expander: r.users, Notifier: r.q.wiring.Load().Notifier,
+			Mailers: map[string]Mailer{"smtp": {Transport: hop, Concurrency: 1}},
+		})
+		in, out := io.Pipe()
+		var wait sync.WaitGroup
+		r.route = func(q Question) (Decision, error) {
+			d, err := plainRoute(q)
+			d.When = envelope.WhenNow
+			return d, err
+		}
+		wait.Go(func() {
+			if _, err := r.q.Accept(context.Background(), mail("slow@far.test", envelope.WhenDefault, "x@there.test"), in, Options{CutThrough: true}); err != nil {
+				t.Error(err)
+			}
+		})
+		io.WriteString(out, "Subject: slow\n\n")
+		start := time.Now()
+		if _, err := r.q.Accept(context.Background(), mail("alice@far.test", envelope.WhenDefault, "x@there.test"), strings.NewReader(message("q", 100)), Options{CutThrough: true}); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > time.Second || len(r.queued()) != 0 {
+			t.Errorf("the other client waited %v, %d in the spool", took, len(r.queued()))
+		}
+		io.WriteString(out, "end\n")
+		out.Close()
+		wait.Wait()
+		if len(r.queued()) != 0 {
+			t.Error("the slow client's message went to the disk")
+		}
+		r.closeQueue()
+	})
+}
+
+// What cut-through sees of a host counts for the deliveries from the spool, and the other way round.
+func TestCutThroughTeachesTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		for i := range 8 {
+			if _, err := through(r, fmt.Sprint("w", i), 100, Options{}, "x@there.test"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d := r.q.limits.dest[destinationKey("smtp", "there.test")]
+		if d == nil || !d.proven || d.window < 8 || d.running != 0 {
+			t.Fatalf("after eight messages: %+v", d)
+		}
+		r.world.answer = func(string, string, int) transport.Status {
+			return transport.NewStatus(transport.Deferred, "4.4.1", "connection refused")
+		}
+		for i := range deadAfter {
+			if _, err := through(r, fmt.Sprint("v", i), 100, Options{}, "x@there.test"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, dead := r.q.limits.dead(destinationKey("smtp", "there.test"), time.Time{}); !dead || d.window > 4 || d.failures < deadAfter {
+			t.Errorf("after %d failures the host is not left alone: %+v", deadAfter, d)
+		}
+		r.closeQueue()
+	})
 }
 
 func TestCutThroughForgetsWhatWasNotSentWhole(t *testing.T) {

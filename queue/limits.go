@@ -46,7 +46,6 @@ type limits struct {
 	hasten       func(id sched.ID) bool // tries a message now; called with mu held
 
 	mu        sync.Mutex
-	free      *sync.Cond // a place became free somewhere
 	dest      map[string]*destination
 	newcomers atomic.Int32
 	slows     int
@@ -103,12 +102,10 @@ type ticket struct {
 }
 
 func newLimits(deliveries int, rest time.Duration, hasten func(sched.ID) bool) *limits {
-	l := &limits{
+	return &limits{
 		newcomersMax: max(1, deliveries/2), slowMax: slowMax(deliveries), rest: rest, hasten: hasten,
 		dest: map[string]*destination{}, waiters: map[sched.ID]*waiter{},
 	}
-	l.free = sync.NewCond(&l.mu)
-	return l
 }
 
 // slowMax is how many attempts, and deliveries, that take long may run beside the others.
@@ -163,7 +160,6 @@ func (l *limits) wakeLater(d *destination, wait time.Duration) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		d.timer = nil
-		l.free.Broadcast()
 		l.wake(&d.parked, 1)
 		if d.parked.Len() > 0 { // the one that was woken may have gone: somebody must take its turn
 			l.wakeLater(d, max(d.rate.Gap(), 10*time.Millisecond))
@@ -174,30 +170,63 @@ func (l *limits) wakeLater(d *destination, wait time.Duration) {
 // admitWait waits for a place, but not longer than patience. When ctx ends it takes one at once: the delivery will see
 // that ctx has ended. nil: there was none.
 func (l *limits) admitWait(ctx context.Context, key string, b bound, patience time.Duration) *ticket {
-	wake := func() {
-		l.mu.Lock()
-		l.free.Broadcast()
-		l.mu.Unlock()
+	t, w := l.admitOr(key, b)
+	if t != nil {
+		return t
 	}
-	defer context.AfterFunc(ctx, wake)()
-	over := time.AfterFunc(patience, wake)
+	over := time.NewTimer(patience)
 	defer over.Stop()
-	begun := time.Now()
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	for {
-		if t := l.take(key, b); t != nil {
-			return t
-		}
-		if ctx.Err() != nil {
+		select {
+		case <-w.ready:
+		case <-ctx.Done():
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.withdraw(w)
 			d := l.at(key, b)
 			d.running++
 			return &ticket{d: d, since: time.Now()}
+		case <-over.C:
+			l.mu.Lock()
+			woken := !l.withdraw(w)
+			l.mu.Unlock()
+			if !woken {
+				return nil
+			}
+			over.Reset(0) // the place that it was woken for is not lost
 		}
-		if time.Since(begun) >= patience {
-			return nil
+		if t, w = l.admitOr(key, b); t != nil {
+			return t
 		}
-		l.free.Wait()
+	}
+}
+
+// admitOr takes a place, or one in the order of those that wait.
+func (l *limits) admitOr(key string, b bound) (*ticket, *waiter) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t := l.take(key, b); t != nil {
+		return t, nil
+	}
+	d := l.at(key, b)
+	w := &waiter{rank: b.rank, ready: make(chan struct{}), list: &d.parked}
+	if room := l.newcomersMax - int(l.newcomers.Load()); d.room(b.rank) && d.timer == nil && !d.proven && room <= 0 {
+		w.list = &l.crowd
+	} else {
+		l.wake(&l.crowd, min(1, room)) // it may have been given a newcomer's place that it cannot use
+	}
+	heap.Push(w.list, w)
+	return nil, w
+}
+
+// withdraw takes a waiter out of the order; false: it was woken before. The caller holds the lock.
+func (l *limits) withdraw(w *waiter) bool {
+	select {
+	case <-w.ready:
+		return false
+	default:
+		heap.Remove(w.list, w.index)
+		return true
 	}
 }
 
@@ -227,7 +256,6 @@ func (l *limits) giveUpPlace(t *ticket) {
 	if t.newcomer {
 		t.newcomer = false
 		l.newcomers.Add(-1)
-		l.free.Broadcast()
 		l.wake(&l.crowd, 1)
 	}
 }
@@ -322,7 +350,6 @@ func judge(statuses []transport.Status, took time.Duration) (behaviour, transpor
 func (l *limits) release(d *destination) {
 	d.running--
 	d.used = time.Now()
-	l.free.Broadcast()
 	if l.leaves++; l.leaves%1000 == 0 {
 		for key, d := range l.dest {
 			if d.running == 0 && d.parked.Len() == 0 && d.timer == nil && time.Since(d.used) > forgetAfter {
@@ -337,6 +364,11 @@ func (l *limits) release(d *destination) {
 func (l *limits) wake(list *waiting, n int) {
 	for n > 0 && list.Len() > 0 {
 		w := heap.Pop(list).(*waiter)
+		if w.ready != nil {
+			close(w.ready)
+			n--
+			continue
+		}
 		delete(l.waiters, w.id)
 		if l.hasten(w.id) {
 			n--
@@ -393,27 +425,6 @@ func (l *limits) drop(id sched.ID) {
 		heap.Remove(w.list, w.index)
 		delete(l.waiters, id)
 	}
-}
-
-// enter takes a place for a delivery that teaches nothing; leave gives it back.
-func (l *limits) enter(key string, b bound) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	d := l.at(key, b)
-	if d.running >= d.places() {
-		return false
-	}
-	if ok, _ := d.bucket.Take(d.rate, time.Now()); !ok {
-		return false
-	}
-	d.running++
-	return true
-}
-
-func (l *limits) leave(key string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.release(l.dest[key])
 }
 
 // failures is how many deliveries to a host have failed for now, in a row.

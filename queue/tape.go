@@ -14,7 +14,9 @@ const tapeMemory = 32 << 10
 // tape is a message that is still arriving: one writes, several read, each from the beginning, and wait for what is not
 // there yet. It is an envelope.Body.
 type tape struct {
-	dir string // for the file
+	dir string                  // for the file
+	buf *[tapeMemory]byte       // mem is at its front
+	put func(*[tapeMemory]byte) // takes buf back
 
 	mu    sync.Mutex
 	more  *sync.Cond
@@ -25,8 +27,9 @@ type tape struct {
 	err   error // how it ended; nil is the end of a whole message
 }
 
-func newTape(dir string) *tape {
-	t := &tape{dir: dir}
+// newTape makes a tape in buf, which put gets back when the tape is closed.
+func newTape(dir string, buf *[tapeMemory]byte, put func(*[tapeMemory]byte)) *tape {
+	t := &tape{dir: dir, buf: buf, put: put, mem: buf[:0]}
 	t.more = sync.NewCond(&t.mu)
 	return t
 }
@@ -77,9 +80,17 @@ func (t *tape) end(err error) {
 	t.more.Broadcast()
 }
 
-// Close gives the file back. Readers get errors from then on.
+// Close gives the memory and the file back. Readers get errors from then on.
 func (t *tape) Close() error {
-	t.end(os.ErrClosed)
+	t.mu.Lock()
+	t.ended, t.err, t.size = true, os.ErrClosed, 0
+	t.mem = nil
+	if t.buf != nil {
+		t.put(t.buf)
+		t.buf = nil
+	}
+	t.mu.Unlock()
+	t.more.Broadcast()
 	if t.file != nil {
 		return t.file.Close()
 	}
@@ -107,20 +118,22 @@ type tapeReader struct {
 func (r *tapeReader) Read(p []byte) (int, error) {
 	t := r.t
 	t.mu.Lock()
-	for r.off == t.size && !t.ended {
+	for r.off >= t.size && !t.ended {
 		t.more.Wait()
 	}
-	size, mem, file, err := t.size, t.mem, t.file, t.err
-	t.mu.Unlock()
-	switch {
-	case r.off == size && err != nil:
-		return 0, err
-	case r.off == size:
-		return 0, io.EOF
-	case r.off < int64(len(mem)):
-		n := copy(p, mem[r.off:])
+	size, file, err := t.size, t.file, t.err
+	if r.off < int64(len(t.mem)) { // with the lock: the memory is somebody else's once the tape is closed
+		n := copy(p, t.mem[r.off:])
+		t.mu.Unlock()
 		r.off += int64(n)
 		return n, nil
+	}
+	t.mu.Unlock()
+	switch {
+	case r.off >= size && err != nil:
+		return 0, err
+	case r.off >= size:
+		return 0, io.EOF
 	}
 	n, err := file.ReadAt(p[:min(int64(len(p)), size-r.off)], r.off-tapeMemory)
 	r.off += int64(n)

@@ -2,10 +2,11 @@ package queue
 
 import "waybill/queue/sched"
 
-// waiter is a message that waits for a place, in one list.
+// waiter is a message that waits for a place, in one list: one of the schedule, or one whose goroutine waits.
 type waiter struct {
 	id    sched.ID
-	rank  int64 // smaller goes first: urgent ones, and those that have waited long
+	ready chan struct{} // closed when its turn comes; nil: it is one of the schedule
+	rank  int64         // smaller goes first: urgent ones, and those that have waited long
 	list  *waiting
 	index int // in its list
 }
