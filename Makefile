@@ -49,7 +49,7 @@ bench: build ## print the figures, as ratios to peers where they are installed
 # The output is that of testing.B: benchstat compares two of them.
 COUNT ?= 5
 bench-rules: ## print the figures of the rule engine: decisions, loading, tables and classes of a million entries
-	$(GO) test -run '^$$' -bench 'DefaultRules|LargeRules|Load$$|Million|LookupSize' -count $(COUNT) -timeout 30m ./rules
+	$(GO) test -run '^$$' -bench 'DefaultRules|LargeRules|Load$$|LoadMixed|Million|LookupSize' -count $(COUNT) -timeout 30m ./rules
 
 # DESTDIR and PREFIX as everywhere. Without DESTDIR, as root, the user and the spool are made, too.
 install: ## install what "make build" made: the commands under all their names, manual pages, units

@@ -47,9 +47,17 @@ type messageText struct {
 
 func (m *messageText) flush() {
 	if m.text != "" {
-		m.out = append(m.out, prog.Tok{Kind: prog.Literal, Text: `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(m.text) + `"`})
+		m.out = append(m.out, prog.Tok{Kind: prog.Literal, Text: `"` + protect(m.text) + `"`})
 		m.text = ""
 	}
+}
+
+// protect puts a backslash before quotes and backslashes.
+func protect(text string) string {
+	if !strings.ContainsAny(text, `\"`) {
+		return text
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(text, `\`, `\\`), `"`, `\"`)
 }
 
 // interpolate takes a text in double quotes apart.

@@ -164,7 +164,7 @@ func FuzzParse(f *testing.F) {
 			}
 			_ = d.String()
 		}
-		samePlain(t, p, src)
+		sameLines(t, p, src, nil)
 		if diags != nil {
 			return
 		}

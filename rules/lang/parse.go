@@ -123,19 +123,15 @@ func (p *Parser) Parse(src *Source) (*File, Diagnostics) {
 			file.Lost.add(chunk)
 			continue
 		}
-		word := chunk.tokens[0].Value
-		plain := word == "ruleset" || word == "route" || word == "test" // have mostly plain lines
-		if chunk.body == 0 || len(chunk.tokens) < long && !plain {
+		if chunk.body == 0 {
 			st, err := p.parseStatement(chunk.tokens)
 			if err == nil {
 				file.Statements = append(file.Statements, st)
 				continue
 			}
-			if chunk.body == 0 {
-				p.explain(src, &diags, chunk.tokens, kindStatement, err)
-				file.Lost.add(chunk)
-				continue
-			}
+			p.explain(src, &diags, chunk.tokens, kindStatement, err)
+			file.Lost.add(chunk)
+			continue
 		}
 		st := p.parseBlock(src, &diags, chunk)
 		if st == nil || st.Broken {
@@ -148,10 +144,6 @@ func (p *Parser) Parse(src *Source) (*File, Diagnostics) {
 	sortDiagnostics(diags)
 	return file, diags
 }
-
-// long is how many tokens a block may have to be parsed as a whole. participle keeps all that it has read until a
-// production is complete, so the lines of a longer one are parsed one by one.
-const long = 200
 
 // errGrammar is returned where participle panics: a text that the grammar should not have let come so far.
 var errGrammar = errors.New("this cannot be understood")
@@ -324,39 +316,23 @@ func (p *Parser) parseBlock(src *Source, diags *Diagnostics, c chunk) *Statement
 		if hasBad(line) {
 			continue
 		}
-		if st.Ruleset != nil || st.Route != nil {
-			if rule := plainRule(line); rule != nil {
-				if st.Route != nil {
-					st.Route.Rules = append(st.Route.Rules, rule)
-				} else {
-					st.Ruleset.Rules = append(st.Ruleset.Rules, rule)
-				}
-				continue
-			}
-		}
-		if st.Test != nil {
-			if test := plainTest(line); test != nil {
-				st.Test.Lines = append(st.Test.Lines, test)
-				continue
-			}
-		}
 		switch {
 		case st.Ruleset != nil:
-			addLine(p, src, diags, p.rule, line, kindRule, &st.Ruleset.Rules)
+			addLine(p, src, diags, p.rule, (*quick).rule, line, kindRule, &st.Ruleset.Rules)
 		case st.Route != nil:
-			addLine(p, src, diags, p.rule, line, kindRule, &st.Route.Rules)
+			addLine(p, src, diags, p.rule, (*quick).rule, line, kindRule, &st.Route.Rules)
 		case st.Accept != nil:
-			addLine(p, src, diags, p.hookRule, line, kindHookRule, &st.Accept.Rules)
+			addLine(p, src, diags, p.hookRule, (*quick).hookRule, line, kindHookRule, &st.Accept.Rules)
 		case st.Send != nil:
-			addLine(p, src, diags, p.sendRule, line, kindSendRule, &st.Send.Rules)
+			addLine(p, src, diags, p.sendRule, (*quick).sendRule, line, kindSendRule, &st.Send.Rules)
 		case st.Schedule != nil:
-			addLine(p, src, diags, p.schedule, line, kindScheduleRule, &st.Schedule.Rules)
+			addLine(p, src, diags, p.schedule, (*quick).scheduleRule, line, kindScheduleRule, &st.Schedule.Rules)
 		case st.Test != nil:
-			addLine(p, src, diags, p.testLine, line, kindTestLine, &st.Test.Lines)
+			addLine(p, src, diags, p.testLine, (*quick).testLine, line, kindTestLine, &st.Test.Lines)
 		case st.Transport != nil:
-			addLine(p, src, diags, p.param, line, kindParam, &st.Transport.Params)
+			addLine(p, src, diags, p.param, (*quick).param, line, kindParam, &st.Transport.Params)
 		case st.Class != nil:
-			addLine(p, src, diags, p.member, line, kindMember, &st.Class.Members)
+			addLine(p, src, diags, p.member, (*quick).member, line, kindMember, &st.Class.Members)
 		}
 	}
 	return st
@@ -385,11 +361,15 @@ func emptyBlock(word string) *Statement {
 	return nil
 }
 
-func addLine[P any](p *Parser, src *Source, diags *Diagnostics, parser *participle.Parser[P], line []lexer.Token, kind lineKind, to *[]*P) {
-	node, err := parseTokens(parser, line)
-	if err != nil {
-		p.explain(src, diags, line, kind, err)
-		return
+// addLine reads one line of a block.
+func addLine[P any](p *Parser, src *Source, diags *Diagnostics, parser *participle.Parser[P], read func(*quick) *P, line []lexer.Token, kind lineKind, to *[]*P) {
+	node := quickly(line, read)
+	if node == nil {
+		var err error
+		if node, err = parseTokens(parser, line); err != nil {
+			p.explain(src, diags, line, kind, err)
+			return
+		}
 	}
 	*to = append(*to, node)
 }

@@ -2,9 +2,8 @@ package lang
 
 import "github.com/alecthomas/participle/v2/lexer"
 
-// plainRule reads the most frequent forms of a rule, by which large files grow: PATTERN -> [MODE] TEXT, with calls, or
-// PATTERN => TEXT [WHEN]. participle reads all others, and would read these alike (TestPlainRules); it takes ten times
-// as long.
+// plainRule reads the most frequent forms of a rule, by which large files grow: PATTERN -> [MODE] TEXT, or
+// PATTERN => TEXT [WHEN]. It makes all nodes of the rule at once; quick reads the others.
 func plainRule(line []lexer.Token) *Rule {
 	arrow := 0
 	for arrow < len(line) && isText(line[arrow].Type) {
@@ -32,12 +31,8 @@ func plainRule(line []lexer.Token) *Rule {
 	if len(right) == 0 {
 		return nil
 	}
-	for i, t := range right {
-		switch {
-		case isText(t.Type):
-		case t.Type == tokKeyword && t.Value == "call" && i+1 < len(right) && callee(right[i+1].Type):
-			return plainCalls(line, arrow, mode, when, right)
-		default:
+	for _, t := range right {
+		if !isText(t.Type) {
 			return nil
 		}
 	}
@@ -71,78 +66,4 @@ func plainRule(line []lexer.Token) *Rule {
 		n.action.Resolve = &n.resolve
 	}
 	return &n.rule
-}
-
-func callee(t lexer.TokenType) bool { return t == tokWord || t == tokVar || t == tokQuoted }
-
-// plainCalls reads a rule whose right side has texts and calls.
-func plainCalls(line []lexer.Token, arrow int, mode, when string, right []lexer.Token) *Rule {
-	last := line[len(line)-1]
-	end := last.Pos
-	end.Advance(last.Value)
-	behind := func(i int) Pos { // where the token behind right[i] begins
-		switch {
-		case i+1 < len(right):
-			return Pos(right[i+1].Pos)
-		case when != "":
-			return Pos(last.Pos)
-		}
-		return Pos(end)
-	}
-	var parts []*Part
-	for i := 0; i < len(right); {
-		t := right[i]
-		if t.Type == tokKeyword {
-			if t.Value != "call" || i+1 == len(right) || !callee(right[i+1].Type) {
-				return nil
-			}
-			name := right[i+1]
-			c := &Callee{Pos: Pos(name.Pos), EndPos: behind(i + 1), Name: []lexer.Token{name}}
-			parts = append(parts, &Part{Pos: Pos(t.Pos), EndPos: c.EndPos, Call: c})
-			i += 2
-			continue
-		}
-		n := i
-		for n < len(right) && isText(right[n].Type) {
-			n++
-		}
-		if n == i {
-			return nil
-		}
-		text := &Text{Pos: Pos(t.Pos), EndPos: behind(n - 1), Run: right[i:n:n]}
-		parts = append(parts, &Part{Pos: text.Pos, EndPos: text.EndPos, Text: text})
-		i = n
-	}
-	rule := &Rule{Pos: Pos(line[0].Pos), EndPos: Pos(end), Pattern: &Pattern{Pos: Pos(line[0].Pos), EndPos: Pos(line[arrow].Pos), Run: line[:arrow:arrow]}}
-	rule.Action = &Action{Pos: Pos(line[arrow].Pos), EndPos: rule.EndPos}
-	if line[arrow].Value == "->" {
-		rule.Action.Rewrite = &Rewrite{Pos: rule.Action.Pos, EndPos: rule.EndPos, Mode: mode, Parts: parts}
-	} else {
-		rule.Action.Resolve = &Resolve{Pos: rule.Action.Pos, EndPos: rule.EndPos, Parts: parts, When: when}
-	}
-	return rule
-}
-
-// plainTest reads a line of a test block that gives nothing: VALUES => VALUES, or with the other arrow.
-func plainTest(line []lexer.Token) *TestLine {
-	arrow := 0
-	for arrow < len(line) && isValue(line[arrow].Type) {
-		arrow++
-	}
-	if arrow == 0 || arrow+1 >= len(line) || line[arrow].Type != tokArrow || line[0].Value == "given" {
-		return nil
-	}
-	for _, t := range line[arrow+1:] {
-		if !isValue(t.Type) {
-			return nil
-		}
-	}
-	last := line[len(line)-1]
-	end := last.Pos
-	end.Advance(last.Value)
-	return &TestLine{
-		Pos: Pos(line[0].Pos), EndPos: Pos(end), Arrow: line[arrow].Value,
-		Input:  &Values{Pos: Pos(line[0].Pos), EndPos: Pos(line[arrow].Pos), Run: line[:arrow:arrow]},
-		Output: &Values{Pos: Pos(line[arrow+1].Pos), EndPos: Pos(end), Run: line[arrow+1:]},
-	}
 }
