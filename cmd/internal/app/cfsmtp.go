@@ -263,7 +263,7 @@ const maxListed = 1000
 
 // add shows one address, or with expand all those that it stands for. It returns 252 for one of another host.
 func (l *lister) add(addr envelope.Address, from queue.LocalUser) int {
-	if len(l.lines) >= maxListed || from.Depth > maxVerify {
+	if len(l.lines)+len(l.elsewhere) >= maxListed || from.Depth > maxVerify {
 		return 250
 	}
 	d, status := l.s.queue.Verify(l.ctx, &envelope.Envelope{}, envelope.Recipient{Addr: addr})
