@@ -21,6 +21,8 @@ type Server struct {
 
 	connRates, messageRates, rcptRates, authRates *rates
 
+	tasks chan func() // for goroutines that wait for the next connection
+
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
 	perClient map[netip.Prefix]int
@@ -39,6 +41,7 @@ func New(cfg Config, backend Backend) (*Server, error) {
 		conns: make(map[*conn]struct{}), perClient: make(map[netip.Prefix]int), listeners: make(map[net.Listener]struct{})}
 	s.connRates, s.messageRates, s.rcptRates = newRates(time.Minute), newRates(time.Minute), newRates(time.Minute)
 	s.authRates = newRates(10 * time.Minute)
+	s.tasks = make(chan func())
 	for _, c := range commands() {
 		s.commands[c.verb] = c
 	}
@@ -169,11 +172,41 @@ func (s *Server) admitAndServe(ctx context.Context, nc net.Conn, client *Client,
 		return
 	}
 	c.implicitTLS = role.ImplicitTLS
-	go func() {
+	s.start(func() {
 		defer s.leave(c)
+		defer c.w.giveBack()
 		defer nc.Close()
 		_ = c.serve()
-		linger(nc)
+		if c.verb != "QUIT" || c.client.TLS != nil || c.w.br.Buffered() > 0 { // behind QUIT nothing comes (RFC 5321 4.1.1.10)
+			linger(nc)
+		}
+	})
+}
+
+// workerIdle is how long a goroutine waits for another connection.
+const workerIdle = time.Second
+
+// start runs f in a goroutine that has served another connection, if one waits: its stack has grown already, which for
+// short connections is a tenth of the work.
+func (s *Server) start(f func()) {
+	select {
+	case s.tasks <- f:
+		return
+	default:
+	}
+	go func() {
+		idle := time.NewTimer(workerIdle)
+		defer idle.Stop()
+		for {
+			f()
+			f = nil
+			idle.Reset(workerIdle)
+			select {
+			case f = <-s.tasks:
+			case <-idle.C:
+				return
+			}
+		}
 	}()
 }
 
@@ -192,6 +225,7 @@ func (s *Server) ServeConn(ctx context.Context, rw io.ReadWriter, client Client)
 	s.done.Add(1)
 	s.mu.Unlock()
 	defer s.leave(c)
+	defer c.w.giveBack()
 	return c.serve()
 }
 

@@ -36,7 +36,7 @@ type Session interface {
 	// Data ends the transaction: body is the message with LF line ends, read from the connection as it arrives. Only
 	// io.EOF from it is the end of the message; after any other error the message must be forgotten, and the server
 	// answers in place of the Session. A positive reply is a promise: it must come after the message is safe. The
-	// Session may take its time, also between reads. What it does not read is discarded.
+	// Session may take its time, also between reads. What it does not read is discarded; behind Data body is not read.
 	Data(ctx context.Context, body io.Reader) *smtp.Reply
 	// Reset ends the transaction without a message: RSET, EHLO, STARTTLS, a failure. It is also called behind Data.
 	Reset()

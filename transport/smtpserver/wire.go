@@ -66,9 +66,25 @@ func newWire(rw io.ReadWriter, cfg *Config) *wire {
 	w := &wire{timeout: cfg.CommandTimeout, dataTimeout: cfg.DataTimeout, minRate: cfg.MinRate}
 	w.clock, _ = rw.(deadliner)
 	w.rw = rw
-	w.br = bufio.NewReaderSize(w, readBuffer)
-	w.bw = bufio.NewWriterSize(writerSide{w}, writeBuffer)
+	w.br = readers.Get().(*bufio.Reader)
+	w.br.Reset(w)
+	w.bw = writers.Get().(*bufio.Writer)
+	w.bw.Reset(writerSide{w})
 	return w
+}
+
+// The buffers of connections that are over serve new ones.
+var (
+	readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
+	writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, writeBuffer) }}
+)
+
+// giveBack ends the use of the buffers: nobody reads from the connection any more.
+func (w *wire) giveBack() {
+	w.br.Reset(nil)
+	w.bw.Reset(nil)
+	readers.Put(w.br)
+	writers.Put(w.bw)
 }
 
 // restart puts the wire on top of rw and forgets everything that was read and not used (RFC 3207 4.2: what came

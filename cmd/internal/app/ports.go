@@ -2,6 +2,7 @@ package app
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -103,7 +104,8 @@ func open(wanted []want, passed []*inherited) ([]port, error) {
 				}
 			}
 			var err error
-			l, err = net.Listen(network, address)
+			listener := net.ListenConfig{KeepAlive: -1} // every wait for a client has its own time: probes cost four system calls a connection
+			l, err = listener.Listen(context.Background(), network, address)
 			if err != nil && w.optional {
 				continue
 			}
