@@ -181,7 +181,7 @@ func (l *intakeLog) fill(seg *segment) []*appending {
 			break
 		}
 		a.slot = slot{seg.epoch, seg.end + uint32(len(buf)), uint32(len(a.data))}
-		buf = appendRecord(buf, seg.epoch, seg.synced, kindMessage, a.id, a.data)
+		buf = appendRecord(buf, seg, kindMessage, a.id, a.data)
 		n++
 	}
 	batch := l.waiting[:n:n]
@@ -201,7 +201,7 @@ func (l *intakeLog) broken(seg *segment, off uint32, buf []byte, batch []*append
 	if _, werr := seg.file.WriteAt(buf, int64(off)); werr == nil {
 		seg.file.Datasync()
 	}
-	seg.full = true
+	seg.full, seg.failed = true, true
 	for _, a := range batch {
 		l.notes = append(l.notes, note{slot: a.slot, done: true})
 	}
@@ -209,8 +209,8 @@ func (l *intakeLog) broken(seg *segment, off uint32, buf []byte, batch []*append
 	l.rest()
 }
 
-// read returns a reader of the message at s: a file to close, and where in it the message begins.
-func (l *intakeLog) read(id string, s slot) (File, int64, error) {
+// file opens the segment of the message at s.
+func (l *intakeLog) file(id string, s slot) (File, error) {
 	l.mu.Lock()
 	name := ""
 	for _, seg := range l.segs {
@@ -220,9 +220,14 @@ func (l *intakeLog) read(id string, s slot) (File, int64, error) {
 	}
 	l.mu.Unlock()
 	if name == "" {
-		return nil, 0, fmt.Errorf("log segment of message %s: %w", id, ErrGone)
+		return nil, fmt.Errorf("log segment of message %s: %w", id, ErrGone)
 	}
-	f, err := l.fs.Open(name, false)
+	return l.fs.Open(name, false)
+}
+
+// read returns a reader of the message at s: a file to close, and where in it the message begins.
+func (l *intakeLog) read(id string, s slot) (File, int64, error) {
+	f, err := l.file(id, s)
 	if err != nil {
 		return nil, 0, err
 	}

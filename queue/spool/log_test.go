@@ -216,19 +216,29 @@ func TestGarbledLog(t *testing.T) {
 }
 
 func FuzzSegment(f *testing.F) {
-	text := appendRecord(nil, 3, 0, kindMessage, "kAK31Xxp018717", []byte("body"))
-	text = appendRecord(text, 3, 512, kindDone, "", make([]byte, slotLength))
-	text = appendRecord(text, 2, 9, kindMessage, "kAK31Xxp018718", bytes.Repeat([]byte("x"), 600))
+	at := func(epoch uint64, synced uint32) *segment { return &segment{epoch: epoch, synced: synced} }
+	text := appendRecord(nil, at(3, 0), kindMessage, "kAK31Xxp018717", []byte("body"))
+	text = appendRecord(text, at(3, 512), kindDone, "", make([]byte, slotLength))
+	text = appendRecord(text, at(2, 9), kindMessage, "kAK31Xxp018718", bytes.Repeat([]byte("x"), 600))
 	f.Add(text)
 	f.Fuzz(func(t *testing.T, text []byte) {
-		seg := parseSegment(text)
-		for _, r := range append(seg.messages, seg.notes...) {
+		w := newWindow(bytes.NewReader(text), int64(len(text)))
+		seg := &scanned{}
+		seg.epoch, _, _ = w.present()
+		seg.scan(w, func(slot) {})
+		seg.tail(w, uint32(len(text)))
+		for _, r := range seg.messages {
 			if r.epoch != seg.epoch || int(r.off)+recordHeader+int(r.size) > len(text) {
 				t.Errorf("record %+v of %d octets", r.slot, len(text))
 			}
 		}
+		for _, j := range seg.journals {
+			if int(j.off)+j.size > len(text) {
+				t.Errorf("journal %+v of %d octets", j, len(text))
+			}
+		}
 		for _, g := range seg.gaps {
-			if g.off < 0 || g.end <= g.off || g.end > len(text) {
+			if g.off < 0 || g.end <= g.off || g.end > len(text)+sector {
 				t.Errorf("gap %+v of %d octets", g, len(text))
 			}
 		}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // logLimit is the largest message file, in octets, that goes into the log.
@@ -378,8 +380,14 @@ func (s *Spool) toFiles(x *logIndex, ids []string) []error {
 // toFile gives a message of the log a file under its name; the directory is not synced yet.
 func (s *Spool) toFile(x *logIndex, id string) (*Message, *Draft, error) {
 	m, err := s.loadLogged(x, id, true)
-	if errors.Is(err, ErrDamaged) {
+	if m != nil {
+		if err = m.Verify(); err != nil {
+			m.Close()
+		}
+	}
+	if errors.Is(err, ErrDamaged) || errors.Is(err, unix.EIO) {
 		err = s.setLoggedAside(x.find(id), err)
+		m = nil
 	}
 	if err != nil || m == nil {
 		return nil, nil, err
@@ -404,23 +412,19 @@ func (s *Spool) setLoggedAside(g *logged, reason error) error {
 	if g == nil {
 		return ErrGone
 	}
-	f, off, err := g.index.log.read(g.id, g.slot)
+	from, err := g.index.log.file(g.id, g.slot)
 	to := s.at(badDir, g.id)
 	d := &Draft{fs: s.fs, dir: filepath.Join(s.dir, badDir), id: g.id, suffix: "log", perm: 0o600}
 	if err == nil {
-		err = d.create()
-		for err == nil && d.off < int64(g.slot.size) {
-			part := make([]byte, min(draftBuffer, int64(g.slot.size)-d.off))
-			if _, err = f.ReadAt(part, off+d.off); err == nil || err == io.EOF {
-				_, err = d.file.WriteAt(part, d.off)
-			}
-			d.off += int64(len(part))
+		if err = d.create(); err == nil {
+			err = copyOut(d.file, from, int64(g.slot.off)+recordHeader, int64(g.slot.size))
 		}
-		f.Close()
+		from.Close()
 		if err == nil {
 			err = d.file.Sync()
 		}
 		d.err = err
+		var f File
 		if f, err = d.named(); err == nil {
 			err = f.Close()
 		}

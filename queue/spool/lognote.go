@@ -81,7 +81,7 @@ func (l *intakeLog) writeNotes() {
 		if err != nil {
 			l.log.Warn("done-marks cannot be written now", "file", seg.name, "err", err)
 			l.notes = append(taken[:len(taken):len(taken)], l.notes...)
-			seg.full = true
+			seg.full, seg.failed = true, true
 			l.rest()
 			break
 		}
@@ -120,11 +120,11 @@ func renderNotes(buf []byte, notes []note, seg *segment) []byte {
 		if n.done {
 			marks = appendSlot(marks, n.slot)
 		} else {
-			buf = appendRecord(buf, seg.epoch, seg.synced, kindJournal, n.id, append(appendSlot(nil, n.slot), n.text...))
+			buf = appendRecord(buf, seg, kindJournal, n.id, append(appendSlot(nil, n.slot), n.text...))
 		}
 	}
 	if len(marks) > 0 {
-		buf = appendRecord(buf, seg.epoch, seg.synced, kindDone, "", marks)
+		buf = appendRecord(buf, seg, kindDone, "", marks)
 	}
 	return buf
 }
@@ -158,6 +158,7 @@ func (l *intakeLog) settle() {
 	err := seg.file.Datasync()
 	l.mu.Lock()
 	if err != nil {
+		seg.failed = true
 		l.log.Warn("done-marks are not synced: after a crash some messages may be delivered twice", "file", seg.name, "err", err)
 	}
 }

@@ -29,8 +29,9 @@ type record struct {
 	kind byte
 	// synced is an offset of the same segment: what stands before it had been synced when this was written.
 	synced uint32
+	// before is where the segment of the epoch before ended, all of it synced; 0: not known.
+	before uint32
 	id     string
-	data   []byte
 }
 
 func appendSlot(b []byte, s slot) []byte {
@@ -43,12 +44,13 @@ func readSlot(b []byte) slot {
 }
 
 // appendRecord renders a record, padded to whole sectors.
-func appendRecord(b []byte, epoch uint64, synced uint32, kind byte, id string, data []byte) []byte {
+func appendRecord(b []byte, seg *segment, kind byte, id string, data []byte) []byte {
 	start := len(b)
 	var h [recordHeader]byte
 	copy(h[0:4], recordMagic[:])
-	binary.LittleEndian.PutUint64(h[8:], epoch)
-	binary.LittleEndian.PutUint32(h[16:], synced)
+	binary.LittleEndian.PutUint64(h[8:], seg.epoch)
+	binary.LittleEndian.PutUint32(h[16:], seg.synced)
+	binary.LittleEndian.PutUint32(h[20:], seg.before)
 	binary.LittleEndian.PutUint32(h[24:], uint32(len(data)))
 	binary.LittleEndian.PutUint32(h[28:], crc32.Checksum(data, castagnoli))
 	h[32] = kind
@@ -64,31 +66,14 @@ func appendRecord(b []byte, epoch uint64, synced uint32, kind byte, id string, d
 
 func recordSize(data int) int { return (recordHeader + data + sector - 1) / sector * sector }
 
-// readHeader reads the head of a record; data is not set, and nothing is said about it.
+// readHeader reads the head of a record; sum is what the checksum of its content should be.
 func readHeader(h []byte, off uint32) (r record, sum uint32, ok bool) {
 	if len(h) < recordHeader || [4]byte(h[:4]) != recordMagic || binary.LittleEndian.Uint32(h[4:]) != crc32.Checksum(h[8:recordHeader], castagnoli) {
 		return r, 0, false
 	}
 	r = record{
 		slot: slot{binary.LittleEndian.Uint64(h[8:]), off, binary.LittleEndian.Uint32(h[24:])},
-		kind: h[32], synced: binary.LittleEndian.Uint32(h[16:]), id: string(h[33:47]),
+		kind: h[32], synced: binary.LittleEndian.Uint32(h[16:]), before: binary.LittleEndian.Uint32(h[20:]), id: string(h[33:47]),
 	}
 	return r, binary.LittleEndian.Uint32(h[28:]), true
-}
-
-// readRecord reads the record at off of a segment's text. ok: there is a head; whole: what it says is there, too.
-func readRecord(text []byte, off int) (r record, ok, whole bool) {
-	if off+recordHeader > len(text) {
-		return r, false, false
-	}
-	r, sum, ok := readHeader(text[off:off+recordHeader], uint32(off))
-	if !ok {
-		return r, false, false
-	}
-	end := int64(off) + recordHeader + int64(r.size)
-	if end > int64(len(text)) {
-		return r, true, false
-	}
-	r.data = text[off+recordHeader : end]
-	return r, true, crc32.Checksum(r.data, castagnoli) == sum
 }

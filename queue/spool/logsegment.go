@@ -23,8 +23,10 @@ type segment struct {
 	epoch   uint64 // of its present use
 	end     uint32 // where the next record goes
 	synced  uint32 // messages before it are durable
-	live    int    // messages in it that are not done
+	before  uint32 // where the segment of the epoch before ended, all of it durable; 0: not known
+	live    int    // messages in it that are not done, and damaged parts that could not be set aside
 	full    bool   // nothing more is written to it
+	failed  bool   // a write or a sync of it failed
 	writers int    // of notes
 }
 
@@ -94,8 +96,12 @@ func (l *intakeLog) current(need int) (*segment, error) {
 		return nil, err
 	}
 	l.free = l.free[1:]
+	before := uint32(0)
+	if last != nil && last.epoch == l.epoch && !last.failed {
+		before = last.end
+	}
 	l.epoch++
-	seg.epoch, seg.end, seg.synced, seg.live, seg.full = l.epoch, 0, 0, 0, false
+	seg.epoch, seg.end, seg.synced, seg.live, seg.full, seg.failed, seg.before = l.epoch, 0, 0, 0, false, false, before
 	l.segs = append(l.segs, seg)
 	l.growAhead()
 	return seg, nil

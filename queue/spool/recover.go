@@ -3,7 +3,6 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"strconv"
@@ -15,7 +14,7 @@ import (
 // aside. The caller holds the daemon's lock. Nothing of it needs room on the disk. size is that of a segment from now on;
 // 0: the log takes nothing new.
 func (s *Spool) takeLog(size uint32, most int) (*logIndex, error) {
-	segments, err := s.scanLog()
+	found, err := s.scanLog()
 	if err != nil {
 		return nil, fmt.Errorf("intake log: %w", err)
 	}
@@ -25,35 +24,17 @@ func (s *Spool) takeLog(size uint32, most int) (*logIndex, error) {
 	if size > 0 {
 		l.pressure = func(epoch uint64) { s.pressure(x, epoch) }
 	}
-
-	done, journals := map[slot]bool{}, map[slot][]byte{}
-	key := func(s slot) slot { s.size = 0; return s }
-	for i, seg := range segments {
-		s.mend(seg, i == len(segments)-1)
-		for _, r := range seg.notes {
-			switch {
-			case r.kind == kindDone:
-				for d := r.data; len(d) >= slotLength; d = d[slotLength:] {
-					done[readSlot(d)] = true
-				}
-			case r.kind == kindJournal && len(r.data) > slotLength:
-				at := readSlot(r.data)
-				journals[at] = append(journals[at], r.data[slotLength:]...)
-			}
-		}
-	}
-	for _, seg := range segments {
+	for i, seg := range found.segments {
+		seg.live = s.mend(seg, i == len(found.segments)-1)
 		for _, r := range seg.messages {
-			switch {
-			case done[key(r.slot)]:
-			case !ValidID(r.id):
-				s.log.Error("a record of the intake log has no queue id", "segment", seg.name, "offset", r.off)
-			case s.elsewhere(r.id) || x.here[r.id] != nil:
+			if s.elsewhere(r.id) || x.here[r.id] != nil {
 				l.notes = append(l.notes, note{slot: r.slot, done: true}) // it became a file, and the mark was lost
-			default:
-				x.here[r.id] = &logged{index: x, id: r.id, slot: r.slot, journal: journals[key(r.slot)], since: time.Now()}
-				seg.live++
+				continue
 			}
+			key := r.slot
+			key.size = 0
+			x.here[r.id] = &logged{index: x, id: r.id, slot: r.slot, journal: found.journals[key], since: time.Now()}
+			seg.live++
 		}
 		n, _ := strconv.Atoi(filepath.Base(seg.name))
 		l.next = max(l.next, n+1)
@@ -82,33 +63,32 @@ func (s *Spool) elsewhere(id string) bool {
 }
 
 // mend saves what is damaged in a segment and had been synced, and overwrites all that is no record, so that the next
-// restart does not see it again. last: nothing was written after this segment.
-func (s *Spool) mend(seg *scanned, last bool) {
+// restart does not see it again. last: nothing was written after this segment. It returns how many damaged parts could not
+// be saved: the segment must stay as it is.
+func (s *Spool) mend(seg *scanned, last bool) (unsaved int) {
 	if len(seg.gaps) == 0 {
-		return
+		return 0
 	}
 	f, err := s.fs.Open(seg.name, true)
 	if err != nil {
 		s.log.Error("a damaged segment of the intake log cannot be opened", "file", seg.name, "err", err)
-		return
+		return len(seg.gaps)
 	}
 	defer f.Close()
 	for _, g := range seg.gaps {
-		text := make([]byte, g.end-g.off)
-		if _, err := f.ReadAt(text, int64(g.off)); err != nil && err != io.EOF {
-			s.log.Error("a damaged part of the intake log cannot be read", "file", seg.name, "offset", g.off, "err", err)
-			continue
-		}
-		if last && g.off >= int(seg.synced) && !g.cut {
-			s.log.Info("an unfinished batch of the intake log is given up: nobody was told that it is safe", "segment", seg.name, "offset", g.off, "octets", len(text))
-		} else if !s.keepGap(seg, g, text) {
+		if (last || seg.begun) && g.off >= int(seg.synced) && !g.cut && !g.whole {
+			s.log.Info("an unfinished batch of the intake log is given up: nobody was told that it is safe", "segment", seg.name, "offset", g.off, "octets", g.end-g.off)
+		} else if !s.keepGap(seg, g, f) {
+			unsaved++
 			continue
 		}
 		if g.cut {
 			continue // the segment has not the size of the others, and is removed when nothing is left in it
 		}
-		clear(text)
-		_, err := f.WriteAt(text, int64(g.off))
+		zeros := make([]byte, min(scanWindow, g.end-g.off))
+		for off := g.off; off < g.end && err == nil; off += len(zeros) {
+			_, err = f.WriteAt(zeros[:min(len(zeros), g.end-off)], int64(off))
+		}
 		if err == nil {
 			err = f.Datasync()
 		}
@@ -116,26 +96,42 @@ func (s *Spool) mend(seg *scanned, last bool) {
 			s.log.Warn("a damaged part of the intake log cannot be overwritten", "file", seg.name, "offset", g.off, "err", err)
 		}
 	}
+	return unsaved
 }
 
 // keepGap saves a part of the log that was acknowledged and cannot be read any more.
-func (s *Spool) keepGap(seg *scanned, g gap, text []byte) bool {
+func (s *Spool) keepGap(seg *scanned, g gap, from File) bool {
 	name := s.at(badDir, fmt.Sprintf("log.%d.%d", seg.epoch, g.off))
-	s.log.Error("a part of the intake log is damaged and was set aside", "file", name, "segment", seg.name, "offset", g.off, "octets", len(text))
+	s.log.Error("a part of the intake log is damaged and was set aside", "file", name, "segment", seg.name, "offset", g.off, "octets", g.end-g.off)
 	f, err := s.fs.Create(name, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return true
 	}
 	if err == nil {
-		if _, err = f.WriteAt(text, 0); err == nil {
+		if err = copyOut(f, from, int64(g.off), int64(g.end-g.off)); err == nil {
 			err = f.Sync()
 		}
-		err = errors.Join(err, f.Close(), s.fs.SyncDir(filepath.Dir(name)))
+		if err = errors.Join(err, f.Close(), s.fs.SyncDir(filepath.Dir(name))); err != nil {
+			s.fs.Remove(name) // half of it would look like all of it to the next restart
+		}
 	}
 	if err != nil {
 		s.log.Error("it cannot be set aside", "file", name, "err", err)
 	}
 	return err == nil
+}
+
+// copyOut copies n octets of a segment from off on to the beginning of f; for what cannot be read there is 0xff.
+func copyOut(f, from File, off, n int64) error {
+	buf := make([]byte, min(n, scanWindow))
+	for at := int64(0); at < n; at += int64(len(buf)) {
+		part := buf[:min(int64(len(buf)), n-at)]
+		readThrough(from, part, off+at)
+		if _, err := f.WriteAt(part, at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // StartLog makes this process, which holds the daemon's lock, take messages of up to 1 MB into the intake log, and
@@ -189,6 +185,9 @@ func (s *Spool) Recover() error {
 	}
 	// The oldest first: done-marks stand in younger segments than what they speak of.
 	for _, seg := range append(x.log.free, x.log.segs...) {
+		if seg.live > 0 {
+			break // what is damaged in it could not be saved
+		}
 		if err := s.fs.Remove(seg.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
