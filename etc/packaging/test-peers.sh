@@ -1,7 +1,7 @@
 #!/bin/sh
 # test-peers.sh DIRECTORY PACKAGE...
 # Installs the Debian packages that the tests talk to, and unpacks other mail servers, without installing them, into
-# DIRECTORY/postfix, DIRECTORY/exim and DIRECTORY/sendmail, with the libraries that they need installed. Run by "make peers", as root.
+# DIRECTORY/postfix, DIRECTORY/exim, DIRECTORY/sendmail, DIRECTORY/slapd and DIRECTORY/unbound, with the libraries that they need installed. Run by "make peers", as root.
 # The packages in $HOST_PACKAGES, with what they depend on, are downloaded into DIRECTORY/debs for a host of the tests' own.
 # What is there already is left alone.
 set -eu
@@ -46,6 +46,8 @@ install "$@"
 unpack postfix postfix
 unpack exim exim4-daemon-heavy exim4-base
 unpack sendmail sendmail-bin sendmail-base sendmail-cf
+unpack slapd slapd
+unpack unbound unbound
 if [ -n "${HOST_PACKAGES-}" ] && [ ! -d "$dir/debs" ]; then
 	update
 	echo "downloading for the tests: $HOST_PACKAGES"

@@ -170,6 +170,16 @@ func (r *Resolver) TLSA(ctx context.Context, port uint16, host string) (TLSAs, e
 	return t, nil
 }
 
+// SecureAlias reports whether host is an alias and the record that says so was validated by DNSSEC, wherever it leads.
+func (r *Resolver) SecureAlias(ctx context.Context, host string) (bool, error) {
+	name, ok := clean(host)
+	if !ok {
+		return false, nil
+	}
+	a, err := r.question(ctx, key{name, dns.TypeCNAME})
+	return a.existence == Found && a.secure, err
+}
+
 // Lookup asks for any type that a map of the rules may name ("A", "MX", "TXT", "PTR", ...) and returns the values as
 // text, in sendmail's forms: names without a final dot, an MX as its host only, sorted by preference.
 // found is false when there is no such name or no such record; err means "not now". An unknown type is an error, too.

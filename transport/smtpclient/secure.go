@@ -36,6 +36,7 @@ type demand struct {
 // TLSAResolver is what DANE asks of the DNS beyond Resolver; *dns.Resolver is one.
 type TLSAResolver interface {
 	TLSA(ctx context.Context, port uint16, host string) (dns.TLSAs, error)
+	SecureAlias(ctx context.Context, host string) (bool, error)
 }
 
 // Policies knows the MTA-STS policies of domains; *mtasts.Store is one.
@@ -110,23 +111,38 @@ func (d *delivery) requireVerified(dem demand) demand {
 // the host unusable: whoever can make it fail could otherwise switch DANE off (RFC 7672 2.1.1).
 func (c *Client) dane(ctx context.Context, dem *demand, x exchange, a dns.Addresses) (found bool, v *verdict) {
 	resolver, ok := c.conf.Resolver.(TLSAResolver)
-	if !ok || !a.Secure || (x.mx && !x.secure) {
-		return false, nil // RFC 7672 2.2.2: only where the MX and address records were validated
+	if !ok || (x.mx && !x.secure) {
+		return false, nil // RFC 7672 2.2.1: only where the MX records were validated
+	}
+	unknown := func() (bool, *verdict) {
+		st := transport.NewStatus(transport.Deferred, "4.7.5", "TLSA records of "+x.name+" cannot be looked up")
+		c.count(*dem, tlsrpt.DNSSECInvalid, nil, "")
+		return true, &verdict{status: st, next: true}
 	}
 	port := x.port
 	if port == 0 {
 		port = c.conf.Port
 	}
 	bases := []string{x.name}
-	if a.Canonical != "" && a.Canonical != x.name {
+	alias := a.Canonical != "" && a.Canonical != x.name
+	switch {
+	case a.Secure && alias:
 		bases = []string{a.Canonical, x.name} // RFC 7672 2.2.2: the end of the CNAME chain first
+	case !a.Secure && alias: // a validated alias of a host that is not: the records of the alias count (RFC 7672 2.2.2)
+		signed, err := resolver.SecureAlias(ctx, x.name)
+		if err != nil {
+			return unknown()
+		}
+		if !signed {
+			return false, nil
+		}
+	case !a.Secure:
+		return false, nil // RFC 7672 2.2.2: only where the address records were validated
 	}
 	for _, base := range bases {
 		t, err := resolver.TLSA(ctx, port, base)
 		if err != nil {
-			st := transport.NewStatus(transport.Deferred, "4.7.5", "TLSA records of "+x.name+" cannot be looked up")
-			c.count(*dem, tlsrpt.DNSSECInvalid, nil, "")
-			return true, &verdict{status: st, next: true}
+			return unknown()
 		}
 		if t.Existence != dns.Found || !t.Secure {
 			continue

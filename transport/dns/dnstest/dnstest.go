@@ -22,6 +22,7 @@ type Server struct {
 	servers []*mdns.Server
 	stop    chan struct{}
 	zone    *dns.Zone
+	answer  func(q *mdns.Msg) *mdns.Msg // in place of zone
 }
 
 // Serve answers from zone text on addr ("127.0.0.1:0": a port of the kernel's choice), over UDP and TCP, and returns
@@ -40,11 +41,20 @@ func Start(zone, addr string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	return run(&Server{zone: z}, addr)
+}
+
+// start serves what answer says, without faults.
+func start(answer func(q *mdns.Msg) *mdns.Msg, addr string) (*Server, error) {
+	return run(&Server{answer: answer}, addr)
+}
+
+func run(s *Server, addr string) (*Server, error) {
 	udp, tcp, err := listen(addr)
 	if err != nil {
 		return nil, fmt.Errorf("dnstest: %s: %w", addr, err)
 	}
-	s := &Server{addr: udp.LocalAddr().String(), stop: make(chan struct{}), zone: z}
+	s.addr, s.stop = udp.LocalAddr().String(), make(chan struct{})
 	for _, server := range []*mdns.Server{{PacketConn: udp}, {Listener: tcp}} {
 		started := make(chan struct{})
 		server.Handler = s
@@ -94,6 +104,14 @@ func (s *Server) Close() {
 // ServeDNS implements miekg's Handler.
 func (s *Server) ServeDNS(w mdns.ResponseWriter, q *mdns.Msg) {
 	s.queries.Add(1)
+	if s.answer != nil {
+		m := s.answer(q)
+		if _, udp := w.LocalAddr().(*net.UDPAddr); udp {
+			m.Truncate(4096)
+		}
+		w.WriteMsg(m)
+		return
+	}
 	m, fault := s.zone.Answer(q)
 	if fault.Delay > 0 {
 		select {
