@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -139,17 +140,27 @@ func (r *reader) fileWords(f prog.ClassFile) ([]string, error) {
 	return readClassFile(f)
 }
 
+// ldapClass is what "F{X}@LDAP" asks a directory for (sendmail's cf/README, "Using LDAP for aliases, maps, and classes").
+const ldapClass = "-k (&(objectClass=sendmailMTAClass)(sendmailMTAClassName=CLASS)(|(sendmailMTACluster=${sendmailMTACluster})(sendmailMTAHost=$j)))" +
+	" -v sendmailMTAClassValue,sendmailMTAClassSearch:FILTER:sendmailMTAClass,sendmailMTAClassURL:URL:sendmailMTAClass"
+
 // mapClassLine reads the words of a class from a map: "F{X}key@class:flags file". The value of the key is a list of words.
 func (r *reader) mapClassLine(name, key, spec string, f prog.ClassFile) {
 	class, args, _ := strings.Cut(spec, ":")
 	if class == "LDAP" {
 		class = "ldap"
+		if args == "" {
+			args = expand(strings.NewReplacer("CLASS", name, "$", string(rune(mark))).Replace(ldapClass), r.macro)
+		}
 	}
 	if !r.isMapClass(class) {
 		r.errorf("fileclass: F{%s}: class %s not available", name, class)
 		return
 	}
 	t := &prog.Table{Name: name, Class: class, Args: strings.Fields(args), Blank: r.blank, Pos: r.pos()}
+	if class == "ldap" { // its values are as many words
+		t.Args = append(append(slices.Clone(r.directory), `-z\n`), t.Args...)
+	}
 	what := "class " + name + " from a map (" + class + ")"
 	if r.checkTable(t) || r.said {
 		return

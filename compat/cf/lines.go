@@ -1,6 +1,7 @@
 package cf
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -252,6 +253,9 @@ func (r *reader) tableLine(body string) {
 		return
 	}
 	t := &prog.Table{Name: name, Class: class, Args: f[1:], Blank: r.blank, Pos: r.pos()}
+	if class == "ldap" {
+		t.Args = append(slices.Clone(r.directory), t.Args...)
+	}
 	if r.checkTable(t) {
 		r.note(what, Ignored, r.cfg.Messages[len(r.cfg.Messages)-1].Text)
 	} else if r.said {

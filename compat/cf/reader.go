@@ -68,6 +68,7 @@ type reader struct {
 	// operatorsSet tells that OperatorChars was given; mailboxes is a MailboxDatabase that does not exist; aliases counts alias files.
 	operatorsSet bool
 	mailboxes    string
+	directory    []string // LDAPDefaultSpec: what every ldap map behind it begins with
 	aliases      int
 }
 

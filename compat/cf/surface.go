@@ -101,7 +101,7 @@ Z RetryFactor - the queue is ordered by priority of the header and time
 . ClientPortOptions ! the system chooses the address
 . DataFileBufferSize - bodies are streamed
 . XscriptFileBufferSize - there are no transcript files
-. LDAPDefaultSpec - directories are asked through a helper program
+. LDAPDefaultSpec
 . ServerCertFile
 . ServerKeyFile
 . ClientCertFile
@@ -244,9 +244,9 @@ const mapTable = `
 . syslog ~ what a rule logs goes nowhere; the rule's value is the same
 . program ~ runs as the user of the daemon, not as DefaultUser
 . userdb ! the user database is not read; lookups find nothing
-. ldap ! directories are not asked; lookups say "not now"
-. nis ! NIS is not asked; lookups say "not now"
-. nisplus ! NIS+ is not asked; lookups say "not now"`
+. ldap ~ asked through waybill-ldap(8), which speaks version 3 of the protocol whatever -w says; krbv4 is not there
+. nis ! NIS is not asked: lookups say "not now", as with sendmail where NIS is not bound
+. nisplus ! NIS+ is not asked: lookups say "not now", as with sendmail where NIS+ is not there`
 
 // entry is one line of a table.
 type entry struct {

@@ -131,6 +131,7 @@ func (r *reader) checkOption(name, sub, value string) bool {
 	case "AliasFile":
 		r.checkAliases(value)
 	case "LDAPDefaultSpec":
+		r.directory = strings.Fields(value)
 		for _, w := range strings.Fields(value) {
 			if len(w) > 1 && w[0] == '-' && (w[1] >= '0' && w[1] <= '9') && w[1] != '1' {
 				r.errorf("Illegal option %c map O LDAPDefaultSpec", w[1])
@@ -332,20 +333,13 @@ func (r *reader) knownHost(name string) bool {
 
 // checkAliases looks at the list of alias files: "class:flags file, ...".
 func (r *reader) checkAliases(value string) {
-	for _, spec := range strings.Split(value, ",") {
-		if spec = strings.TrimSpace(spec); spec == "" {
+	sources := aliasSources(value, r.directory, func(name string) (string, bool) { v, ok := r.macros[name]; return plain(v), ok })
+	for _, source := range sources {
+		if !r.isMapClass(source.Class) {
+			r.errorf("setalias: unknown alias class %s", source.Class)
 			continue
 		}
-		class, rest, ok := strings.Cut(spec, ":")
-		if !ok {
-			class, rest = "implicit", spec
-		}
-		class = strings.TrimSpace(class)
-		if !r.isMapClass(class) {
-			r.errorf("setalias: unknown alias class %s", class)
-			continue
-		}
-		t := &prog.Table{Name: "Alias" + strconv.Itoa(r.aliases), Class: class, Args: strings.Fields(rest), Pos: r.pos()}
+		t := &prog.Table{Name: "Alias" + strconv.Itoa(r.aliases), Class: source.Class, Args: source.Args, Pos: r.pos()}
 		r.aliases++
 		r.checkTable(t)
 	}

@@ -25,13 +25,14 @@ type Config struct {
 	Host     cf.Host
 	// Read reads the configuration; nil: cf.ReadFile.
 	Read  func(file string, how cf.Options) (*cf.Config, error)
-	Trust bool // the modes of files do not count, for tests
+	LDAP  string // the program that asks directories; empty: the one beside this one
+	Trust bool   // the modes of files do not count, for tests
 }
 
 // options tell how the file is read.
 func (c Config) options() cf.Options {
 	o := cf.Options{Host: c.Host, Mode: "t", CheckTable: eval.CheckTable, Trust: c.Trust, Words: func(t *prog.Table, key string) (string, bool, error) {
-		return eval.AskOnce(t, key, eval.TableEnv{Resolver: c.Resolver})
+		return eval.AskOnce(t, key, eval.TableEnv{Resolver: c.Resolver, LDAP: c.LDAP})
 	}}
 	if c.Resolver != nil {
 		o.KnownHost = func(name string) bool { return eval.KnownHost(context.Background(), name, c.Resolver) }
@@ -110,7 +111,7 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 		unsafe = nil
 	}
 	tables, _ := eval.OpenTables(c.Prog, eval.TableEnv{
-		Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro, Unsafe: unsafe,
+		Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro, Unsafe: unsafe, LDAP: conf.LDAP,
 	})
 	if s.engine, err = eval.New(c.Prog, eval.Options{Tables: tables, Steps: steps, Called: func(r *prog.Rule) {
 		if !s.called[r] {

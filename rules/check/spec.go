@@ -9,13 +9,6 @@ import (
 	"waybill/rules/compile"
 )
 
-// setting is what a "set" statement may say.
-type setting struct {
-	form  string // how it is written
-	max   int    // values; 0: any number
-	valid func(string) bool
-}
-
 func anything(v string) bool { return v != "" }
 
 func absolute(v string) bool { return strings.HasPrefix(v, "/") }
@@ -54,72 +47,70 @@ func cutPort(v string) (host, port string, ok bool) {
 	return v[:i], v[i+1:], err == nil && n >= 0 && n < 1<<16
 }
 
-func yesno(v string) bool { return v == "yes" || v == "no" }
-
 // settings are all settings. Package rules has their meaning and their defaults.
-var settings = map[string]setting{
-	"listen":         {"listen ADDR:PORT...", 0, listenAddress},
-	"resolver":       {"resolver ADDR:PORT", 1, listenAddress},
-	"users":          {"users FILE", 1, anything},
-	"aliases":        {"aliases TABLE", 1, anything},
-	"log":            {"log syslog, stderr or FILE", 1, func(v string) bool { return v == "syslog" || v == "stderr" || strings.HasPrefix(v, "/") }},
-	"max-size":       {"max-size SIZE", 1, size},
-	"return-limit":   {"return-limit SIZE", 1, size},
-	"max-hops":       {"max-hops N", 1, positive},
-	"max-recipients": {"max-recipients N", 1, positive},
-	"retry":          {"retry DURATION...", 0, duration},
-	"give-up":        {"give-up DURATION", 1, duration},
-	"warn-after":     {"warn-after DURATION", 1, duration},
-	"postmaster":     {"postmaster NAME", 1, anything},
-	"idle-timeout":   {"idle-timeout DURATION", 1, duration},
-	"sessions":       {"sessions N", 1, positive},
-	"deliveries":     {"deliveries N", 1, positive},
-	"trust":          {"trust USER...", 0, anything},
-	"level":          {"level N", 1, positive},
-	"operators":      {"operators \".:%@!^/[]+\"", 1, anything},
-	"blank-sub":      {"blank-sub CHARACTER", 1, anything},
-	"cut-through":    {"cut-through yes or no", 1, yesno},
-	"listen-tls":     {"listen-tls ADDR:PORT...", 0, listenAddress},
-	"queue-dirs":     {"queue-dirs DIRECTORY...", 0, absolute},
-	"queue":          {"queue auto, log or files", 1, func(v string) bool { return v == "auto" || v == "log" || v == "files" }},
-	"tls-cert":       {"tls-cert FILE", 1, absolute},
-	"tls-key":        {"tls-key FILE", 1, absolute},
-	"passwords":      {"passwords FILE, dovecot:SOCKET or saslauthd:SOCKET", 1, passwords},
+var settings = map[string]value{
+	"listen":         many("listen ADDR:PORT...", listenAddress),
+	"resolver":       one("resolver ADDR:PORT", listenAddress),
+	"users":          naming('f', "users FILE"),
+	"aliases":        naming('t', "aliases TABLE"),
+	"log":            one("log syslog, stderr or FILE", func(v string) bool { return v == "syslog" || v == "stderr" || strings.HasPrefix(v, "/") }),
+	"max-size":       one("max-size SIZE", size),
+	"return-limit":   one("return-limit SIZE", size),
+	"max-hops":       one("max-hops N", positive),
+	"max-recipients": one("max-recipients N", positive),
+	"retry":          many("retry DURATION...", duration),
+	"give-up":        one("give-up DURATION", duration),
+	"warn-after":     one("warn-after DURATION", duration),
+	"postmaster":     one("postmaster NAME", anything),
+	"idle-timeout":   one("idle-timeout DURATION", duration),
+	"sessions":       one("sessions N", positive),
+	"deliveries":     one("deliveries N", positive),
+	"trust":          many("trust USER...", anything),
+	"level":          one("level N", positive),
+	"operators":      one("operators \".:%@!^/[]+\"", anything),
+	"blank-sub":      one("blank-sub CHARACTER", anything),
+	"cut-through":    choice("cut-through yes or no", "yes", "no"),
+	"listen-tls":     many("listen-tls ADDR:PORT...", listenAddress),
+	"queue-dirs":     many("queue-dirs DIRECTORY...", absolute),
+	"queue":          choice("queue auto, log or files", "auto", "log", "files"),
+	"tls-cert":       naming('f', "tls-cert FILE"),
+	"tls-key":        naming('f', "tls-key FILE"),
+	"passwords":      {form: "passwords FILE, dovecot:SOCKET or saslauthd:SOCKET", max: 1, valid: passwords, kind: 'f'},
 
 	// Receiving.
-	"listen-submission":   {"listen-submission ADDR:PORT...", 0, listenAddress},
-	"listen-submissions":  {"listen-submissions ADDR:PORT...", 0, listenAddress},
-	"listen-lmtp":         {"listen-lmtp ADDR:PORT or SOCKET...", 0, listenAddress},
-	"tls-client-ca":       {"tls-client-ca FILE", 1, absolute},
-	"auth-without-tls":    {"auth-without-tls yes or no", 1, yesno},
-	"greet-pause":         {"greet-pause DURATION", 1, duration},
-	"connection-rate":     {"connection-rate N", 1, positive},
-	"client-rate":         {"client-rate N", 1, positive},
-	"client-connections":  {"client-connections N", 1, positive},
-	"client-messages":     {"client-messages N", 1, positive},
-	"client-recipients":   {"client-recipients N", 1, positive},
-	"unlimited-clients":   {"unlimited-clients NETWORK...", 0, network},
-	"session-messages":    {"session-messages N", 1, positive},
-	"bad-recipients":      {"bad-recipients N", 1, positive},
-	"bad-recipient-delay": {"bad-recipient-delay DURATION", 1, duration},
-	"data-timeout":        {"data-timeout DURATION", 1, duration},
-	"min-rate":            {"min-rate SIZE", 1, size},
-	"bare":                {"bare refuse or replace", 1, func(v string) bool { return v == "refuse" || v == "replace" }},
-	"smtputf8":            {"smtputf8 yes or no", 1, yesno},
-	"deliver-by":          {"deliver-by yes or no", 1, yesno},
-	"require-tls":         {"require-tls yes or no", 1, yesno},
-	"xclient":             {"xclient NETWORK...", 0, network},
-	"proxy":               {"proxy NETWORK...", 0, network},
-	"vrfy":                {"vrfy yes or no", 1, yesno},
-	"expn":                {"expn yes or no", 1, yesno},
-	"etrn":                {"etrn yes or no", 1, yesno},
+	"listen-submission":   many("listen-submission ADDR:PORT...", listenAddress),
+	"listen-submissions":  many("listen-submissions ADDR:PORT...", listenAddress),
+	"listen-lmtp":         many("listen-lmtp ADDR:PORT or SOCKET...", listenAddress),
+	"tls-client-ca":       naming('f', "tls-client-ca FILE"),
+	"auth-without-tls":    choice("auth-without-tls yes or no", "yes", "no"),
+	"greet-pause":         one("greet-pause DURATION", duration),
+	"connection-rate":     one("connection-rate N", positive),
+	"client-rate":         one("client-rate N", positive),
+	"client-connections":  one("client-connections N", positive),
+	"client-messages":     one("client-messages N", positive),
+	"client-recipients":   one("client-recipients N", positive),
+	"unlimited-clients":   many("unlimited-clients NETWORK...", network),
+	"session-messages":    one("session-messages N", positive),
+	"bad-recipients":      one("bad-recipients N", positive),
+	"bad-recipient-delay": one("bad-recipient-delay DURATION", duration),
+	"data-timeout":        one("data-timeout DURATION", duration),
+	"min-rate":            one("min-rate SIZE", size),
+	"bare":                choice("bare refuse or replace", "refuse", "replace"),
+	"smtputf8":            choice("smtputf8 yes or no", "yes", "no"),
+	"deliver-by":          choice("deliver-by yes or no", "yes", "no"),
+	"require-tls":         choice("require-tls yes or no", "yes", "no"),
+	"xclient":             many("xclient NETWORK...", network),
+	"proxy":               many("proxy NETWORK...", network),
+	"vrfy":                choice("vrfy yes or no", "yes", "no"),
+	"expn":                choice("expn yes or no", "yes", "no"),
+	"etrn":                choice("etrn yes or no", "yes", "no"),
 
 	// Sending.
-	"own-names": {"own-names CLASS...", 0, anything},
+	"own-names": {form: "own-names CLASS...", valid: anything, kind: 'c'},
 
 	// Reports about TLS.
-	"tls-reports":       {"tls-reports yes or no", 1, yesno},
-	"tls-report-sender": {"tls-report-sender ADDRESS", 1, anything},
+	"tls-reports":       choice("tls-reports yes or no", "yes", "no"),
+	"tls-report-sender": one("tls-report-sender ADDRESS", anything),
 }
 
 // network reads an IP address or a network, "192.0.2.0/24".
@@ -150,35 +141,8 @@ func SettingNames() []string {
 // SettingForm returns how a setting is written, behind "set".
 func SettingForm(name string) string { return settings[name].form }
 
-// transportKeys are the parameters of each kind of transport.
-var transportKeys = map[string][]string{
-	"smtp": {"tls", "tls-ca", "tls-name", "concurrency", "port", "host", "mx", "timeout", "connect-timeout", "final-timeout", "helo", "source", "max-recipients", "auth", "line-limit",
-		"fallback", "max-addresses", "implicit-tls", "tls-policy", "idle-connections", "idle-time", "connection-messages", "host-status", "dane", "mta-sts", "chunking", "family", "tls-cert", "tls-key", "sender", "recipient", "header"},
-	"lmtp":    {"host", "port", "socket", "tls", "concurrency", "timeout", "connect-timeout", "helo", "max-recipients", "local", "sender", "recipient", "header"},
-	"mbox":    {"path", "quota", "quota-temporary", "lock", "lock-timeout", "mode", "group", "default-user", "concurrency", "biff", "return-path", "local", "sync", "sender", "recipient", "header"},
-	"maildir": {"path", "quota", "quota-temporary", "mode", "create", "default-user", "concurrency", "return-path", "local", "sync", "sender", "recipient", "header"},
-	"pipe": {"command", "user", "directory", "timeout", "environment", "concurrency", "max-recipients", "from-line", "return-path", "nice", "max-size", "line-ends", "local", "exit",
-		"sender", "recipient", "header"},
-	"mailer": nil,
-	"uucp": {"spool", "sites", "systems", "grade", "command", "node", "user", "owner", "max-size", "max-recipients", "max-command", "batch", "layout", "quoting", "address", "concurrency",
-		"options", "uux", "sender", "recipient", "header"},
-}
-
-// TransportKinds returns the kinds of transport, sorted.
-func TransportKinds() []string {
-	var out []string
-	for k := range transportKeys {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
-}
-
-// TransportKeys returns the parameters that a transport of a kind can have.
-func TransportKeys(kind string) []string { return slices.Clone(transportKeys[kind]) }
-
 // TableClasses returns the classes of tables that a rule file can name.
 func TableClasses() []string {
 	return []string{"text", "aliases", "pathalias", "hash", "btree", "implicit", "cidr", "regex", "host", "dns", "bestmx", "macro", "arith", "sequence", "switch", "null",
-		"dequote", "user", "program", "syslog", "cdb", "socket", "stab"}
+		"dequote", "user", "program", "syslog", "cdb", "socket", "stab", "ldap"}
 }

@@ -34,7 +34,8 @@ func (null0) Miss(string) int { return 0 }
 // noUserDB is the class userdb: the user database is not read. sendmail without such files finds nothing either.
 type noUserDB = null0
 
-// absent is a class that is asked over a protocol that Waybill does not speak (ldap, nis, nisplus): it says "not now".
+// absent is a class that is asked over a protocol that Waybill does not speak (nis, nisplus): it says "not now", as
+// sendmail does on a host where NIS is not bound.
 type absent struct {
 	*flags
 	told atomic.Bool
@@ -51,10 +52,7 @@ func (a *absent) Lookup(_ context.Context, key string, _ []string) (Result, bool
 	}
 	err := fmt.Errorf("table %s: maps of class %s are not asked", a.def.Name, a.class)
 	say := ""
-	switch a.class {
-	case "ldap":
-		say = "ldap_init/ldap_bind failed to localhost in map " + a.def.Name + ": Transport endpoint is not connected"
-	case "nis":
+	if a.class == "nis" {
 		say = "NIS map " + a.rest[0] + " specified, but NIS not running"
 	}
 	if a.told.Swap(true) || say == "" {

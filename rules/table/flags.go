@@ -39,11 +39,16 @@ type flags struct {
 // spaced are the options whose value may follow in the next word: some everywhere, some in one class.
 const spaced = "kv"
 
-var spacedIn = map[string]string{"dns": "RBrdZ", "syslog": "L", "ldap": "bdhlpscwrPMHVRn", "text": "", "bestmx": ""}
+var spacedIn = map[string]string{"dns": "RBrdZ", "syslog": "L", "ldap": "bdhlpscwrPMHZ"}
+
+// takesWord reports whether the value of an option may follow in the next word.
+func takesWord(class string, letter byte) bool {
+	return strings.IndexByte(spaced, letter) >= 0 && class != "syslog" || strings.IndexByte(spacedIn[class], letter) >= 0
+}
 
 // legal are the options that a class has beside those of most classes; some classes take any letter.
 var legal = map[string]string{"dns": "*", "regex": "*", "arith": "*", "dequote": "*", "macro": "*", "host": "*", "sequence": "*", "switch": "*",
-	"syslog": "LD", "ldap": "kvhbpPdMsrlwcZHVRnK1LWx2", "stab": "*"}
+	"syslog": "LD", "ldap": "kvhbpPdMsrlwcZHVRnK1LWx", "stab": "*"}
 
 // common are the options of most classes.
 const common = "NOofmAaTkvqzStDd"
@@ -51,10 +56,13 @@ const common = "NOofmAaTkvqzStDd"
 func parseFlags(def *prog.Table) (*flags, error) {
 	f := &flags{def: def, class: def.Class}
 	args := def.Args
+	if def.Class == "ldap" {
+		args = quotedWords(args)
+	}
 	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
 		letter, v := args[0][1], args[0][2:]
 		args = args[1:]
-		if v == "" && len(args) > 0 && (strings.IndexByte(spaced, letter) >= 0 && def.Class != "syslog" || strings.IndexByte(spacedIn[def.Class], letter) >= 0) {
+		if v == "" && len(args) > 0 && takesWord(def.Class, letter) {
 			v, args = args[0], args[1:]
 		}
 		f.set[letter] = true

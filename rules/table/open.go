@@ -32,6 +32,8 @@ type Env struct {
 	told   *sync.Map // names of hosts that were complained about; and missed, once DNS had no such name
 	// Macro gives the value of a macro at run time; nil: none has one.
 	Macro func(name string) string
+	// LDAP is the program that asks directories for tables of class ldap (waybill-ldap(8)); empty: the one beside this program.
+	LDAP string
 	// Unsafe tells why a file must not be read because of the modes of its path; nil: all may be. Only files that
 	// sendmail.cf names are asked about.
 	Unsafe func(path string) error
@@ -124,7 +126,9 @@ func Open(def *prog.Table, env Env) (Table, error) {
 		if !env.Native {
 			return noUserDB{}, nil
 		}
-	case "ldap", "nis", "nisplus":
+	case "ldap":
+		return newDirectory(f, env)
+	case "nis", "nisplus":
 		if !env.Native {
 			return newAbsent(f), nil
 		}
@@ -192,10 +196,10 @@ func Check(def *prog.Table, known func(string) bool) (say string, broken bool) {
 			broken = def.Class != "switch" && def.Class != "program" && def.Class != "socket"
 		}
 	case "ldap":
-		if f.key == "" {
-			complain("No filter given in map %s", def.Name)
-			broken = true
-		}
+		says = says[:0] // it looks at its options itself
+		var more []string
+		_, more, broken = ParseLDAP(def.Name, def.Args)
+		says = append(says, more...)
 	case "sequence":
 		for _, m := range def.Args {
 			if m = strings.TrimPrefix(m, "-"); !known(m) {

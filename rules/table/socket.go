@@ -146,14 +146,20 @@ func (s *socket) ask(ctx context.Context, key string) (answer string, err error)
 		return "", err
 	}
 	request := s.def.Name + " " + key
-	if _, err = fmt.Fprintf(s.conn, "%d:%s,", len(request), request); err != nil {
+	if err = WriteNetstring(s.conn, request); err != nil {
 		return "", err
 	}
-	return readNetstring(s.in)
+	return ReadNetstring(s.in)
 }
 
-// readNetstring reads "length:octets,".
-func readNetstring(in *bufio.Reader) (string, error) {
+// WriteNetstring writes "length:octets,".
+func WriteNetstring(out io.Writer, text string) error {
+	_, err := fmt.Fprintf(out, "%d:%s,", len(text), text)
+	return err
+}
+
+// ReadNetstring reads "length:octets,".
+func ReadNetstring(in *bufio.Reader) (string, error) {
 	n := 0
 	for digits := 0; ; digits++ {
 		c, err := in.ReadByte()

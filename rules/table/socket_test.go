@@ -20,7 +20,7 @@ func serve(l net.Listener) {
 			defer c.Close()
 			in := bufio.NewReader(c)
 			for range 2 {
-				q, err := readNetstring(in)
+				q, err := ReadNetstring(in)
 				if err != nil {
 					return
 				}
@@ -58,7 +58,7 @@ func TestSocket(t *testing.T) {
 
 func TestNetstring(t *testing.T) {
 	for in, want := range map[string]string{"3:abc,": "abc", "0:,": "", ":a,": "error", "3:abcd": "error", "x": "error", "9999999:": "error", "3:ab": "error", "": "error"} {
-		got, err := readNetstring(bufio.NewReader(strings.NewReader(in)))
+		got, err := ReadNetstring(bufio.NewReader(strings.NewReader(in)))
 		if err != nil {
 			got = "error"
 		}

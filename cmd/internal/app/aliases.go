@@ -22,12 +22,10 @@ func aliasPaths(config string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	// "O AliasFile=hash:-A /etc/aliases, text:/etc/more": a class and its flags may stand before each file.
-	list, _ := conf.Option("AliasFile", "")
 	var files []string
-	for item := range strings.SplitSeq(list, ",") {
-		if at := strings.IndexByte(item, '/'); at >= 0 {
-			files = append(files, strings.TrimSpace(item[at:]))
+	for _, source := range conf.AliasSources() {
+		if n := len(source.Args); n > 0 && source.Class != "ldap" && strings.HasPrefix(source.Args[n-1], "/") { // flags may stand before the file
+			files = append(files, source.Args[n-1])
 		}
 	}
 	return files, nil

@@ -37,6 +37,7 @@ var mayImport = []struct {
 	{"cmd/sendmail", []string{"compat/flags", "compat/submit", "queue/spool", "transport/envelope", "transport/sysexits"}},
 	{"cmd/mail.local", []string{"compat/getopt", "transport/mbox", "transport/passwd", "transport/smtp", "transport/sysexits", "transport/envelope", "transport"}},
 	{"cmd/waybill", []string{"cmd/internal/app"}},
+	{"cmd/waybill-ldap", []string{"rules/table", "transport/sysexits"}},
 	{"cmd/internal/arch", nil},
 	{"cmd/internal/app", []string{"..."}},
 	{"cmd/internal/testsite", []string{"transport/dns"}},
@@ -52,6 +53,7 @@ var soleImporter = map[string]string{
 	"github.com/alecthomas/participle": "rules/lang",
 	"github.com/miekg/dns":             "transport/dns",
 	"github.com/fsnotify/fsnotify":     "cmd/internal/app/watch",
+	"github.com/go-ldap":               "cmd/waybill-ldap",
 }
 
 var topLevel = map[string]bool{"cmd": true, "rules": true, "transport": true, "queue": true, "compat": true, "etc": true, "testdata": true}
