@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"net"
 	"net/http"
 	"path/filepath"
 	"time"
@@ -94,7 +95,7 @@ func (s *site) reportTLS(ctx context.Context, now time.Time, answer func(line st
 			}
 		}
 		for _, url := range web {
-			if err := postReport(ctx, &report, url); err != nil {
+			if err := s.postReport(ctx, &report, url); err != nil {
 				s.log.Warn("a report about TLS is not accepted", "domain", report.Domain, "to", url, "err", err)
 				continue
 			}
@@ -121,8 +122,8 @@ func (s *site) mailReport(ctx context.Context, r *tlsrpt.Report, from, to string
 	return err
 }
 
-// postReport uploads a report (RFC 8460 5.4).
-func postReport(ctx context.Context, r *tlsrpt.Report, url string) error {
+// postReport uploads a report (RFC 8460 5.4). Names are looked up where all names are.
+func (s *site) postReport(ctx context.Context, r *tlsrpt.Report, url string) error {
 	data, err := r.Compressed()
 	if err != nil {
 		return err
@@ -134,7 +135,11 @@ func postReport(ctx context.Context, r *tlsrpt.Report, url string) error {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/tlsrpt+gzip")
-	resp, err := http.DefaultClient.Do(req)
+	web := &http.Client{
+		Transport:     &http.Transport{DialContext: s.dialNamed, DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := web.Do(req)
 	if err != nil {
 		return err
 	}
@@ -143,6 +148,26 @@ func postReport(ctx context.Context, r *tlsrpt.Report, url string) error {
 		return fmt.Errorf("the server answers %s", resp.Status)
 	}
 	return nil
+}
+
+// dialNamed connects to HOST:PORT, whose addresses the site's resolver knows.
+func (s *site) dialNamed(ctx context.Context, network, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.resolver.Addrs(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	err = fmt.Errorf("%s has no address", host)
+	for _, addr := range found.Addrs[:min(len(found.Addrs), 4)] {
+		var c net.Conn
+		if c, err = new(net.Dialer).DialContext(ctx, network, net.JoinHostPort(addr.String(), port)); err == nil {
+			return c, nil
+		}
+	}
+	return nil, err
 }
 
 // tlsReport has the daemon send what it has counted, this day included.
