@@ -13,7 +13,7 @@ import (
 // due tells which notice the result of recipient i calls for.
 func (a *try) due(i int, res *result) dsn.Kind {
 	sender := a.sender(i)
-	if a.how.waited && a.m.Envelope.Untold && sender == a.m.Envelope.Sender && res.status.Outcome() == transport.Failed {
+	if a.how.waited && a.m.Envelope.Untold && a.m.Envelope.When == envelope.WhenNow && sender == a.m.Envelope.Sender && res.status.Outcome() == transport.Failed {
 		return dsn.None // who waits for the outcome tells it
 	}
 	warn := max(0, res.plan.WarnAfter)
@@ -100,7 +100,7 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 		case kind == dsn.Delay:
 			r.Limit = res.plan.WarnAfter
 		}
-		if i != a.root(i) {
+		if i != a.root(i) && !res.whole {
 			r.Actual = a.m.Recipients[i].Name()
 		}
 		r.Where = a.where[i]

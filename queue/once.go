@@ -53,6 +53,21 @@ func (q *Queue) RunOnce(ctx context.Context, s Selection) error {
 	}
 }
 
+// TakeDrops accepts what front ends left in the drop directory and begins the first attempts in the background, for a
+// process that does no more than that, where no daemon runs. It returns how many messages it accepted, whether some are
+// left that it could not accept, and whether attempts go on, which Settle waits for. It is called again until they do not.
+func (q *Queue) TakeDrops(ctx context.Context) (taken int, left, busy bool) {
+	if !q.begin() {
+		return 0, true, false
+	}
+	defer q.work.Done()
+	taken, left = q.takeDrops(ctx, false)
+	q.startDue() // what found no place when it was accepted
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return taken, left, len(q.running) > 0 || q.schedule.Ready() > 0
+}
+
 // oneShot reports whether nobody but a queue run looks at the schedule.
 func (q *Queue) oneShot() bool {
 	q.mu.Lock()

@@ -291,25 +291,31 @@ func (q *Queue) adopt(id string) {
 	q.poke()
 }
 
-// takeDrops accepts what front ends left in the drop directory. With quiet no attempt begins.
-func (q *Queue) takeDrops(ctx context.Context, quiet bool) {
+// takeDrops accepts what front ends left in the drop directory. With quiet no attempt begins. It returns how
+// many it accepted, and whether there are some that it could not.
+func (q *Queue) takeDrops(ctx context.Context, quiet bool) (taken int, left bool) {
 	var found []string
 	if err := q.spool.Dropped(func(id string) bool { found = append(found, id); return ctx.Err() == nil }); err != nil {
 		q.cfg.Log.Error("the drop directory cannot be read", "err", err)
+		left = true
 	}
 	for _, id := range found {
 		if ctx.Err() != nil {
-			return
+			break
 		}
 		_, err := q.takeDrop(ctx, id, Options{Quiet: quiet})
 		switch {
-		case err == nil || errors.Is(err, spool.ErrGone):
+		case err == nil:
+			taken++
+		case errors.Is(err, spool.ErrGone):
 		case errors.Is(err, spool.ErrBusy):
 			time.AfterFunc(200*time.Millisecond, q.Kick) // the front end has renamed it and not yet closed it
 		default:
 			q.cfg.Log.Error("a dropped message cannot be taken over", "id", id, "err", err)
+			left = true
 		}
 	}
+	return taken, left
 }
 
 // takeDrop accepts one dropped message. Its sender has been told that it is safe, so there is nobody to refuse it to:

@@ -107,6 +107,27 @@ func startEngine(args []string, wait bool) (int, error) {
 	return state.ExitCode(), nil
 }
 
+// detachEngine runs waybill in a session of its own, with input as its standard input and nothing else of ours. Nobody
+// waits for it.
+func detachEngine(args []string, input *os.File) error {
+	file, err := engine()
+	if err != nil {
+		return err
+	}
+	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	child, err := os.StartProcess(file, append([]string{"waybill"}, args...), &os.ProcAttr{
+		Dir: "/", Env: os.Environ(), Files: []*os.File{input, null, null}, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return err
+	}
+	return child.Release()
+}
+
 // connectEngine starts waybill with one end of a socket pair as its standard input and returns the other end. The child
 // has a session of its own and none of our descriptors: when it delivers in the background, nobody waits for it.
 func connectEngine(args []string, root bool) (net.Conn, error) {

@@ -7,15 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"waybill/compat/flags"
 	"waybill/compat/submit"
@@ -45,7 +40,7 @@ func (h *handOver) run(ctx context.Context) int {
 	if h.v.NoAliases {
 		for i, r := range e.Recipients {
 			if _, domain := r.Addr.Split(); domain == "" && !strings.HasPrefix(string(r.Addr), `\`) {
-				e.Recipients[i].Addr = `\` + r.Addr // sendmail's sign for "no aliases, no .forward"
+				e.Recipients[i].Addr = `\\` + r.Addr // our sign for "no aliases" (queue/expand)
 			}
 		}
 	}
@@ -85,7 +80,7 @@ func (h *handOver) run(ctx context.Context) int {
 	for _, r := range reply.Refused {
 		name := e.Recipients[r.Index].Name()
 		if h.v.NoAliases {
-			name = strings.TrimPrefix(name, `\`)
+			name = strings.TrimPrefix(name, `\\`)
 		}
 		if r.Name != "" && h.site.Sendmail {
 			h.blamed[name] = r.Name
@@ -125,65 +120,6 @@ func (h *handOver) layOut() {
 	}
 }
 
-// mayDeliver reports whether the caller can write the queue itself, which is what an engine of their own needs. It makes a
-// spool that is not there: for root anywhere, for others in a directory of their own.
-func (h *handOver) mayDeliver() bool {
-	err := syscall.Access(h.site.Spool+"/queue", accessWrite)
-	if errors.Is(err, syscall.ENOENT) {
-		err = syscall.Access(h.site.Spool, accessWrite)
-	}
-	if !errors.Is(err, syscall.ENOENT) {
-		return err == nil
-	}
-	if os.Getuid() == 0 {
-		return true
-	}
-	parent := filepath.Dir(h.site.Spool)
-	var st syscall.Stat_t
-	return syscall.Stat(parent, &st) == nil && int(st.Uid) == os.Getuid() && syscall.Access(parent, accessWrite) == nil
-}
-
-// mayDrop reports whether we can leave mail in the drop directory, with the rights of the program.
-func (h *handOver) mayDrop() bool {
-	return unix.Faccessat(unix.AT_FDCWD, spool.DropPath(h.site.Spool), accessWrite, unix.AT_EACCESS) == nil
-}
-
-// ownEngine starts an engine for this message where no daemon answers. It costs some milliseconds, which only pay when it
-// can say something that matters now: that a local user is unknown, that the message goes in circles, or what an
-// interactive delivery came to. Other mail is dropped, and delivered in the background.
-func (h *handOver) ownEngine() (net.Conn, error) {
-	const manyHops = 15 // sites allow 25 or more
-	asks := h.site.Sendmail || !h.mayDrop() || h.v.Verbose || h.v.When == envelope.WhenNow || h.anyLocal() || h.message.Envelope.Hops > manyHops
-	if !asks || !h.mayDeliver() && !h.rights.root {
-		return nil, spool.ErrNoDaemon
-	}
-	return connectEngine(append([]string{"handover"}, h.config()...), h.rights.root)
-}
-
-// config is how an engine is told the configuration. It works in the root directory, to hold no other.
-func (h *handOver) config() []string {
-	file := h.v.ConfigFile
-	if file == "" {
-		return nil
-	}
-	if full, err := filepath.Abs(file); err == nil {
-		file = full
-	}
-	args := []string{"-C", file}
-	if h.v.LogTag != "" && h.site.Sendmail {
-		args = append(args, "-L", h.v.LogTag)
-	}
-	if h.site.Sendmail { // which options and macros of the command line complete
-		for _, o := range h.v.Options {
-			args = append(args, "-O", o.Name+"="+o.Value)
-		}
-		for _, m := range h.v.Macros {
-			args = append(args, "-M", m.Name+"="+m.Value)
-		}
-	}
-	return args
-}
-
 // anyLocal reports whether a recipient may be a user of this host, as far as that is known without the rules.
 func (h *handOver) anyLocal() bool {
 	for _, r := range h.message.Envelope.Recipients {
@@ -197,32 +133,6 @@ func (h *handOver) anyLocal() bool {
 func (h *handOver) isLocal(domain string) bool {
 	return strings.EqualFold(domain, h.site.Host) || strings.EqualFold(domain, "localhost") ||
 		slices.ContainsFunc(h.site.Local, func(name string) bool { return strings.EqualFold(domain, name) })
-}
-
-// deliverHere delivers a dropped message without a daemon, when we may: -odi waits for the outcome, -odb does not.
-func (h *handOver) deliverHere(id string) int {
-	switch h.v.When {
-	case envelope.WhenQueue, envelope.WhenDefer:
-		return sysexits.OK
-	}
-	if !h.mayDeliver() && h.rights.group && isCF(h.v.ConfigFile) {
-		return h.relay(id)
-	}
-	if !h.mayDeliver() {
-		return sysexits.OK // it waits for the daemon, or for the next queue run
-	}
-	flush(h.out)
-	args := append([]string{"deliver"}, h.config()...)
-	if h.v.Verbose {
-		args = append(args, "-v")
-	}
-	exit, err := startEngine(append(args, id), h.v.When == envelope.WhenNow)
-	if err != nil {
-		// The message is safe, and that is what the exit status promises.
-		fmt.Fprintf(os.Stderr, "sendmail: %s stays in the queue: %v\n", id, err)
-		return sysexits.OK
-	}
-	return exit
 }
 
 // failed tells why nothing was accepted.
@@ -359,84 +269,6 @@ func (h *handOver) bounce(refused []submit.Refusal) error {
 		h.deliverHere(id)
 	}
 	return err
-}
-
-// deadLetter appends the message to dead.letter in the caller's home, with the caller's rights.
-func (h *handOver) deadLetter() {
-	h.saved = true
-	dropPrivilege()
-	file := h.caller.Home + "/dead.letter"
-	if h.caller.Home == "" {
-		fmt.Fprintln(h.out, "No home directory for dead.letter: the message is lost")
-		return
-	}
-	err := appendLetter(file, h.caller.Login, io.MultiReader(strings.NewReader(h.head), h.memory.replay()))
-	if err != nil {
-		fmt.Fprintf(h.out, "%s... Cannot save message: %v\n", file, err)
-		return
-	}
-	fmt.Fprintf(h.out, "%s... Saved message in %s\n", file, file)
-}
-
-// appendLetter adds a message to a mailbox file of the user's own, in mbox form (RFC 4155). A write that fails is taken
-// back.
-func appendLetter(file, from string, message io.Reader) error {
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return errors.New("not a regular file")
-	}
-	q := &quoter{w: f, begin: true}
-	_, err = fmt.Fprintf(f, "From %s %s\n", from, time.Now().Format(time.ANSIC))
-	if err == nil {
-		_, err = io.Copy(q, message)
-	}
-	if err == nil {
-		_, err = io.WriteString(f, "\n")
-	}
-	if err != nil {
-		return errors.Join(err, f.Truncate(info.Size()))
-	}
-	return nil
-}
-
-// quoter puts ">" before lines that begin with "From ".
-type quoter struct {
-	w     io.Writer
-	line  []byte // the beginning of a line, while it may still become "From "
-	begin bool
-}
-
-func (q *quoter) Write(p []byte) (int, error) {
-	const mark = "From "
-	out := make([]byte, 0, len(p)+16)
-	for _, c := range p {
-		if q.begin {
-			q.line = append(q.line, c)
-			if c != '\n' && strings.HasPrefix(mark, string(q.line)) && len(q.line) < len(mark) {
-				continue
-			}
-			if string(q.line) == mark {
-				out = append(out, '>')
-			}
-			out = append(out, q.line...)
-			q.line, q.begin = q.line[:0], c == '\n'
-			continue
-		}
-		out = append(out, c)
-		q.begin = c == '\n'
-	}
-	if _, err := q.w.Write(out); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }
 
 // flush empties a buffered writer.

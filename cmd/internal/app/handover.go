@@ -22,6 +22,8 @@ type frontEnds struct {
 	s *site
 	// work, if set, is the context of deliveries for which a front end waits. It outlives the one that ends with SIGTERM.
 	work context.Context
+	// accepted, if set, hears of each message and what its front end is told.
+	accepted func(e *envelope.Envelope, reply spool.Reply)
 }
 
 // Submit takes a message from a local program. Recipients that cannot exist are refused before anything is accepted;
@@ -49,6 +51,9 @@ func (f frontEnds) Submit(ctx context.Context, peer spool.Peer, e *envelope.Enve
 	}
 	if err == nil && f.s.cf != nil {
 		f.s.cf.reported(e, &reply, verbose != nil)
+	}
+	if err == nil && f.accepted != nil {
+		f.accepted(e, reply)
 	}
 	return reply, err
 }

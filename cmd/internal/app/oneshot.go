@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"waybill/queue/spool"
+	"waybill/transport/envelope"
 	"waybill/transport/sysexits"
 )
 
@@ -45,7 +46,7 @@ func handOver(std stdio, args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	err = spool.ServeConn(ctx, conn, frontEnds{s: s}, s.log)
+	err = spool.ServeConn(ctx, conn, frontEnds{s: s, accepted: func(e *envelope.Envelope, reply spool.Reply) { s.noteKnown(*config, given, e, reply) }}, s.log)
 	s.queue.Settle(ctx)
 	return max(failed(std, err), failed(std, s.close(ctx)))
 }

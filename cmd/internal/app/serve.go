@@ -145,7 +145,7 @@ func (s *site) serve(std stdio) int {
 	// answer and ours, which would deliver it twice.
 	sessions, cutOff := context.WithCancel(context.Background())
 	defer cutOff()
-	running.Go(func() { report(s.log, "front ends", spool.Serve(ctx, front, frontEnds{s, sessions}, s.log)) })
+	running.Go(func() { report(s.log, "front ends", spool.Serve(ctx, front, frontEnds{s: s, work: sessions}, s.log)) })
 	for _, p := range ports {
 		running.Go(func() { report(s.log, p.Addr().String(), server.ServeAs(sessions, p.Listener, p.role)) })
 	}
