@@ -3,7 +3,6 @@ package rules
 import (
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -93,7 +92,9 @@ func whatCanBeSet() string {
 	b.WriteString("```\n\n| kind of transport | parameters |\n|---|---|\n")
 	for _, kind := range check.TransportKinds() {
 		keys := check.TransportKeys(kind)
-		slices.Sort(keys)
+		for i, key := range keys {
+			keys[i] = check.TransportForm(kind, key)
+		}
 		if len(keys) == 0 {
 			fmt.Fprintf(&b, "| `%s` | those of an M line of sendmail.cf |\n", kind)
 			continue

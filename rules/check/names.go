@@ -23,13 +23,20 @@ type names struct {
 	transport map[string]lang.Pos
 	defined   map[string]lang.Pos // other names: "set x", "define x", "host"
 	defaults  map[string]bool     // files of the library: what they define gives way
+	set       map[string]setting  // those that count
 	lost      *lang.Lost
+}
+
+// setting is a setting as a file makes it.
+type setting struct {
+	set *lang.Set
+	src *lang.Source
 }
 
 // Names checks the names in the files of one configuration. What is missing only because a statement could not be
 // understood, or a file not be read, is not reported: lost tells.
 func Names(files []*lang.File, lost *lang.Lost) lang.Diagnostics {
-	n := &names{lost: lost, defaults: map[string]bool{}, rulesets: map[string]lang.Pos{}, classes: map[string]lang.Pos{}, tables: map[string]lang.Pos{}, transport: map[string]lang.Pos{}, defined: map[string]lang.Pos{}}
+	n := &names{lost: lost, set: map[string]setting{}, defaults: map[string]bool{}, rulesets: map[string]lang.Pos{}, classes: map[string]lang.Pos{}, tables: map[string]lang.Pos{}, transport: map[string]lang.Pos{}, defined: map[string]lang.Pos{}}
 	for _, f := range files {
 		if f.Source.Library {
 			n.defaults[f.Source.Name] = true
@@ -43,6 +50,7 @@ func Names(files []*lang.File, lost *lang.Lost) lang.Diagnostics {
 			}
 		}
 	}
+	n.settings()
 	return n.diags
 }
 
@@ -82,16 +90,10 @@ func (n *names) define(st *lang.Statement) {
 			return
 		}
 		n.once("setting", n.defined, st.Set.Name, name)
-		values := st.Set.Values.Fields()
-		if s.max > 0 && len(values) > s.max {
-			n.errorf(st.Set.Values.Pos, st.Set.Values.EndPos, "write: set "+s.form, "setting %q takes one value, not %d", name, len(values))
-			return
+		if before, ok := n.set[name]; !ok || before.src.Library {
+			n.set[name] = setting{st.Set, n.src}
 		}
-		for _, v := range values {
-			if !strings.Contains(v, "${") && !s.valid(v) {
-				n.errorf(st.Set.Values.Pos, st.Set.Values.EndPos, "write: set "+s.form, "%q is no value for setting %q", v, name)
-			}
-		}
+		n.value("setting", name, "set ", s, st.Set.Name, st.Set.Values)
 	case st.Define != nil:
 		n.once("constant", n.defined, st.Define.Name, "${"+st.Define.Name.Value()+"}")
 	case st.Class != nil:
@@ -140,25 +142,7 @@ func (n *names) transportNames(t *lang.Transport) {
 	case "error", "discard":
 		n.errorf(t.Name.Pos, t.Name.EndPos, "give it another name", "%q is built in", t.Name.Value())
 	}
-	kind := t.Kind.Value()
-	keys, ok := transportKeys[kind]
-	if !ok {
-		n.errorf(t.Kind.Pos, t.Kind.EndPos, didYouMean(kind, TransportKinds()), "there is no kind of transport %q", kind)
-		return
-	}
-	seen := map[string]bool{}
-	for _, p := range t.Params {
-		name := p.Name.Value()
-		if kind == "mailer" { // an M line of sendmail.cf: package compat/cf knows its parameters
-			continue
-		}
-		if !slices.Contains(keys, name) {
-			n.errorf(p.Name.Pos, p.Name.EndPos, didYouMean(name, keys), "a transport of kind %s has no parameter %q", kind, name)
-		} else if seen[name] {
-			n.errorf(p.Name.Pos, p.Name.EndPos, "", "parameter %q is set twice", name)
-		}
-		seen[name] = true
-	}
+	n.transportParams(t)
 }
 
 func didYouMean(word string, known []string) string {
@@ -172,6 +156,19 @@ func didYouMean(word string, known []string) string {
 
 // use checks that what a statement mentions is there.
 func (n *names) use(st *lang.Statement) {
+	switch {
+	case st.Broken:
+	case st.Set != nil:
+		if s, ok := settings[st.Set.Name.Value()]; ok {
+			n.refers(s, st.Set.Values)
+		}
+	case st.Transport != nil:
+		for _, p := range st.Transport.Params {
+			if v, ok := params[st.Transport.Kind.Value()][p.Name.Value()]; ok {
+				n.refers(v, p.Values)
+			}
+		}
+	}
 	switch {
 	case st.Ruleset != nil:
 		n.rules(st.Ruleset.Rules)
