@@ -35,6 +35,7 @@ func main() {
 		return nil
 	})
 	flag.Parse()
+	enterNamespace()
 	if flag.NArg() != 1 {
 		fmt.Fprintln(os.Stderr, "usage: bench [-n RUNS] [-peer NAME=COMMAND]... BIN")
 		os.Exit(64)
@@ -96,7 +97,26 @@ func submission(ctx context.Context, bin, dir string, runs int, peers []contesta
 	if err != nil {
 		return err
 	}
+	servers, err := mailServers()
+	if err != nil {
+		return err
+	}
+	for _, m := range servers {
+		defer m.stop()
+		peers = append(peers, m.contestant)
+	}
+	if len(servers) == 0 {
+		fmt.Println("Postfix and sendmail are not here (make peers, as root): their times are not measured")
+	}
 	for _, daemon := range []bool{true, false} {
+		for _, m := range servers {
+			m.stop()
+			if daemon {
+				if err := m.start(ctx); err != nil {
+					return fmt.Errorf("%s: %w", m.serve[0], err)
+				}
+			}
+		}
 		for _, recipients := range []int{1, 10, 100} {
 			n := runs
 			if recipients > 1 || !daemon {
@@ -159,6 +179,10 @@ func submissions(ctx context.Context, bin, dir, empty string, runs, recipients i
 		{name: "an empty Go program", args: []string{empty}},
 		{name: "waybill: sendmail -t", args: []string{filepath.Join(bin, "sendmail"), "-C", s.Rules, "-t"}},
 	}, peers...)
+	pause := 5 * time.Millisecond
+	if len(peers) > 1 {
+		pause = 40 * time.Millisecond
+	}
 	for round := range runs + 5 {
 		for i := range all {
 			in, err := os.Open(message)
@@ -178,7 +202,7 @@ func submissions(ctx context.Context, bin, dir, empty string, runs, recipients i
 			if round >= 5 { // the first ones warm up
 				all[i].times = append(all[i].times, took)
 			}
-			time.Sleep(5 * time.Millisecond) // what a mailer does behind the user's back is not the next one's burden
+			time.Sleep(pause) // what a mailer does behind the user's back is not the next one's burden
 		}
 	}
 	state := "runs"
@@ -196,6 +220,10 @@ func submissions(ctx context.Context, bin, dir, empty string, runs, recipients i
 		fastest := median(slices.MinFunc(all[2:], func(a, b contestant) int { return cmp.Compare(median(a.times), median(b.times)) }).times)
 		fmt.Printf("  that is %.2f of the faster peer's time\n", float64(ours)/float64(fastest))
 		verdict(2*ours <= fastest, "at most 0.5 of it")
+	}
+	if len(peers) > 0 {
+		load, _ := os.ReadFile("/proc/loadavg")
+		fmt.Printf("  load of the machine: %s", load)
 	}
 	if recipients == 1 && daemon {
 		verdict(ours <= 4*time.Millisecond, "at most 4 ms")
