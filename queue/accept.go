@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -286,9 +287,9 @@ func headerPriority(h *envelope.Header) int {
 
 // received is the trace field that every hop puts in front (RFC 5321 4.4).
 func received(e *envelope.Envelope, id, host string) string {
-	var b strings.Builder
-	o := e.Origin
-	b.WriteString("Received: ")
+	b := make([]byte, 0, 256)
+	o := &e.Origin
+	b = append(b, "Received: "...)
 	switch {
 	case o.Helo != "" || o.ClientAddr != "":
 		name := o.ClientName
@@ -298,35 +299,36 @@ func received(e *envelope.Envelope, id, host string) string {
 		case name == "":
 			name = "[" + o.ClientAddr + "]"
 		}
-		fmt.Fprintf(&b, "from %s (%s", atom(firstOf(o.Helo, name)), comment(name))
+		b = append(append(append(append(b, "from "...), atom(firstOf(o.Helo, name))...), " ("...), comment(name)...)
 		if o.ClientAddr != "" && !strings.Contains(name, o.ClientAddr) {
-			fmt.Fprintf(&b, " [%s]", comment(o.ClientAddr))
+			b = append(append(append(b, " ["...), comment(o.ClientAddr)...), ']')
 		}
-		b.WriteString(")")
+		b = append(b, ')')
 	case o.User != "" || o.UID >= 0:
 		user := o.User
 		if user == "" {
-			user = fmt.Sprintf("uid%d", o.UID)
+			user = "uid" + strconv.Itoa(o.UID)
 		}
-		fmt.Fprintf(&b, "(from %s@localhost)", comment(user))
+		b = append(append(append(b, "(from "...), comment(user)...), "@localhost)"...)
 	default:
-		b.WriteString("from localhost (localhost)")
+		b = append(b, "from localhost (localhost)"...)
 	}
 	if o.TLS != "" {
-		fmt.Fprintf(&b, "\n\t(using %s)", comment(o.TLS))
+		b = append(append(append(b, "\n\t(using "...), comment(o.TLS)...), ')')
 	}
-	fmt.Fprintf(&b, "\n\tby %s (Waybill)", atom(host))
+	b = append(append(append(b, "\n\tby "...), atom(host)...), " (Waybill)"...)
 	if o.Protocol != "" && o.Protocol != "local" {
-		fmt.Fprintf(&b, " with %s", atom(o.Protocol))
+		b = append(append(b, " with "...), atom(o.Protocol)...)
 	}
-	fmt.Fprintf(&b, " id %s", id)
+	b = append(append(b, " id "...), id...)
 	if to := e.For; to != "" && to != envelope.Nobody {
-		fmt.Fprintf(&b, "\n\tfor <%s>", to)
+		b = append(append(append(b, "\n\tfor <"...), to...), '>')
 	} else if to == "" && len(e.Recipients) == 1 { // more would tell each of them about the others
-		fmt.Fprintf(&b, "\n\tfor <%s>", e.Recipients[0].Addr)
+		b = append(append(append(b, "\n\tfor <"...), e.Recipients[0].Addr...), '>')
 	}
-	fmt.Fprintf(&b, "; %s\n", e.Arrival.Format("Mon, 2 Jan 2006 15:04:05 -0700"))
-	return b.String()
+	b = append(b, "; "...)
+	b = e.Arrival.AppendFormat(b, "Mon, 2 Jan 2006 15:04:05 -0700")
+	return string(append(b, '\n'))
 }
 
 func firstOf(a, b string) string {
@@ -345,6 +347,9 @@ func comment(s string) string { return masked(s, "()\\") }
 func masked(s, bad string) string {
 	if len(s) > 255 {
 		s = s[:255]
+	}
+	if strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f }) < 0 && !strings.ContainsAny(s, bad) {
+		return s
 	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || strings.ContainsRune(bad, r) {

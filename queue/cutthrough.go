@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"strings"
-	"sync"
 	"time"
 
 	"waybill/queue/sched"
@@ -96,7 +95,7 @@ func (p *passage) run(ctx context.Context, body io.Reader, t *tape, opt Options)
 			return nil, err
 		}
 		place := p.place(ctx)
-		defer p.timers(place, cancel)()
+		defer p.q.watch(place, cancel)()
 		statuses := p.hand(ctx, place, t)
 		p.leave(place, statuses)
 		return statuses, nil
@@ -128,7 +127,7 @@ func (p *passage) run(ctx context.Context, body io.Reader, t *tape, opt Options)
 		if place != nil {
 			place.since = time.Now() // until now it was the client that took its time
 		}
-		defer p.timers(place, cancel)()
+		defer p.q.watch(place, cancel)()
 		statuses = <-result
 	}
 	p.leave(place, statuses)
@@ -155,39 +154,6 @@ func (p *passage) hand(ctx context.Context, place *ticket, t *tape) []transport.
 	}
 	req := &transport.Request{Envelope: p.e, Host: p.host, Recipients: p.to, Body: t, Log: p.q.cfg.Log.With("id", p.e.ID)}
 	return guarded(ctx, p.via.Transport, req)
-}
-
-// timers watch over a delivery for which everything is there: the others of the destination need not wait for a slow
-// one, nor its client for ever. The caller calls what it returns at the end.
-func (p *passage) timers(place *ticket, cancel func()) (stop func()) {
-	if place == nil {
-		return func() {}
-	}
-	var mu sync.Mutex
-	step := 0
-	mu.Lock()
-	defer mu.Unlock()
-	var next *time.Timer
-	next = time.AfterFunc(newcomerAfter, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		switch step++; step {
-		case 1:
-			p.q.limits.long(place)
-			next.Reset(slowAfter - newcomerAfter)
-		case 2:
-			p.q.limits.slow(place)
-			next.Reset(slowNextHop - slowAfter)
-		case 3:
-			cancel()
-		}
-	})
-	return func() {
-		mu.Lock()
-		defer mu.Unlock()
-		next.Stop()
-		step = 3
-	}
 }
 
 // leave gives the place back, and lets the destination's window learn.

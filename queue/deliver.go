@@ -95,11 +95,9 @@ func (a *try) send(ctx context.Context, g *group, place *ticket, more bool) {
 		req.Recipients = append(req.Recipients, j.to)
 	}
 	start := time.Now()
-	long := time.AfterFunc(newcomerAfter, func() { a.q.limits.long(place) })
-	slow := time.AfterFunc(slowAfter, func() { a.q.limits.slow(place) })
+	stop := a.q.watch(place, nil)
 	statuses := guarded(ctx, g.via.Transport, req)
-	long.Stop()
-	slow.Stop()
+	stop()
 	took := time.Since(start)
 	a.q.limits.done(place, statuses)
 	for n, j := range g.jobs {
@@ -110,6 +108,41 @@ func (a *try) send(ctx context.Context, g *group, place *ticket, more bool) {
 	}
 	if more {
 		a.checkpoint(g)
+	}
+}
+
+// watch sees to it that the others of a destination need not wait for a slow delivery; and if cancel is not nil, the
+// client behind it not for ever. The caller calls what it returns at the end.
+func (q *Queue) watch(place *ticket, cancel func()) (stop func()) {
+	if place == nil {
+		return func() {}
+	}
+	var mu sync.Mutex
+	step := 0
+	mu.Lock()
+	defer mu.Unlock()
+	var next *time.Timer
+	next = time.AfterFunc(newcomerAfter, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		switch step++; {
+		case step == 1:
+			q.limits.long(place)
+			next.Reset(slowAfter - newcomerAfter)
+		case step == 2:
+			q.limits.slow(place)
+			if cancel != nil {
+				next.Reset(slowNextHop - slowAfter)
+			}
+		case step == 3:
+			cancel()
+		}
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		next.Stop()
+		step = 3
 	}
 }
 

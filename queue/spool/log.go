@@ -145,6 +145,7 @@ func (l *intakeLog) batchOut() {
 	off := seg.end
 	batch := l.fill(seg)
 	buf := l.buf
+	l.growAhead(seg)
 	l.dirty = false // notes that are there already are synced with the batch
 	l.mu.Unlock()
 

@@ -103,7 +103,6 @@ func (l *intakeLog) current(need int) (*segment, error) {
 	l.epoch++
 	seg.epoch, seg.end, seg.synced, seg.live, seg.full, seg.failed, seg.before = l.epoch, 0, 0, 0, false, false, before
 	l.segs = append(l.segs, seg)
-	l.growAhead()
 	return seg, nil
 }
 
@@ -151,9 +150,10 @@ func (l *intakeLog) grow(n int) (*segment, error) {
 	return &segment{name: name, file: f, size: l.size}, nil
 }
 
-// growAhead makes one more segment while there is still one to write to. l.mu is held.
-func (l *intakeLog) growAhead() {
-	if l.growing || l.closing || l.choked || len(l.free) > 0 || len(l.segs) >= l.most {
+// growAhead makes one more segment while there is still one to write to: when that is half full, and the oldest will not
+// be free by the end of it. l.mu is held.
+func (l *intakeLog) growAhead(seg *segment) {
+	if l.growing || l.closing || l.choked || len(l.free) > 0 || len(l.segs) >= l.most || seg.end < l.size/2 || len(l.segs) > 1 && l.segs[0].live == 0 {
 		return
 	}
 	l.growing = true
