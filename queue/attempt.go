@@ -78,6 +78,7 @@ type try struct {
 	urge  []int     // the priorities that the rules gave to recipients
 
 	where   map[int]string // file and line that named a recipient, of those that came by this attempt
+	loops   []loopOf       // recipients that lead back to themselves
 	told    []Noticed      // what the log hears behind the outcomes
 	mu      sync.Mutex
 	order   []int // recipients as transports had them
@@ -102,6 +103,7 @@ type result struct {
 	plan    Plan // of one that was tried and failed for now, or ran out of time
 	sent    bool // a transport had it
 	old     bool // its outcome was logged in an earlier attempt
+	whole   bool // it is about the recipient of the envelope behind it
 }
 
 // run is the attempt: check, pay notices that are owed, decide, deliver, tell, record. It returns when the next one is
@@ -276,6 +278,7 @@ func (a *try) decide(ctx context.Context) []*group {
 		jobs[key] = j
 		order = append(order, j)
 	}
+	a.settleLoops(order)
 	if a.q.inOrder() {
 		a.arrange(order)
 	}

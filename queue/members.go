@@ -19,8 +19,8 @@ func aliased(members []spool.Recipient) string {
 	return "aliased to " + strings.Join(names, ", ")
 }
 
-// maxDepth is how many aliases and .forward files may lead to one another, as in sendmail.
-const maxDepth = 10
+// maxDepth is how many aliases and .forward files may lead to one another, whatever the Expander thinks of it.
+const maxDepth = 50
 
 // refusedStage begins the stage of a member that may not be used; the code and the text follow. It stands in the
 // journal, so that the member is not taken for an address after a crash.
@@ -39,7 +39,7 @@ func refusedMember(stage string) (transport.Status, bool) {
 // expand takes one step with a recipient that is local: to its mailbox, to members that take its place, or to an end.
 func (a *try) expand(ctx context.Context, i int, j *job) *job {
 	r := &a.m.Recipients[i]
-	user := LocalUser{Name: j.to.User, Stage: r.Stage, Sender: j.sender}
+	user := LocalUser{Name: j.to.User, Stage: r.Stage, Sender: j.sender, Host: j.host}
 	for p := r.Parent; p >= 0; p = a.m.Recipients[p].Parent {
 		user.Depth++
 		user.Trail = append([]string{a.m.Recipients[p].Status.User}, user.Trail...)
@@ -49,6 +49,9 @@ func (a *try) expand(ctx context.Context, i int, j *job) *job {
 	case err != nil:
 		a.q.cfg.Log.Warn("a local user cannot be looked up now", "id", a.m.ID, "to", r.Name(), "err", err)
 		a.settle(i, j, transport.NewStatus(transport.Deferred, "4.3.0", "Temporary failure looking up the user"), 0)
+		return nil
+	case x.Loop && a.w.Spoken:
+		a.loops = append(a.loops, loopOf{i, j, *x.Status})
 		return nil
 	case x.Status != nil:
 		a.settle(i, j, *x.Status, 0)
@@ -121,4 +124,36 @@ func (a *try) expand(ctx context.Context, i int, j *job) *job {
 		Status: transport.NewStatus(transport.Delivered, "2.0.0", "expanded"), Final: true, Expanded: true, Age: a.now.Sub(a.m.Envelope.Arrival),
 	})
 	return nil
+}
+
+// loopOf is a recipient that leads back to itself.
+type loopOf struct {
+	index  int
+	job    *job
+	status transport.Status
+}
+
+// settleLoops ends recipients that lead back to themselves, as sendmail does: the first of them fails, if nothing is left
+// of it and of the recipients before it; all others are forgotten.
+func (a *try) settleLoops(jobs []*job) {
+	gone := transport.NewStatus(transport.Discarded, "2.0.0", "has been expanded")
+	for n, l := range a.loops {
+		root := a.root(l.index)
+		left := n > 0
+		for _, j := range jobs {
+			for _, i := range j.indices {
+				left = left || a.root(i) <= root
+			}
+		}
+		for i := range a.results {
+			left = left || a.root(i) <= root
+		}
+		if left {
+			a.settle(l.index, l.job, gone, 0)
+			continue
+		}
+		a.settle(l.index, l.job, l.status, 0)
+		a.results[l.index].whole = true
+	}
+	a.loops = nil
 }

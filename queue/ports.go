@@ -72,6 +72,7 @@ type LocalUser struct {
 	// Trail holds the names through which the message came here, the oldest first: a name that comes again is a loop.
 	Trail  []string
 	Sender envelope.Address
+	Host   string // what the rules gave the mailer as a host: for a user of this host, sendmail's rules put "+detail" there
 }
 
 // Member is one of those that a local user stands for. Exactly one of Addr, Command, File and Refused is set.
@@ -101,6 +102,8 @@ type Expansion struct {
 	HasOwner bool
 	// Status, if not nil, ends it: an unknown user, an alias loop, a refusal; Failed or Discarded.
 	Status *transport.Status
+	// Loop says that Status is the end of a loop: where a message has other recipients, nobody is missing.
+	Loop bool
 }
 
 // Expander knows aliases, .forward files and who exists. One call takes one step; the queue calls it again for members

@@ -103,7 +103,7 @@ func (q *Queue) Verify(ctx context.Context, e *envelope.Envelope, r envelope.Rec
 	if !via.Local {
 		return d, transport.NewStatus(transport.Relayed, "2.1.5", "deliverable")
 	}
-	x, err := w.Expander.Expand(ctx, LocalUser{Name: d.User, Sender: e.Sender})
+	x, err := w.Expander.Expand(ctx, LocalUser{Name: d.User, Sender: e.Sender, Host: d.Host})
 	switch {
 	case err != nil:
 		q.cfg.Log.Warn("a local user cannot be looked up now", "to", r.Name(), "err", err)

@@ -50,7 +50,9 @@ type Config struct {
 	// LastFirst has the lines of .forward and :include: files in reverse: whoever takes the members of a list from the last
 	// to the first, as sendmail does, gets the lines in their order.
 	LastFirst bool
-	Log       *slog.Logger // nil: silent
+	// Sendmail, if not nil, has the ways of sendmail where ours are others, for a site with a sendmail.cf.
+	Sendmail *Sendmail
+	Log      *slog.Logger // nil: silent
 }
 
 // Expander takes the steps. It is safe for concurrent use.
@@ -88,12 +90,17 @@ const (
 	StageFinal   = "final"   // "\bob", or bob in his own .forward file: the mailbox
 )
 
+// NoAlias before a name means StageNoAlias, as one backslash means StageFinal: what sendmail -n asks for.
+const NoAlias = `\\`
+
 // User is the question.
 type User struct {
 	Name  string   // with its "+detail"; an initial backslash means StageFinal
 	Stage string   // of the Member that it came from; StageAll for a recipient of the envelope
 	Depth int      // steps taken before
 	Trail []string // the names that led here, the oldest first
+	// Detail is what stood behind Name, with its "+", where the rules have told it apart (Config.Sendmail).
+	Detail string
 }
 
 // Member is one of those that a name stands for. Exactly one of Addr, Command, File and Refused is set.
@@ -119,12 +126,15 @@ type Result struct {
 	HasOwner bool
 	Source   string // where the members come from: "alias list", a path; for people
 	Status   *transport.Status
+	Loop     bool // with Status: it leads back to where it came from; nobody is missing where others are left
 }
 
 // Expand takes one step.
 func (x *Expander) Expand(ctx context.Context, u User) (Result, error) {
 	name, stage := u.Name, u.Stage
-	if rest, literal := strings.CutPrefix(name, `\`); literal {
+	if rest, plain := strings.CutPrefix(name, NoAlias); plain {
+		name, stage = rest, StageNoAlias
+	} else if rest, literal := strings.CutPrefix(name, `\`); literal {
 		name, stage = rest, StageFinal
 	}
 	name = dequote(name)
@@ -138,16 +148,28 @@ func (x *Expander) Expand(ctx context.Context, u User) (Result, error) {
 		if err != nil {
 			return Result{}, err
 		}
-		if found {
-			if loop || u.Depth >= x.conf.MaxDepth {
-				return refusal("5.4.6", "aliasing/forwarding loop broken", sysexits.Usage), nil
-			}
+		switch {
+		case found && loop && x.conf.Sendmail != nil:
+			return x.cycle(ctx, name, u.Trail)
+		case found && u.Depth >= x.conf.MaxDepth && x.conf.Sendmail != nil:
+			return refusal("5.4.6", fmt.Sprintf("aliasing/forwarding loop broken (%d aliases deep; %d max)", u.Depth+1, x.conf.MaxDepth), sysexits.Usage), nil
+		case found && (loop || u.Depth >= x.conf.MaxDepth):
+			return broken(), nil
+		case found:
 			return x.fromAlias(ctx, key, value)
 		}
 	}
 	entry, detail, found, err := x.user(name)
 	if err != nil {
 		return Result{}, err
+	}
+	if x.conf.Sendmail != nil {
+		if rest, plus := strings.CutPrefix(u.Detail, "+"); plus { // the rules have told it apart
+			detail = rest
+		}
+		if stage == StageNoAlias && again && onlyOnce(u.Trail, name) {
+			again = false // its own alias named it: it is new to its .forward file
+		}
 	}
 	if !found {
 		return x.special(name, again)
@@ -185,7 +207,8 @@ func keepCopy(members []Member, name string, trail []string, lastFirst bool) []M
 func (x *Expander) alias(ctx context.Context, name string) (key, value string, found bool, err error) {
 	key = strings.ToLower(name)
 	keys := []string{key}
-	if base, _, plus := strings.Cut(key, "+"); plus && base != "" {
+	if x.conf.Sendmail != nil { // ruleset 5 takes the detail off
+	} else if base, _, plus := strings.Cut(key, "+"); plus && base != "" {
 		keys = append(keys, base+"+*", base)
 	}
 	for _, key := range keys {
@@ -201,20 +224,25 @@ func (x *Expander) alias(ctx context.Context, name string) (key, value string, f
 }
 
 func (x *Expander) fromAlias(ctx context.Context, key, value string) (Result, error) {
-	items, err := ParseList(value)
+	items, err := x.parse(value)
 	if err != nil {
 		return Result{}, fmt.Errorf("alias %s: %w", key, err)
 	}
 	r := Result{Source: "alias " + key}
 	in := including{x: x, self: key, selfStage: StageNoAlias}
-	if r.Members, err = in.members(items, 0); err != nil {
+	if r.Members, err = in.members(items, nil); err != nil {
 		return Result{}, fmt.Errorf("alias %s: %w", key, err)
 	}
 	if len(items) == 0 {
 		return unknown(), nil
 	}
 	if len(r.Members) == 0 { // an empty :include: file
-		return refusal("5.4.6", "aliasing/forwarding loop broken", sysexits.Usage), nil
+		return broken(), nil
+	}
+	if x.conf.Sendmail != nil {
+		if r.Members, err = x.twiceUnknown(r.Members, key); err != nil {
+			return Result{}, err
+		}
 	}
 	r.Owner, r.HasOwner, err = x.owner(ctx, key)
 	return r, err
@@ -223,10 +251,13 @@ func (x *Expander) fromAlias(ctx context.Context, key, value string) (Result, er
 // owner finds the sender for what goes to the members of list: the alias owner-list, or what that stands for if it is
 // one address (sendmail(8), "owner-"). Owners of owners and of request addresses would make bounces bounce.
 func (x *Expander) owner(ctx context.Context, list string) (envelope.Address, bool, error) {
-	if strings.HasPrefix(list, "owner-") || strings.HasSuffix(list, "-request") {
+	owner := "owner-" + list
+	switch outside := strings.HasPrefix(list, "owner-"); {
+	case outside && x.conf.Sendmail != nil:
+		owner = "owner-owner"
+	case outside || strings.HasSuffix(list, "-request") && x.conf.Sendmail == nil:
 		return "", false, nil
 	}
-	owner := "owner-" + list
 	value, found, err := x.conf.Aliases.Lookup(ctx, owner)
 	if err != nil {
 		return "", false, fmt.Errorf("alias %s: %w", owner, err)
@@ -234,7 +265,7 @@ func (x *Expander) owner(ctx context.Context, list string) (envelope.Address, bo
 	if !found {
 		return "", false, nil
 	}
-	if items, err := ParseList(value); err == nil && len(items) == 1 && items[0].Addr != "" {
+	if items, err := x.parse(value); err == nil && len(items) == 1 && items[0].Addr != "" {
 		return items[0].Addr, true, nil
 	}
 	return envelope.Address(owner), true, nil
@@ -244,7 +275,7 @@ func (x *Expander) owner(ctx context.Context, list string) (envelope.Address, bo
 func (x *Expander) user(name string) (e passwd.Entry, detail string, found bool, err error) {
 	base, detail, plus := strings.Cut(name, "+")
 	try := []struct{ name, detail string }{{name, ""}, {strings.ToLower(name), ""}}
-	if plus && base != "" {
+	if plus && base != "" && x.conf.Sendmail == nil {
 		try = append(try, []struct{ name, detail string }{{base, detail}, {strings.ToLower(base), detail}}...)
 	}
 	for _, t := range try {
@@ -257,13 +288,25 @@ func (x *Expander) user(name string) (e passwd.Entry, detail string, found bool,
 			return e, t.detail, true, nil
 		}
 	}
+	if m := x.conf.Sendmail; m != nil && m.MatchGECOS {
+		if users, ok := x.conf.Users.(interface {
+			ByFullName(name string) (passwd.Entry, bool, error)
+		}); ok {
+			return withoutDetail(users.ByFullName(strings.NewReplacer(".", " ", "_", " ").Replace(name)))
+		}
+	}
 	return passwd.Entry{}, "", false, nil
+}
+
+func withoutDetail(e passwd.Entry, found bool, err error) (passwd.Entry, string, bool, error) {
+	return e, "", found, err
 }
 
 // special answers for the names that must exist (RFC 5321 4.5.1), and says no to all others.
 func (x *Expander) special(name string, again bool) (Result, error) {
 	to := ""
 	switch base, _, _ := strings.Cut(strings.ToLower(name), "+"); {
+	case base == "mailer-daemon" && x.conf.Sendmail != nil: // sendmail leaves it to the aliases
 	case base == "mailer-daemon":
 		to = "postmaster"
 	case base == "postmaster" && !strings.EqualFold(x.conf.Postmaster, "postmaster"):
@@ -275,6 +318,13 @@ func (x *Expander) special(name string, again bool) (Result, error) {
 		return unknown(), nil
 	}
 	return Result{Members: []Member{{Addr: envelope.Address(to)}}, Source: "the duty to have a postmaster"}, nil
+}
+
+// broken is a list that leads nowhere but to itself.
+func broken() Result {
+	r := refusal("5.4.6", "aliasing/forwarding loop broken", sysexits.Usage)
+	r.Loop = true
+	return r
 }
 
 func unknown() Result { return refusal("5.1.1", "user unknown", sysexits.NoUser) }

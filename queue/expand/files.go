@@ -7,11 +7,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"waybill/transport"
+	"waybill/transport/envelope"
 	"waybill/transport/identity"
 	"waybill/transport/passwd"
 	"waybill/transport/sysexits"
@@ -32,12 +34,13 @@ type including struct {
 	barred    string        // why no programs and files may be used; empty: they may
 }
 
-func (in including) members(items []Item, depth int) ([]Member, error) {
+// members makes members of items. within are the :include: files that the items stand in, the outermost first.
+func (in including) members(items []Item, within []string) ([]Member, error) {
 	var all []Member
 	for _, item := range items {
 		switch {
 		case item.Include != "":
-			members, err := in.include(item.Include, depth+1)
+			members, err := in.include(item, within)
 			if err != nil {
 				return nil, err
 			}
@@ -45,11 +48,7 @@ func (in including) members(items []Item, depth int) ([]Member, error) {
 		case item.Command != "" || item.File != "":
 			m := Member{Command: item.Command, File: item.File}
 			if in.barred != "" {
-				name := string(item.File)
-				if item.Command != "" {
-					name = "|" + string(item.Command)
-				}
-				m = refused(name, "5.7.1", in.barred, sysexits.Unavailable)
+				m = refused(envelope.Recipient{Command: item.Command, File: item.File}.Name(), "5.7.1", in.barred, sysexits.Unavailable)
 			} else if in.user != nil && in.user.UID != 0 { // root's programs run as the default user, like those of aliases
 				m.As = in.user.Name
 			}
@@ -58,6 +57,11 @@ func (in including) members(items []Item, depth int) ([]Member, error) {
 			m := Member{Addr: item.Addr, Where: item.Where}
 			if item.Final {
 				m.Stage = StageFinal
+				if in.x.conf.Sendmail != nil && !strings.Contains(string(item.Addr), "@") {
+					m.Addr = `\` + m.Addr // reports and listings show it as it was written
+				}
+			} else if in.x.conf.Sendmail != nil && in.user == nil && len(within) > 0 && strings.EqualFold(dequote(string(item.Addr)), in.self) {
+				continue // the list is on itself; it has been expanded
 			} else if strings.EqualFold(dequote(string(item.Addr)), in.self) {
 				m.Stage = in.selfStage
 			}
@@ -79,23 +83,34 @@ func refused(name, code, text string, exit int) Member {
 // include reads an :include: file. Programs and files in it are used with the rights of its owner, and not at all when
 // somebody else could put another file in its place; a file that others may write is not read at all, as sendmail does.
 // One that is missing or not readable is the list owner's fault and is reported; an error of the disk is waited for.
-func (in including) include(name string, depth int) ([]Member, error) {
-	if depth > maxIncludes {
+func (in including) include(item Item, within []string) ([]Member, error) {
+	name, mode := item.Include, in.x.conf.Sendmail
+	cannot := func(why string) []Member {
+		m := refused(":include:"+name, "5.2.4", "Cannot open "+name+": "+why, sysexits.Usage)
+		m.Where = item.Where
+		return []Member{m}
+	}
+	switch {
+	case mode != nil && slices.Contains(within, name):
+		return nil, nil // what is in it has been taken
+	case mode != nil && !filepath.IsAbs(name):
+		return cannot("Permission denied"), nil // in the queue directory, where sendmail would look
+	case len(within) >= maxIncludes:
 		return []Member{refused(":include:"+name, "5.4.6", "aliasing/forwarding loop broken", sysexits.Usage)}, nil
 	}
 	var items []Item
 	next := in
 	var lookup error // of the owner: apart, because none of its kinds is about the file
-	err := in.as(func() error {
+	err := in.asReader(func() error {
 		f, st, err := openPlain(name)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		if st.Mode&0o022 != 0 {
+		if mode.forbids(st.Mode, "IncludeFile") {
 			return errWritable
 		}
-		switch unsafe := unsafePath(name, st, -1); {
+		switch unsafe := unsafePath(name, st, -1, mode.allow("IncludeFileInUnsafeDirPathSafe"), mode.allow("GroupWritableIncludeFileSafe")); {
 		case unsafe != "":
 			next.barred = "the :include: file is not safe for programs and files"
 		case st.Uid != 0 && (in.user == nil || int(st.Uid) != in.user.UID):
@@ -114,18 +129,20 @@ func (in including) include(name string, depth int) ([]Member, error) {
 		text string
 	}{
 		{unix.ENOENT, "No such file or directory"}, {unix.ENOTDIR, "Not a directory"}, {unix.EACCES, "Permission denied"}, {unix.ELOOP, "Too many levels of symbolic links"},
-		{errNotPlain, "Not a regular file"}, {errWritable, "Group writable file"},
+		{errNotPlain, "Regular files only"}, {errWritable, "Group writable file"},
 	} {
 		if errors.Is(err, c.err) {
-			in.x.conf.Log.Warn("cannot use an :include: file", "file", name, "err", err)
-			return []Member{refused(":include:"+name, "5.2.4", "Cannot open "+name+": "+c.text, sysexits.Usage)}, nil
+			if mode == nil { // sendmail's own line tells of it
+				in.x.conf.Log.Warn("cannot use an :include: file", "file", name, "err", err)
+			}
+			return cannot(c.text), nil
 		}
 	}
 	switch {
 	case err != nil:
 		return nil, err
 	}
-	return next.members(items, depth)
+	return next.members(items, append(slices.Clone(within), name))
 }
 
 // includeOwner finds who owns an :include: file of the administrator's list. Only a Source that knows user ids can
@@ -163,6 +180,22 @@ func (in including) as(work func() error) error {
 	return identity.As(identity.ID{UID: in.user.UID, GID: in.user.GID, Groups: in.user.Groups}, work)
 }
 
+// asReader runs work, which reads an :include: file, with the rights of the list's author, or as sendmail's default user.
+func (in including) asReader(work func() error) error {
+	mode := in.x.conf.Sendmail
+	if in.user != nil || mode == nil || mode.Default == "" || os.Geteuid() != 0 {
+		return in.as(work)
+	}
+	e, found, err := in.x.conf.Users.Lookup(mode.Default)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return work()
+	}
+	return identity.As(identity.ID{UID: e.UID, GID: e.GID, Groups: e.Groups}, work)
+}
+
 // forward reads the first .forward file of the user that exists. No members mean: there is none, it is empty, or it is
 // ignored because others may have written it (sendmail does that silently; we log it).
 func (x *Expander) forward(user passwd.Entry, detail string) ([]Member, string, error) {
@@ -179,8 +212,15 @@ func (x *Expander) forward(user passwd.Entry, detail string) ([]Member, string, 
 				return err
 			}
 			defer f.Close()
-			if why := unsafePath(name, st, user.UID); why != "" {
+			mode := x.conf.Sendmail
+			if mode.forbids(st.Mode, "ForwardFile") {
+				return fmt.Errorf("%w: Group writable file", errUnsafe)
+			}
+			if why := unsafePath(name, st, user.UID, mode.allow("ForwardFileInUnsafeDirPath"), mode != nil); why != "" {
 				return fmt.Errorf("%w: %s", errUnsafe, why)
+			}
+			if st.Mode&0o022 != 0 && !mode.allow("GroupWritableForwardFileSafe") {
+				in.barred = "Address " + user.Name + " is unsafe for mailing to programs"
 			}
 			items, err = x.readLists(f, name, maxForward)
 			return err
@@ -201,7 +241,7 @@ func (x *Expander) forward(user passwd.Entry, detail string) ([]Member, string, 
 		if !valid {
 			in.barred = "this user's login shell does not allow programs and files"
 		}
-		members, err := in.members(items, 0)
+		members, err := in.members(items, nil)
 		if err != nil {
 			return nil, "", fmt.Errorf("%s: %w", name, err)
 		}
@@ -274,12 +314,16 @@ func openPlain(name string) (*os.File, unix.Stat_t, error) {
 // unsafePath tells who beside its owner could have put something into the file; empty: nobody. It must belong to uid or
 // to root (uid -1: to anybody); neither it nor a directory above it may be writable by group or others, except
 // directories with the sticky bit that belong to root.
-func unsafePath(name string, st unix.Stat_t, uid int) string {
+// anyDir lets directories be as they are, anyMode the file.
+func unsafePath(name string, st unix.Stat_t, uid int, anyDir, anyMode bool) string {
 	if uid >= 0 && int(st.Uid) != uid && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
 		return fmt.Sprintf("belongs to uid %d", st.Uid)
 	}
-	if st.Mode&0o022 != 0 {
+	if st.Mode&0o022 != 0 && !anyMode {
 		return fmt.Sprintf("mode %04o: others may write it", st.Mode&0o7777)
+	}
+	if anyDir {
+		return ""
 	}
 	for dir := filepath.Dir(name); ; dir = filepath.Dir(dir) {
 		var d unix.Stat_t
@@ -306,7 +350,7 @@ func (x *Expander) readLists(r io.Reader, name string, limit int64) ([]Item, err
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
-		more, err := ParseList(line)
+		more, err := x.parse(line)
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", name, number, err)
 		}

@@ -29,7 +29,10 @@ const (
 // ParseList reads a list as aliases(5) and forward(5) describe it: entries between commas, quoted strings, comments in
 // parentheses, "Name <address>", groups "name: a, b;", "\user", "/file", "|command" and `"|command with, commas"`,
 // ":include:/path". A list that is not understood is an error as a whole: half a list would be lost mail.
-func ParseList(text string) ([]Item, error) {
+func ParseList(text string) ([]Item, error) { return parseList(text, false) }
+
+// parseList is ParseList. spelled keeps the quotes of "|command", for those who show it.
+func parseList(text string, spelled bool) ([]Item, error) {
 	var items []Item
 	group := false
 	for len(text) > 0 {
@@ -48,7 +51,7 @@ func ParseList(text string) ([]Item, error) {
 		if sep == ';' {
 			group = false
 		}
-		item, ok, err := parseItem(raw)
+		item, ok, err := parseItem(raw, spelled)
 		if err != nil {
 			return nil, err
 		}
@@ -133,12 +136,15 @@ func hasGroupEnd(text string) bool {
 	return false
 }
 
-func parseItem(raw string) (item Item, ok bool, err error) {
+func parseItem(raw string, spelled bool) (item Item, ok bool, err error) {
 	s := strings.TrimSpace(raw)
 	if len(s) > maxItem {
 		return Item{}, false, fmt.Errorf("an entry of %d octets is too long", len(s))
 	}
 	if inner, whole := unquote(s); whole && inner != "" && strings.ContainsAny(inner[:1], "|/:") {
+		if spelled && inner[0] == '|' && strings.TrimSpace(inner[1:]) != "" {
+			return Item{Command: envelope.Command(s)}, true, nil
+		}
 		s = inner
 	} else if !strings.HasPrefix(s, "|") {
 		s = strings.Join(strings.Fields(lexeme.WithoutComments(s)), " ")
@@ -159,7 +165,7 @@ func parseItem(raw string) (item Item, ok bool, err error) {
 		return Item{Command: envelope.Command(command)}, true, nil
 	case len(s) >= 9 && strings.EqualFold(s[:9], ":include:"):
 		name := strings.TrimSpace(s[9:])
-		if !path.IsAbs(name) {
+		if !path.IsAbs(name) && !spelled {
 			return Item{}, false, fmt.Errorf(":include: needs an absolute path, not %q", name)
 		}
 		return Item{Include: name}, true, nil

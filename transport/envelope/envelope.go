@@ -44,7 +44,8 @@ func (a Address) Domain() string {
 	return strings.ToLower(domain)
 }
 
-// Command is a program that an alias, a .forward file or the configuration named as a recipient, without its "|".
+// Command is a program that an alias, a .forward file or the configuration named as a recipient, without its "|". It may
+// keep the quotes that it was written with: those of |"command", and of "|command" with the "|" in them.
 // Nothing that arrives from the network is ever converted into one.
 type Command string
 
@@ -173,6 +174,8 @@ type Recipient struct {
 // Name is what logs and listings show for r: the address, "|command", or the file's path.
 func (r Recipient) Name() string {
 	switch {
+	case strings.HasPrefix(string(r.Command), `"|`):
+		return string(r.Command)
 	case r.Command != "":
 		return "|" + string(r.Command)
 	case r.File != "":

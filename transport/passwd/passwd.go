@@ -83,6 +83,25 @@ func (f *File) ByUID(uid int) (Entry, bool, error) {
 	return f.byName[name], ok, nil
 }
 
+// ByFullName returns the first entry, by user id, whose full name is this one, in any case. "&" in the file stands for the login
+// name (finger(1)).
+func (f *File) ByFullName(name string) (Entry, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.refresh(); err != nil {
+		return Entry{}, false, err
+	}
+	var best Entry
+	found := false
+	for _, e := range f.byName {
+		full, _, _ := strings.Cut(e.Gecos, ",")
+		if full = strings.ReplaceAll(full, "&", e.Name); full != "" && strings.EqualFold(full, name) && (!found || e.UID < best.UID) {
+			best, found = e, true
+		}
+	}
+	return best, found, nil
+}
+
 func (f *File) refresh() error {
 	now := [2]stamp{}
 	for i, name := range []string{f.users, f.groups} {

@@ -105,8 +105,8 @@ func bare(command string) string {
 	for i := 1; i < len(command); i++ {
 		switch {
 		case command[i] == '"':
-			if i == len(command)-1 {
-				return b.String()
+			if i == len(command)-1 { // "|command" keeps its mark inside of the quotes
+				return strings.TrimPrefix(b.String(), "|")
 			}
 			return command // the first word is quoted, not the command
 		case command[i] == '\\' && i+1 < len(command) && (command[i+1] == '"' || command[i+1] == '\\'):

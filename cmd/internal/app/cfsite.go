@@ -224,7 +224,7 @@ func (r cfRouter) Route(ctx context.Context, q queue.Question) (queue.Decision, 
 	}
 	m := macros(q.Sender, q.Origin)
 	t, err := r.rw.Parse(ctx, string(q.Recipient), m)
-	if err == nil && t.Mailer != nil && t.Mailer.Has('5') && !strings.HasPrefix(string(q.Recipient), `\\`) {
+	if err == nil && t.Mailer != nil && t.Mailer.Has('5') && !t.Listed && !strings.HasPrefix(string(q.Recipient), expand.NoAlias) {
 		t, err = r.unaliased(ctx, t, m)
 	}
 	var down *eval.NotNow
@@ -250,16 +250,24 @@ func (r cfRouter) Route(ctx context.Context, q queue.Question) (queue.Decision, 
 }
 
 // unaliased takes a local user without an alias through ruleset 5, which may send it elsewhere: to the host for unknown
-// users, to the hub.
+// users, to the hub. It is also what finds the alias user+* of user+detail, and user: each name that it returns is
+// looked for in turn.
 func (c *cfSite) unaliased(ctx context.Context, t rewrite.Target, m rewrite.Message) (rewrite.Target, error) {
-	name := strings.ToLower(t.User)
-	plain, _, _ := strings.Cut(name, "+")
-	for _, key := range []string{name, plain} {
-		if _, found, err := c.aliases.Lookup(ctx, key); found || err != nil {
+	for range 10 {
+		name := t.User
+		if _, found, err := c.aliases.Lookup(ctx, strings.ToLower(name)); found || err != nil {
 			return t, err
 		}
+		if strings.HasPrefix(t.Host, "+") {
+			m["h"] = t.Host
+		}
+		next, err := c.rw.Unaliased(ctx, t, m)
+		if err != nil || next.Refusal != nil || next.Mailer == nil || !next.Mailer.Has('5') || next.Listed || next.User == name {
+			return next, err
+		}
+		t = next
 	}
-	return c.rw.Unaliased(ctx, t, m)
+	return t, nil
 }
 
 func cfRefusal(r *rewrite.Refusal) transport.Status {
@@ -284,9 +292,9 @@ func cfRefusal(r *rewrite.Refusal) transport.Status {
 
 // cfNames makes what knows aliases, .forward files and users.
 func (s *site) cfNames() (localNames, error) {
-	conf := expand.Config{Users: s.users, Host: s.settings.Host, Log: s.log, MaxDepth: 10, LastFirst: true}
-	if v, ok := s.cf.conf.Option("AliasFile", ""); ok && v != "" {
-		t, err := aliasTable(v)
+	conf := expand.Config{Users: s.users, Host: s.settings.Host, Log: s.log, MaxDepth: s.cf.number("MaxAliasRecursion", 10), LastFirst: true, Sendmail: s.cf.listWays(s.defaultUser())}
+	if sources := s.cf.conf.AliasSources(); len(sources) > 0 {
+		t, err := aliasTables(sources)
 		if err != nil {
 			return localNames{}, err
 		}
@@ -325,21 +333,21 @@ func (c *cfSite) sameUser(a, b envelope.Address) bool {
 // aliasFiles are several alias files, asked in order.
 type aliasFiles []table.Table
 
-// aliasTable opens what AliasFile lists: "class:file" or "file", divided by commas. Whatever the class is, the text file
-// is read: newaliases has nothing to build here.
-func aliasTable(list string) (aliasFiles, error) {
+// aliasTables opens what AliasFile lists. A directory is asked; of everything else the text file is read, since newaliases
+// has nothing to build here.
+func aliasTables(sources []cf.AliasSource) (aliasFiles, error) {
 	var files aliasFiles
-	for spec := range strings.SplitSeq(list, ",") {
-		spec = strings.TrimSpace(spec)
-		if class, rest, ok := strings.Cut(spec, ":"); ok && !strings.HasPrefix(class, "/") {
-			spec = rest
+	for _, source := range sources {
+		def, env := &prog.Table{Name: "aliases", Class: source.Class, Args: source.Args}, table.Env{}
+		if source.Class != "ldap" {
+			for len(source.Args) > 0 && strings.HasPrefix(source.Args[0], "-") { // map flags such as -o
+				source.Args = source.Args[1:]
+			}
+			def, env = &prog.Table{Name: "aliases", Class: "aliases", Args: append([]string{"-o"}, source.Args...)}, table.Env{Native: true}
 		}
-		for strings.HasPrefix(spec, "-") { // map flags such as -o
-			_, spec, _ = strings.Cut(spec, " ")
-		}
-		t, err := table.Open(&prog.Table{Name: "aliases", Class: "aliases", Args: []string{"-o", spec}}, table.Env{Native: true})
+		t, err := table.Open(def, env)
 		if t == nil {
-			return nil, fmt.Errorf("AliasFile %s: %w", spec, err)
+			return nil, fmt.Errorf("AliasFile %s: %w", strings.Join(source.Args, " "), err)
 		}
 		files = append(files, t)
 	}

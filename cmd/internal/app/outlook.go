@@ -30,6 +30,10 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 	for i, r := range e.Recipients {
 		w := &outlook{s: s, local: local, sender: e.Sender}
 		w.follow(ctx, r.Addr, queue.LocalUser{})
+		if w.good == 0 && len(w.failed) == 0 && len(w.loops) > 0 && (s.cf == nil || len(some.Recipients) == 0) {
+			w.failed = w.loops[:1]
+			w.who = "" // the recipient itself
+		}
 		if w.deep && w.good == 0 && len(w.failed) > 0 {
 			dead = append(dead, spool.Refusal{Index: i, Code: w.failed[0].Code(), Text: w.failed[0].Text(), Name: w.who})
 		} else {
@@ -66,6 +70,7 @@ type outlook struct {
 	sender envelope.Address
 	deep   bool // the recipient stands for others; the queue looks at the first step by itself
 	good   int
+	loops  []transport.Status // it leads back to itself, and so to nobody
 	failed []transport.Status
 	who    string // failed first, when not the recipient itself
 	steps  int
@@ -89,11 +94,14 @@ func (o *outlook) follow(ctx context.Context, addr envelope.Address, from queue.
 		o.good++
 		return
 	}
-	from.Name, from.Sender = d.User, o.sender
+	from.Name, from.Sender, from.Host = d.User, o.sender, d.Host
 	e, err := o.local.Expand(ctx, from)
 	switch {
 	case err != nil: // not now
 		o.good++
+		return
+	case e.Loop:
+		o.loops = append(o.loops, *e.Status)
 		return
 	case e.Status != nil && e.Status.Outcome() == transport.Failed:
 		o.failed = append(o.failed, *e.Status)

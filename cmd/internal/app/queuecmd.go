@@ -252,6 +252,12 @@ func (p *queueLister) add(l queue.Listed) error {
 		return nil
 	}
 	e := listEntry(l, p.located.Sendmail)
+	if p.located.Sendmail && !p.view.verbose && !p.view.json { // the widths of its columns
+		e.Sender = e.Sender[:min(len(e.Sender), 39)]
+		for i, r := range e.Recipients {
+			e.Recipients[i].Name = r.Name[:min(len(r.Name), 38)]
+		}
+	}
 	if p.stream != nil {
 		return p.stream.Print(e)
 	}
@@ -281,15 +287,10 @@ func jobPriority(l queue.Listed) int64 {
 
 // listEntry shows a message of our queue as one of sendmail's.
 func listEntry(l queue.Listed, sendmail bool) mailq.Entry {
-	if sendmail { // local users first, the others by domain; a quoted program keeps its first quote
+	if sendmail { // local users first, the others by domain
 		slices.SortStableFunc(l.Recipients, func(a, b queue.ListedRecipient) int {
 			return strings.Compare(envelope.Address(a.Name).Domain(), envelope.Address(b.Name).Domain())
 		})
-		for i, r := range l.Recipients {
-			if strings.HasPrefix(r.Name, "|") && strings.Contains(r.Name, " ") && !strings.HasPrefix(r.Name, `|"`) {
-				l.Recipients[i].Name = `"` + r.Name
-			}
-		}
 	}
 	e := mailq.Entry{
 		ID: l.ID, State: mailq.Waiting, Size: l.Size, Arrival: l.Arrival, Sender: string(l.Sender), Body: string(l.BodyType),

@@ -21,7 +21,6 @@ import (
 	"waybill/queue/spool"
 	"waybill/rules"
 	"waybill/rules/table"
-	"waybill/transport"
 	"waybill/transport/dns"
 	"waybill/transport/envelope"
 	"waybill/transport/mtasts"
@@ -270,20 +269,20 @@ type localNames struct {
 }
 
 func (l localNames) Expand(ctx context.Context, u queue.LocalUser) (queue.Expansion, error) {
-	r, err := l.x.Expand(ctx, expand.User{Name: u.Name, Stage: u.Stage, Depth: u.Depth, Trail: u.Trail})
+	r, err := l.x.Expand(ctx, expand.User{Name: u.Name, Stage: u.Stage, Depth: u.Depth, Trail: u.Trail, Detail: u.Host})
 	if err != nil {
 		return queue.Expansion{}, err
 	}
-	out := queue.Expansion{Mailbox: r.Mailbox, Detail: r.Detail, Owner: r.Owner, HasOwner: r.HasOwner, Status: r.Status}
+	out := queue.Expansion{Mailbox: r.Mailbox, Detail: r.Detail, Owner: r.Owner, HasOwner: r.HasOwner, Status: r.Status, Loop: r.Loop}
 	for _, m := range r.Members {
 		if l.notMe != nil && m.Addr != "" && l.notMe(u.Sender, m.Addr) {
 			continue
 		}
 		out.Members = append(out.Members, queue.Member{Addr: m.Addr, Command: m.Command, File: m.File, As: m.As, Stage: m.Stage, Refused: m.Refused, Name: m.Name, Where: m.Where})
 	}
-	if len(r.Members) > 0 && len(out.Members) == 0 {
-		alone := transport.NewStatus(transport.Discarded, "2.0.0", "nobody but the sender is on the list")
-		out.Status = &alone
+	if len(r.Members) > 0 && len(out.Members) == 0 { // nobody but the sender is on the list
+		l.notMe = nil
+		return l.Expand(ctx, u)
 	}
 	return out, nil
 }

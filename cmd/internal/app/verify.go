@@ -10,6 +10,7 @@ import (
 	"waybill/compat/flags"
 	"waybill/compat/submit"
 	"waybill/queue"
+	"waybill/queue/expand"
 	"waybill/transport"
 	"waybill/transport/envelope"
 	"waybill/transport/sysexits"
@@ -42,7 +43,16 @@ func verify(std stdio, v *flags.Invocation) int {
 				x.bad(m.Text, m.Problem, m.Exit)
 				continue
 			}
-			x.address(ctx, m.Text, m.Addr, queue.LocalUser{})
+			addr := m.Addr
+			if _, domain := addr.Split(); v.NoAliases && domain == "" {
+				addr = expand.NoAlias + addr
+			}
+			x.address(ctx, m.Text, addr, queue.LocalUser{})
+			if len(x.loops) > 0 && len(x.good) == 0 && x.exit == sysexits.OK {
+				x.say(x.loops[0].Text())
+				x.exit = queue.ExitOf(x.loops[0])
+			}
+			x.loops = nil
 		}
 	}
 	slices.SortStableFunc(x.good, func(a, b goodLine) int { return strings.Compare(a.host, b.host) })
@@ -59,7 +69,9 @@ type verification struct {
 	out   stdio
 	exit  int
 	said  []string
-	good  []goodLine // with a sendmail.cf: what is said behind all complaints, by host
+	loops []transport.Status // what leads back to itself
+	where string             // the file and line that named who is looked at
+	good  []goodLine         // with a sendmail.cf: what is said behind all complaints, by host
 }
 
 type goodLine struct{ host, text string }
@@ -90,6 +102,9 @@ func wording(text string) string {
 }
 
 func (x *verification) bad(name, text string, exit int) {
+	if x.where != "" {
+		name, x.where = x.where+": "+name, ""
+	}
 	x.say(name + "... " + wording(text))
 	if exit != sysexits.OK {
 		x.exit = exit
@@ -103,7 +118,7 @@ func (x *verification) address(ctx context.Context, name string, addr envelope.A
 	case transport.Failed, transport.Deferred:
 		x.bad(name, status.Text(), queue.ExitOf(status))
 	case transport.Delivered:
-		from.Name = d.User
+		from.Name, from.Host = d.User, d.Host
 		x.expand(ctx, name, d, from)
 	default:
 		line := name + "... deliverable: mailer " + d.Mailer
@@ -127,6 +142,9 @@ func (x *verification) expand(ctx context.Context, name string, d queue.Decision
 	case err != nil:
 		x.bad(name, "Temporary failure looking up the user", sysexits.TempFail)
 		return
+	case e.Loop && x.s.cf != nil: // nobody is missing, if somebody else is left
+		x.loops = append(x.loops, *e.Status)
+		return
 	case e.Status != nil && e.Status.Outcome() == transport.Failed:
 		x.bad(name, e.Status.Text(), queue.ExitOf(*e.Status))
 		return
@@ -147,10 +165,12 @@ func (x *verification) expand(ctx context.Context, name string, d queue.Decision
 		case m.Refused != nil:
 			x.bad(m.Name, m.Refused.Text(), queue.ExitOf(*m.Refused))
 		case m.Command != "":
-			x.deliverable("", "|"+string(m.Command)+"... deliverable: mailer prog, user |"+string(m.Command))
+			name := envelope.Recipient{Command: m.Command}.Name()
+			x.deliverable("", name+"... deliverable: mailer prog, user "+name)
 		case m.File != "":
 			x.deliverable("", string(m.File)+"... deliverable: mailer *file*, user "+string(m.File))
 		default:
+			x.where = m.Where
 			x.address(ctx, string(m.Addr), m.Addr, next)
 		}
 	}

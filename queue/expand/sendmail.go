@@ -1,0 +1,145 @@
+package expand
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"waybill/transport/envelope"
+)
+
+// Sendmail has what sendmail does otherwise with aliases(5) and forward(5).
+type Sendmail struct {
+	// Words is an entry without quotes as sendmail passes it on: taken apart into tokens, and put together with BlankSub
+	// between two words. A command with arguments that nobody has quoted becomes one long name that way.
+	Words func(text string) string
+	// Default is the login name of DefaultUser, who reads the :include: files of aliases; empty: we do.
+	Default string
+	// MatchGECOS finds users by their full names.
+	MatchGECOS bool
+	// Blame knows the words of DontBlameSendmail; nil: none is set.
+	Blame func(word string) bool
+}
+
+func (m *Sendmail) allow(word string) bool { return m != nil && m.Blame != nil && m.Blame(word) }
+
+// forbids reports whether others may write a file so that it is not even read. kind is the middle of the words of
+// DontBlameSendmail: "GroupWritable" + kind.
+func (m *Sendmail) forbids(mode uint32, kind string) bool {
+	if m == nil && kind != "IncludeFile" {
+		return false // the path is looked at as a whole
+	}
+	group := m.allow("GroupWritable"+kind) || m.allow("GroupWritable"+kind+"Safe")
+	world := m.allow("WorldWritable"+kind) || m.allow("WorldWritable"+kind+"Safe")
+	return mode&unix.S_IWGRP != 0 && !group || mode&unix.S_IWOTH != 0 && !world
+}
+
+// parse reads a list. sendmail complains about one that is not well formed, and uses what it understands.
+func (x *Expander) parse(text string) ([]Item, error) {
+	m := x.conf.Sendmail
+	if m == nil {
+		return ParseList(text)
+	}
+	items, err := parseList(text, true)
+	if err != nil {
+		items, err = parseList(mended(text), true)
+	}
+	if m.Words != nil {
+		for i := range items {
+			if c := string(items[i].Command); c != "" && c[0] != '"' {
+				items[i].Command = envelope.Command(strings.TrimPrefix(m.Words("|"+c), "|"))
+			}
+		}
+	}
+	return items, err
+}
+
+// mended leaves out the marks that have no partner; a quote without one makes the rest a name.
+func mended(text string) string {
+	var b strings.Builder
+	quoted, comment, angle := false, 0, strings.Count(text, ">")
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case c == '\\' && i+1 < len(text):
+			if comment == 0 {
+				b.WriteString(text[i : i+2])
+			}
+			i++
+			continue
+		case comment > 0:
+			switch c {
+			case '(':
+				comment++
+			case ')':
+				comment--
+			}
+			continue
+		case c == '"' && !quoted && !strings.Contains(text[i+1:], `"`):
+			return b.String() + `"\` + text[i:] + `"`
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '(':
+			comment++
+			continue
+		case c == ')', c == '<' && angle == 0:
+			continue
+		case c == '>':
+			if angle--; strings.Count(b.String(), "<") <= strings.Count(b.String(), ">") {
+				continue
+			}
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}
+
+// cycle answers for a name that leads back to itself: sendmail looks for somebody on the way who has a mailbox, from the
+// last name to the first.
+func (x *Expander) cycle(ctx context.Context, name string, trail []string) (Result, error) {
+	at := slices.IndexFunc(trail, func(t string) bool { return strings.EqualFold(dequote(t), name) })
+	way := slices.Clone(trail[at+1:])
+	slices.Reverse(way)
+	for _, candidate := range append([]string{name}, way...) {
+		e, _, found, err := x.user(candidate)
+		if err != nil {
+			return Result{}, err
+		}
+		if !found {
+			continue
+		}
+		stage := StageFinal // its .forward file brought us here
+		if _, _, aliased, err := x.alias(ctx, candidate); err != nil {
+			return Result{}, err
+		} else if aliased {
+			stage = StageNoAlias
+		}
+		return Result{Members: []Member{{Addr: envelope.Address(e.Name), Stage: stage}}, Source: "a loop"}, nil
+	}
+	return broken(), nil
+}
+
+// twiceUnknown has a list that names itself and nobody of that name is here: sendmail reports it twice.
+func (x *Expander) twiceUnknown(members []Member, self string) ([]Member, error) {
+	own := slices.IndexFunc(members, func(m Member) bool { return m.Stage == StageNoAlias })
+	if own < 0 {
+		return members, nil
+	}
+	if _, _, found, err := x.user(self); found || err != nil {
+		return members, err
+	}
+	return slices.Insert(members, own, members[own]), nil
+}
+
+func onlyOnce(trail []string, name string) bool {
+	n := 0
+	for _, t := range trail {
+		if sameName(t, name) {
+			n++
+		}
+	}
+	return n == 1
+}

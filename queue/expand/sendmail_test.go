@@ -1,0 +1,130 @@
+package expand
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+
+	"waybill/transport/passwd"
+)
+
+// sendmailSite is a site in sendmail's ways; bob, carol and dave are users.
+func sendmailSite(t *testing.T, aliases aliasMap, ways *Sendmail) (*Expander, string) {
+	t.Helper()
+	_, home := site(t, nil)
+	me := passwd.Entry{UID: os.Getuid(), GID: os.Getgid(), Home: home, Shell: "/bin/sh"}
+	away := me
+	away.Home = "/nonexistent"
+	x, err := New(Config{
+		Aliases: aliases, Users: passwd.Static{"bob": me, "carol": away, "dave": away, "a+b": away}, Forward: []string{"$home/.forward+$detail", "$home/.forward"},
+		LastFirst: true, Sendmail: ways,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x, home
+}
+
+func TestSendmailWays(t *testing.T) {
+	aliases := aliasMap{
+		"list-request": "x@y", "owner-list-request": "carol", "owner-list": "x@y", "owner-owner": "dave",
+		"ring": "ring2", "ring2": "ring", "bob": "carol", "carol": "bob", "own": "bob, own",
+		"prog": `|/bin/prog a "b c"`, "prog2": `"|/bin/prog a"`, "bs": `\bob`, "paren": "bob (x, carol", "quote": `"bob, carol`, "lt": "<bob, carol", "gt": "bob>, carol",
+		"rel": ":include:f/list", "team+x": "dave", "team+*": "carol", "deep": "x@y",
+	}
+	x, home := sendmailSite(t, aliases, &Sendmail{Words: func(s string) string { return strings.ReplaceAll(s, " ", ".") }})
+	aliases["inc"] = ":include:" + home + "/list"
+	put(t, home+"/list", "dave\nINC\n:include:"+home+"/list\n", 0o644)
+	for _, c := range []struct {
+		user User
+		want string
+	}{
+		{User{Name: "list-request"}, "[x@y] owner carol"}, // not only lists have owners
+		{User{Name: "owner-list"}, "[x@y] owner dave"},
+		{User{Name: "ring", Trail: []string{"ring", "ring2"}}, "failed 5.4.6"},
+		{User{Name: "bob", Trail: []string{"bob", "carol"}}, "[bob noalias]"}, // who has a mailbox ends the loop
+		{User{Name: "ring", Trail: []string{"ring", "dave"}}, "[dave final]"},
+		{User{Name: "own"}, "[bob] [own noalias] [own noalias]"}, // reported twice, since there is no such user
+		{User{Name: "deep", Depth: 10}, "failed 5.4.6"},
+		{User{Name: "prog"}, `[|/bin/prog.a."b.c"]`}, // nobody quoted it
+		{User{Name: "prog2"}, `["|/bin/prog a"]`},
+		{User{Name: "bs"}, `[\bob final]`},
+		{User{Name: "paren"}, "[bob]"},
+		{User{Name: "quote"}, `["\"bob, carol"]`},
+		{User{Name: "lt"}, "[bob] [carol]"},
+		{User{Name: "gt"}, "[bob] [carol]"},
+		{User{Name: "rel"}, "[5.2.4::include:f/list]"},
+		{User{Name: "inc"}, "[dave]"}, // a file in itself, and a list in its own file, add nobody
+		{User{Name: "team"}, "failed 5.1.1"},
+		{User{Name: "team+y"}, "failed 5.1.1"}, // ruleset 5 tells details apart
+		{User{Name: "dave+y"}, "failed 5.1.1"},
+		{User{Name: "dave", Detail: "+y"}, "mailbox dave +y"},
+		{User{Name: "mailer-daemon"}, "failed 5.1.1"},
+		{User{Name: NoAlias + "bob"}, "mailbox bob"}, // sendmail -n
+	} {
+		r, err := x.Expand(context.Background(), c.user)
+		got := describe(r, err)
+		if !strings.EqualFold(got, c.want) {
+			t.Errorf("%+v: got %s, want %s", c.user, got, c.want)
+		}
+	}
+}
+
+// A user whose own alias names him still has his .forward file read, and once.
+func TestForwardBehindOwnAlias(t *testing.T) {
+	x, home := sendmailSite(t, aliasMap{"bob": "bob, x@y"}, &Sendmail{})
+	put(t, home+"/.forward", "dave\n", 0o644)
+	put(t, home+"/.forward+w", "carol\n", 0o644)
+	for _, c := range []struct {
+		user User
+		want string
+	}{
+		{User{Name: "bob", Stage: StageNoAlias, Trail: []string{"bob"}}, "[dave]"},
+		{User{Name: "bob", Stage: StageNoAlias, Trail: []string{"bob", "bob"}}, "mailbox bob"},
+		{User{Name: "bob", Stage: StageFinal, Trail: []string{"bob"}}, "mailbox bob"},
+		{User{Name: "bob", Stage: StageNoAlias, Detail: "+w"}, "[carol]"},
+		{User{Name: NoAlias + "bob"}, "[dave]"},
+	} {
+		r, err := x.Expand(context.Background(), c.user)
+		if got := describe(r, err); got != c.want {
+			t.Errorf("%+v: got %s, want %s", c.user, got, c.want)
+		}
+	}
+}
+
+// DontBlameSendmail lets files be read that others may write; programs need the word that ends in Safe.
+func TestDontBlame(t *testing.T) {
+	for _, c := range []struct {
+		words, mode, want string
+	}{
+		{"", "0644", `["|/bin/p" as bob]`},
+		{"", "0664", "mailbox bob"},
+		{"groupwritableforwardfile", "0666", "mailbox bob"},
+		{"groupwritableforwardfile", "0664", `[5.7.1:"|/bin/p"]`},
+		{"groupwritableforwardfile groupwritableforwardfilesafe", "0664", `["|/bin/p" as bob]`},
+	} {
+		x, home := sendmailSite(t, nil, &Sendmail{Blame: func(w string) bool {
+			return strings.Contains(" "+c.words+" ", " "+strings.ToLower(w)+" ")
+		}})
+		put(t, home+"/.forward", "\"|/bin/p\"\n", 0o644)
+		mode := os.FileMode(0o644)
+		if c.mode == "0664" {
+			mode = 0o664
+		} else if c.mode == "0666" {
+			mode = 0o666
+		}
+		if err := os.Chmod(home+"/.forward", mode); err != nil {
+			t.Fatal(err)
+		}
+		r, err := x.Expand(context.Background(), User{Name: "bob"})
+		got := describe(r, err)
+		if os.Getuid() == 0 {
+			got = strings.ReplaceAll(got, `p"]`, `p" as bob]`) // root's own programs run as the default user
+			got = strings.ReplaceAll(got, `5.7.1:"|/bin/p" as bob]`, `5.7.1:"|/bin/p"]`)
+		}
+		if got != c.want {
+			t.Errorf("%q, mode %s: got %s, want %s", c.words, c.mode, got, c.want)
+		}
+	}
+}
