@@ -44,6 +44,7 @@ type Target struct {
 	Mailer     *cf.Mailer
 	Host, User string
 	Refusal    *Refusal // not nil: nowhere; Mailer is nil then
+	Listed     bool     // the user had a leading "@" (F=@): neither aliases nor ruleset 5 change it
 }
 
 // Refusal is what $#error says, or $#discard.
@@ -117,6 +118,12 @@ func (r *Rewriter) Unaliased(ctx context.Context, t Target, m Message) (Target, 
 	return r.resolve(ctx, toks, st)
 }
 
+// Words is text as sendmail passes it on: taken apart into tokens, without comments, and put together again.
+func (r *Rewriter) Words(text string) string {
+	toks, _ := r.engine.Syntax().SplitStripped(text)
+	return r.join(toks)
+}
+
 // resolve looks at what ruleset 0 returned: "$# mailer $@ host $: user".
 func (r *Rewriter) resolve(ctx context.Context, toks []addr.Token, st *eval.State) (Target, error) {
 	config := Target{Refusal: &Refusal{Code: 553, Enhanced: "5.3.5", Text: "configuration error: the rules resolve to no mailer", Exit: sysexits.Config}}
@@ -152,7 +159,7 @@ func (r *Rewriter) resolve(ctx context.Context, toks []addr.Token, st *eval.Stat
 		return Target{Refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to :include:s", Exit: sysexits.Unavailable}}, nil
 	}
 	if mailer.Has('@') && len(user) > 0 && user[0] == "@" {
-		user = user[1:]
+		user, t.Listed = user[1:], true
 	}
 	var err error
 	for _, rs := range []*prog.Ruleset{r.named("2"), mailer.EnvRcpt, r.named("4")} {
