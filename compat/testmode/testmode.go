@@ -136,6 +136,14 @@ type talker struct {
 // Wants tells which events are shown.
 func (t *talker) Wants() trace.Kind { return t.Text.Wants() | t.s.debug.wants() }
 
+// Lines lets the engine write the trace itself, unless it is being debugged.
+func (t *talker) Lines() *trace.Text {
+	if t.s.debug.level > 0 {
+		return nil
+	}
+	return &t.Text
+}
+
 // Event writes the event's line.
 func (t *talker) Event(e *trace.Event) {
 	if t.s.debug.level > 0 {

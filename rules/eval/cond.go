@@ -63,10 +63,11 @@ func (m *machine) lookupHolds(c *prog.Cond, base int) (ok bool, status int) {
 	for _, a := range c.Args {
 		args = append(args, m.condText(a, base))
 	}
-	if m.e.table(c.Table) == nil && !m.e.setters[c.Table] && c.Table != healthTable {
+	to := m.e.askable[c.Table]
+	if to.table == nil && !to.setsName && c.Table != healthTable {
 		return false, m.end(Config, "no table "+c.Table, nil)
 	}
-	r, found, err := m.ask(c.Table, key, args)
+	r, found, err := m.ask(to, key, args)
 	if table.Status(err) != OK {
 		return false, m.end(table.Status(err), "table "+c.Table+": "+err.Error(), err)
 	}
@@ -98,7 +99,7 @@ func (m *machine) condText(toks []prog.Tok, base int) string {
 		case prog.Capture:
 			c := m.caps[t.N-1]
 			for _, w := range m.mem[base+int(c.lo) : base+int(c.hi)] {
-				parts = append(parts, w.text)
+				parts = append(parts, m.text(w))
 			}
 		case prog.RunMacro:
 			v, _ := m.st.Macros.Get(t.Text)
@@ -146,7 +147,7 @@ func (m *machine) testHolds(c *prog.Cond, base int) (ok bool, status int) {
 		text, known = m.st.Macros.Get(c.Header)
 	case prog.FactFocus:
 		for _, w := range m.mem[base:] {
-			known = known || w.text == "<"
+			known = known || m.text(w) == "<"
 		}
 	}
 	if c.Fact == prog.FactError {
@@ -206,15 +207,14 @@ func (m *machine) member(f *Facts, c *prog.Cond, base int) bool {
 	}
 	at := m.caps[c.Cap-1]
 	m.buf = m.buf[:0]
-	word := false
+	var last word
 	for _, w := range m.mem[base+int(at.lo) : base+int(at.hi)] {
 		m.steps += 4
-		is := m.e.syntax.IsWord(w.text)
-		if is && word {
+		if w&last&isWord != 0 {
 			m.buf = append(m.buf, m.e.blank...)
 		}
-		word = is
-		m.buf = appendFold(m.buf, string(w.text))
+		last = w
+		m.fold(w)
 	}
 	if _, ok := set.words[string(m.buf)]; ok {
 		return true
@@ -240,7 +240,7 @@ func (m *machine) matchFact(c *prog.Cond, text string, base int) bool {
 	}
 	outer := m.caps
 	m.caps = make([]span, p.wild)
-	ok := m.match(p.lhs, p.rest, m.mem[lo:])
+	ok := m.backtrack(p.lhs, p.rest, m.mem[lo:])
 	inner := m.caps
 	m.caps = outer
 	for i, s := range inner {

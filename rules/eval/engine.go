@@ -10,11 +10,8 @@ package eval
 
 import (
 	"fmt"
-	"net/netip"
-	"slices"
-	"strings"
+	"strconv"
 	"sync"
-	"sync/atomic"
 
 	"waybill/rules/addr"
 	"waybill/rules/prog"
@@ -48,8 +45,22 @@ type Engine struct {
 	byName   map[string]*ruleset
 	blank    string // the blank substitute in lower case
 	classes  map[string]*class
-	ids      map[string]int32 // folded literal -> number
-	single   [256]int32       // the same for tokens of one octet
+	ids      map[string]uint32 // folded literal -> number
+	octets   *octets
+	short    uint32                // literals of one octet so far
+	long     uint32                // others
+	consts   []addr.Token          // texts that every machine has: all octets, and the literals of replacements
+	constAt  map[addr.Token]uint32 // where they are
+	named    []uint32              // those of them that stand where a lookup names its table
+	calls    []uint32              // those that stand where a call names its ruleset
+	handles  []*handle             // the tables of these, at the places of their names
+	callees  []*ruleset            // the rulesets
+	host     *handle               // of $[ $]
+	hostName uint32                // where its name is
+	asked    []string              // the tables that conditions ask
+	askable  map[string]*handle
+	parts    []part // memory for globs
+	elems    []elem
 	tables   map[string]table.Table
 	folded   map[string]table.Table  // by name in lower case
 	setters  map[string]bool         // tables of class macro
@@ -64,42 +75,49 @@ type Engine struct {
 // ruleset is a ruleset made ready. The filters of its rules lie side by side: most rules are turned away by theirs.
 type ruleset struct {
 	src     *prog.Ruleset
+	enter   string // what a trace says first
+	leave   string
 	filters []filter
 	rules   []rule
 }
 
-// filter is what a workspace must have before its rule is tried: all literals (a bit each, shared by several), and a
-// number of tokens that the pattern can match.
+// filter is what a workspace must have before its rule is tried: all literals (a bit each, shared by several), those at
+// the ends, and a number of tokens that the pattern can match.
 type filter struct {
 	mask     bits
-	min, max int32 // tokens
+	first    uint32 // the literal that a pattern begins with; 0 when it begins with something else
+	last     uint32 // the one that it ends with
+	min, max int32  // tokens
 }
 
-// bits has a bit for each of 127 groups of literals: bits 1 to 19 belong to the metasymbols, the others are dealt out
-// to the literals of the program in turn. Bit 0 is for tokens that are no literal.
-type bits [2]uint64
+// bits has a bit for each of 63 groups of literals: bits 1 to 19 belong to the metasymbols, the next ones to literals of
+// one octet, and the others to longer ones, to which they are dealt out in turn. Bit 0 is for tokens that are no literal.
+type bits uint64
 
-func (b *bits) add(id int32) { b[id>>6&1] |= 1 << (id & 63) }
-
-// missing reports whether some bit of b is not in has.
-func (b *bits) missing(has *bits) bool { return b[0]&^has[0]|b[1]&^has[1] != 0 }
+const (
+	shortBits, shortFrom = 16, 20
+	longBits, longFrom   = 64 - longFrom, shortFrom + shortBits
+)
 
 type rule struct {
-	src     *prog.Rule
-	lhs     []sym
-	rest    []int32 // rest[i]: tokens that lhs[i:] needs at least
-	wild    int     // numbered symbols of the pattern
-	caps    int     // captures, with those that conditions bind
-	suffix  int     // literals at the end of the pattern
-	rhs     []out
-	special bool // the right side has a table lookup or a call
+	src   *prog.Rule
+	lhs   []sym
+	rest  []int32 // rest[i]: tokens that lhs[i:] needs at least
+	wild  int     // numbered symbols of the pattern
+	caps  int     // captures, with those that conditions bind
+	glob  *glob   // the pattern, when it needs no backtracking
+	rhs   []piece
+	plan  []piece // the right side with its lookups and calls found; nil when that cannot be done
+	plain bool    // there are none
+	refs  int32   // captures in the right side
+	fixed int32   // symbols in it
 }
 
 // sym is a symbol of a pattern.
 type sym struct {
 	kind  prog.Kind
-	id    int32 // Literal and metasymbols
-	n     int   // wildcards: index of the capture, from 0
+	id    uint32 // Literal and metasymbols
+	n     int    // wildcards: index of the capture, from 0
 	class *class
 	text  string // RunMacro: name
 }
@@ -111,20 +129,6 @@ type pattern struct {
 	wild int
 }
 
-// out is a symbol of a replacement.
-type out struct {
-	kind prog.Kind
-	n    int // Capture
-	word word
-	text string // RunMacro: name
-}
-
-// word is a token in a workspace with the number of the literal it equals; 0 when the program has no such literal.
-type word struct {
-	text addr.Token
-	id   int32
-}
-
 // New makes a program ready. The program must not be changed afterwards.
 func New(p *prog.Program, o Options) (*Engine, error) {
 	syntax := []addr.Option{addr.BlankSub(p.BlankSub)}
@@ -133,7 +137,7 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		prog: p, blank: fold(p.BlankSub), syntax: addr.New(p.Operators, syntax...), byName: map[string]*ruleset{}, classes: map[string]*class{},
-		ids: map[string]int32{}, setters: map[string]bool{}, patterns: map[*prog.Cond]*pattern{}, limit: o.Steps, native: o.Native, called: o.Called,
+		ids: map[string]uint32{}, octets: &octets{}, constAt: map[addr.Token]uint32{}, setters: map[string]bool{}, patterns: map[*prog.Cond]*pattern{}, limit: o.Steps, native: o.Native, called: o.Called,
 	}
 	if e.limit == 0 {
 		e.limit = MaxSteps
@@ -143,7 +147,9 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 			e.setters[t.Name] = true
 		}
 	}
-	e.with(o.Tables)
+	e.initOctets()
+	e.hostName = uint32(e.constant(hostTable) >> textAt)
+	e.named = append(e.named, e.hostName)
 	for name, c := range p.Classes {
 		e.class(name).set.Store(newClassSet(c.Words))
 	}
@@ -160,13 +166,14 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 		e.byName[name] = e.sets[i]
 	}
 	for n := range e.numbers {
-		e.numbers[n] = &ruleset{src: &prog.Ruleset{Name: fmt.Sprint(n), Number: n, Index: -1}}
+		name := strconv.Itoa(n)
+		e.numbers[n] = &ruleset{src: &prog.Ruleset{Name: name, Number: n, Index: -1}, enter: headline(name, "   input:"), leave: headline(name, " returns:")}
 	}
-	for c := 0; c < len(e.single); c++ {
-		if t := addr.Token([]byte{byte(c)}); t.IsMeta() {
-			e.single[c] = int32(c - 0x80)
-		}
+	if len(e.ids) > maxLiterals {
+		return nil, fmt.Errorf("more than %d different words in rules", maxLiterals)
 	}
+	e.with(o.Tables)
+	e.finish()
 	return e, nil
 }
 
@@ -176,7 +183,10 @@ func (e *Engine) with(tables map[string]table.Table) {
 	for name, t := range tables {
 		e.folded[fold(name)] = t
 	}
-	e.pool = &sync.Pool{New: func() any { return &machine{e: e} }}
+	e.link()
+	e.pool = &sync.Pool{New: func() any {
+		return &machine{e: e, texts: append(make([]addr.Token, 0, len(e.consts)+128), e.consts...), mem: make([]word, 0, 256)}
+	}}
 }
 
 // With returns an engine for the same rules with other tables. The classes are those of both: what they hold for one of
@@ -211,37 +221,16 @@ func (e *Engine) class(name string) *class {
 	return c
 }
 
-// literal returns the number of a literal, which it makes up when it is new. Its lower seven bits are its bit in
-// filters.
-func (e *Engine) literal(t addr.Token) int32 {
-	if t.IsMeta() {
-		return int32(t[0] - 0x80)
-	}
-	folded := fold(string(t))
-	if id, ok := e.ids[folded]; ok {
-		return id
-	}
-	n := int32(len(e.ids))
-	id := 128*(1+n/108) + 20 + n%108
-	e.ids[folded] = id
-	if len(folded) == 1 {
-		c := folded[0]
-		if e.single[c] = id; c >= 'a' && c <= 'z' {
-			e.single[c&^0x20] = id
-		}
-	}
-	return id
-}
-
-var kindMeta = map[prog.Kind]addr.Token{
-	prog.Sep: addr.Sep, prog.Mailer: addr.Mailer, prog.Call: addr.Call, prog.MapBegin: addr.MapBegin, prog.MapArg: addr.Host,
-	prog.MapElse: addr.User, prog.MapEnd: addr.MapEnd, prog.HostBegin: addr.HostBegin, prog.HostEnd: addr.HostEnd,
-	prog.Host: addr.Host, prog.User: addr.User, prog.ZeroOrMore: addr.ZeroOrMore, prog.OneOrMore: addr.OneOrMore, prog.One: addr.One,
-	prog.Empty: addr.Host, prog.InClass: addr.InClass, prog.NotInClass: addr.NotInClass,
+// metaOf has the octets of metasymbols.
+var metaOf = [...]byte{
+	prog.Sep: addr.Sep[0], prog.Mailer: addr.Mailer[0], prog.Call: addr.Call[0], prog.MapBegin: addr.MapBegin[0], prog.MapArg: addr.Host[0],
+	prog.MapElse: addr.User[0], prog.MapEnd: addr.MapEnd[0], prog.HostBegin: addr.HostBegin[0], prog.HostEnd: addr.HostEnd[0],
+	prog.Host: addr.Host[0], prog.User: addr.User[0], prog.ZeroOrMore: addr.ZeroOrMore[0], prog.OneOrMore: addr.OneOrMore[0], prog.One: addr.One[0],
+	prog.Empty: addr.Host[0], prog.InClass: addr.InClass[0], prog.NotInClass: addr.NotInClass[0],
 }
 
 func (e *Engine) compile(src *prog.Ruleset) *ruleset {
-	rs := &ruleset{src: src, rules: make([]rule, len(src.Rules)), filters: make([]filter, len(src.Rules))}
+	rs := &ruleset{src: src, enter: headline(src.Name, "   input:"), leave: headline(src.Name, " returns:"), rules: make([]rule, len(src.Rules)), filters: make([]filter, len(src.Rules))}
 	for i, r := range src.Rules {
 		rs.rules[i], rs.filters[i] = e.compileRule(r)
 	}
@@ -255,27 +244,17 @@ func (e *Engine) compileRule(src *prog.Rule) (rule, filter) {
 	f := filter{}
 	f.mask, f.min, f.max = needs(r.lhs)
 	r.rest = rest(r.lhs)
-	for i := len(r.lhs) - 1; i >= 0 && r.lhs[i].kind == prog.Literal; i-- {
-		r.suffix++
-	}
-	r.caps = max(r.wild, bound(src.Cond))
-	for _, t := range src.RHS {
-		o := out{kind: t.Kind, n: t.N, text: t.Text}
-		switch t.Kind {
-		case prog.Literal:
-			o.word = word{addr.Token(t.Text), e.literal(addr.Token(t.Text))}
-		case prog.Capture, prog.RunMacro:
-		default:
-			m := kindMeta[t.Kind]
-			o.word = word{m, e.literal(m)}
-			o.kind = prog.Literal
-			switch t.Kind {
-			case prog.Call, prog.MapBegin, prog.HostBegin:
-				r.special = true
-			}
+	if n := len(r.lhs); n > 0 {
+		if r.lhs[0].kind == prog.Literal {
+			f.first = r.lhs[0].id
 		}
-		r.rhs = append(r.rhs, o)
+		if r.lhs[n-1].kind == prog.Literal {
+			f.last = r.lhs[n-1].id
+		}
 	}
+	r.glob = e.globOf(r.lhs)
+	r.caps = max(r.wild, bound(src.Cond))
+	e.compileRHS(&r)
 	return r, f
 }
 
@@ -289,6 +268,9 @@ func (e *Engine) conditions(c *prog.Cond) {
 		p.lhs = e.symbols(c.Value.Pattern, &p.wild)
 		p.rest = rest(p.lhs)
 		e.patterns[c] = p
+	}
+	if c.Op == prog.Lookup {
+		e.asked = append(e.asked, c.Table)
 	}
 	if c.Op == prog.Test && c.Cmp == prog.In {
 		e.class(c.Value.Text)
@@ -308,12 +290,14 @@ func (e *Engine) symbols(toks []prog.Tok, wild *int) []sym {
 			s.id = e.literal(addr.Token(t.Text))
 		case prog.InClass, prog.NotInClass:
 			s.class = e.class(t.Text)
-		case prog.ZeroOrMore, prog.OneOrMore, prog.One, prog.Empty, prog.RunMacro:
+		case prog.ZeroOrMore, prog.OneOrMore, prog.One, prog.RunMacro:
+		case prog.Empty: // it takes nothing, anywhere
+			continue
 		case prog.Capture: // no workspace has it: such a rule never matches
 			s.id = e.literal(addr.Capture)
 			s.kind = prog.Literal
 		default:
-			s.id = e.literal(kindMeta[t.Kind])
+			s.id = uint32(metaOf[t.Kind] - 0x80)
 			s.kind = prog.Literal
 		}
 		if t.Kind.Wildcard() {
@@ -331,7 +315,7 @@ func needs(lhs []sym) (mask bits, least, most int32) {
 	for _, s := range lhs {
 		switch s.kind {
 		case prog.Literal:
-			mask.add(s.id)
+			mask |= 1 << (s.id & 63)
 			least, most = least+1, most+1
 		case prog.One, prog.NotInClass:
 			least, most = least+1, most+1
@@ -373,142 +357,4 @@ func bound(c *prog.Cond) int {
 		n = max(n, bound(s))
 	}
 	return n
-}
-
-// class is a class of words; its set is replaced as a whole.
-type class struct {
-	name string
-	idx  int // in a World
-	set  atomic.Pointer[classSet]
-}
-
-// classSet is the content of a class.
-type classSet struct {
-	words    map[string]struct{} // folded
-	first    [256]bool           // octets that begin a word
-	min, max int                 // octets
-	nets     map[netip.Prefix]struct{}
-	lengths  []int // of the networks, each once: those of IPv4 as they are, those of IPv6 plus 100
-}
-
-func newClassSet(words []string) *classSet {
-	s := &classSet{words: make(map[string]struct{}, len(words)), min: 1 << 30}
-	for _, w := range words {
-		if w == "" {
-			continue
-		}
-		f := fold(w)
-		s.words[f] = struct{}{}
-		s.first[f[0]] = true
-		s.min, s.max = min(s.min, len(f)), max(s.max, len(f))
-		if strings.IndexByte(w, ':') < 0 && (w[0] < '0' || w[0] > '9' || w[len(w)-1] < '0' || w[len(w)-1] > '9') {
-			continue // no address: trying takes longer than all the rest
-		}
-		if p, err := netip.ParsePrefix(w); err == nil {
-			s.network(p.Masked())
-		} else if a, err := netip.ParseAddr(w); err == nil {
-			s.network(netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
-		}
-	}
-	return s
-}
-
-func (s *classSet) network(p netip.Prefix) {
-	if s.nets == nil {
-		s.nets = map[netip.Prefix]struct{}{}
-	}
-	s.nets[p] = struct{}{}
-	n := p.Bits()
-	if p.Addr().Is6() {
-		n += 100
-	}
-	if !slices.Contains(s.lengths, n) {
-		s.lengths = append(s.lengths, n)
-	}
-}
-
-// holds reports whether an address lies in one of the class's networks. It takes as long as there are different lengths
-// of networks, however many there are.
-func (s *classSet) holds(a netip.Addr) bool {
-	a = a.Unmap().WithZone("")
-	for _, n := range s.lengths {
-		if a.Is6() != (n >= 100) {
-			continue
-		}
-		bits := n
-		if bits >= 100 {
-			bits -= 100
-		}
-		if p, err := a.Prefix(bits); err == nil {
-			if _, ok := s.nets[p]; ok {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// fold is text in lower case, ASCII only [19].
-func fold(s string) string {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= 'A' && s[i] <= 'Z' {
-			b := []byte(s)
-			for ; i < len(b); i++ {
-				if b[i] >= 'A' && b[i] <= 'Z' {
-					b[i] |= 0x20
-				}
-			}
-			return string(b)
-		}
-	}
-	return s
-}
-
-// SetClass replaces the words of a class. Runs that are under way may see either. It reports whether the program
-// mentions the class at all.
-func (e *Engine) SetClass(name string, words []string) bool {
-	c, ok := e.classes[name]
-	if ok {
-		c.set.Store(newClassSet(words))
-	}
-	return ok
-}
-
-// World is the words of all classes at one moment.
-type World struct{ sets []*classSet }
-
-// World returns what the classes hold now, for the States of questions that belong together.
-func (e *Engine) World() *World {
-	w := &World{sets: make([]*classSet, len(e.classes))}
-	for _, c := range e.classes {
-		w.sets[c.idx] = c.set.Load()
-	}
-	return w
-}
-
-// With returns a World in which a class of the engine holds these words.
-func (w *World) With(e *Engine, class string, words []string) *World {
-	sets := slices.Clone(w.sets)
-	if c := e.classes[class]; c != nil {
-		sets[c.idx] = newClassSet(words)
-	}
-	return &World{sets}
-}
-
-// words are the words of a class that count for this run.
-func (m *machine) words(c *class) *classSet {
-	if w := m.st.World; w != nil {
-		return w.sets[c.idx]
-	}
-	return c.set.Load()
-}
-
-// InClass reports whether a word is a member of a class.
-func (e *Engine) InClass(name, word string) bool {
-	c, ok := e.classes[name]
-	if !ok {
-		return false
-	}
-	_, ok = c.set.Load().words[fold(word)]
-	return ok
 }

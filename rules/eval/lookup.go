@@ -19,12 +19,12 @@ const hostTable = "host"
 // The first closing symbol ends a lookup; one that is missing is taken as if it stood at the end [38].
 func (m *machine) lookups(top int) (status int, goOn bool) {
 	for at := top; at < len(m.mem); at++ {
-		id := m.mem[at].id
+		id := m.mem[at].id()
 		if id != idMap && id != idHost {
 			continue
 		}
 		c := m.cutCall(at, id)
-		stat, ok := m.lookup(at, c)
+		stat, ok := m.lookup(at, &c)
 		if !ok {
 			m.mem = m.mem[:top]
 			return stat, false
@@ -41,38 +41,43 @@ func (m *machine) lookups(top int) (status int, goOn bool) {
 	return status, true
 }
 
-// call is a lookup as cut into its parts; all are places in the arena.
+// call is a lookup as cut into its parts; all are places in the arena. Its arguments are in m.argAt.
 type call struct {
-	name     string
+	to       *handle
 	key      span
-	args     []span
 	fallback span
 	hasElse  bool
 	end      int // behind the closing symbol
 }
 
-func (m *machine) cutCall(at int, open int32) call {
-	closing := idMapEnd
-	c := call{name: hostTable}
+func (m *machine) cutCall(at int, open uint32) call {
+	closing := uint32(idMapEnd)
+	c := call{to: m.e.host}
 	i := at + 1
 	if open == idHost {
 		closing = idHostEnd
 	} else if i < len(m.mem) {
-		c.name = m.mem[i].text.String()
+		c.to = nil
+		if text := int(m.mem[i] >> textAt); text < len(m.e.handles) {
+			c.to = m.e.handles[text]
+		}
+		if c.to == nil {
+			c.to = m.e.handleOf(m.text(m.mem[i]).String())
+		}
 		i++
 	}
+	m.argAt = m.argAt[:0]
 	cur := &c.key
 	*cur = span{int32(i), int32(i)}
 	for ; i < len(m.mem); i++ {
-		id := m.mem[i].id
-		if id == closing {
+		switch id := m.mem[i].id(); {
+		case id > idHostEnd || id == 0:
+		case id == closing:
 			c.end = i + 1
 			return c
-		}
-		switch {
 		case id == idHostArg:
-			c.args = append(c.args, span{})
-			cur = &c.args[len(c.args)-1]
+			m.argAt = append(m.argAt, span{})
+			cur = &m.argAt[len(m.argAt)-1]
 			*cur = span{int32(i + 1), int32(i + 1)}
 			continue
 		case id == idElse:
@@ -88,22 +93,16 @@ func (m *machine) cutCall(at int, open int32) call {
 }
 
 // lookup asks the table and puts the answer in the place of the call. m.next is behind it afterwards.
-func (m *machine) lookup(at int, c call) (status int, ok bool) {
-	blank := m.e.prog.BlankSub
-	if k, ok := m.e.table(c.name).(interface{ KeyBlank() (string, bool) }); ok {
-		if b, ok := k.KeyBlank(); ok {
-			blank = b
-		}
+func (m *machine) lookup(at int, c *call) (status int, ok bool) {
+	key := m.join(c.key, c.to.blank)
+	m.args = m.args[:0]
+	for _, a := range m.argAt {
+		m.args = append(m.args, m.join(a, m.e.prog.BlankSub))
 	}
-	key := m.text(c.key, blank)
-	var args []string
-	for _, a := range c.args {
-		args = append(args, m.text(a, m.e.prog.BlankSub))
-	}
-	r, found, err := m.ask(c.name, key, args)
-	if table.Status(err) == TempFail { // other troubles of a table are "not there" for rules
+	r, found, err := m.ask(c.to, key, m.args)
+	if err != nil && table.Status(err) == TempFail { // other troubles of a table are "not there" for rules
 		status = TempFail
-		m.blame(status, "table "+c.name+": "+err.Error(), &NotNow{c.name, key, err})
+		m.blame(status, "table "+c.to.name+": "+err.Error(), &NotNow{c.to.name, key, err})
 	}
 	tail := len(m.mem)
 	switch {
@@ -139,29 +138,20 @@ func (m *machine) putValue(text string) bool {
 // putDefault appends the default part of a lookup. The real engine makes it text and cuts it again, so that the blank
 // substitute comes between adjacent words; where that changes nothing, it is copied.
 func (m *machine) putDefault(part span) bool {
-	again, word := false, false
-	for _, w := range m.mem[part.lo:part.hi] {
-		is := m.e.syntax.IsWord(w.text)
-		if is && word || w.text == "" || strings.IndexByte("()<>\"", w.text[0]) >= 0 || strings.IndexByte(string(w.text), '\\') >= 0 {
-			again = true
-		}
-		word = is
-	}
-	if !again {
+	if !m.odd(part) {
 		m.mem = append(m.mem, m.mem[part.lo:part.hi]...)
 		return true
 	}
 	m.text2 = m.text2[:0]
-	word = false
+	var last word
 	for _, w := range m.mem[part.lo:part.hi] {
-		is := m.e.syntax.IsWord(w.text)
-		if is && word {
+		if w&last&isWord != 0 {
 			m.text2 = append(m.text2, m.e.prog.BlankSub...)
 		}
-		word = is
-		m.text2 = append(m.text2, w.text...)
+		last = w
+		m.text2 = append(m.text2, m.text(w)...)
 	}
-	text := string(m.text2)
+	text := m.keep(m.text2)
 	toks, issues := m.e.syntax.SplitAgain(m.toks[:0], text)
 	for _, i := range issues {
 		m.message(OK, i.Message(shown(text)))
@@ -179,6 +169,16 @@ func (m *machine) putDefault(part span) bool {
 		m.push(t)
 	}
 	return true
+}
+
+// odd reports whether cutting the text of a default changes it.
+func (m *machine) odd(part span) bool {
+	var last, odd word
+	for _, w := range m.mem[part.lo:part.hi] {
+		odd |= w&isOdd | w&last&isWord
+		last = w
+	}
+	return odd != 0
 }
 
 // shown is text with metasymbols as messages of the real engine show them: as control characters.
@@ -201,33 +201,28 @@ func (m *machine) splice(at, end, tail int) {
 	m.next = at + n
 }
 
-// text joins a part of the arena.
-func (m *machine) text(s span, blank string) string {
-	return m.e.syntax.JoinWith(m.texts(m.mem[s.lo:s.hi]), blank)
-}
-
 // ask looks up a key in a table, or sets a macro when the table is of that class.
-func (m *machine) ask(name, key string, args []string) (r table.Result, found bool, err error) {
-	t := m.e.table(name)
-	if k, ok := t.(interface{ KeepsQuotes() bool }); (!ok || !k.KeepsQuotes()) && !m.e.setters[name] {
+func (m *machine) ask(to *handle, key string, args []string) (r table.Result, found bool, err error) {
+	if to.unquote {
 		key = table.Unquote(key)
 	}
 	switch {
-	case m.e.setters[name]:
+	case to.setsName:
 		return r, key != "", m.setMacro(key, args)
-	case t == nil && name == healthTable:
+	case to.table == nil && to.name == healthTable:
 		r.Value, found = m.health(key, args), true
-	case t == nil:
-		m.message(OK, fmt.Sprintf("rewrite: map %s not found", name))
+	case to.table == nil:
+		m.message(OK, fmt.Sprintf("rewrite: map %s not found", to.name))
 	default:
 		if !m.tick(64 + len(key)) {
 			return r, false, ErrBudget
 		}
-		r, found, err = t.Lookup(m.ctx, key, args)
-		m.report(err)
+		if r, found, err = to.table.Lookup(m.ctx, key, args); err != nil {
+			m.report(err)
+		}
 	}
 	if m.wants&trace.Lookup != 0 {
-		e := trace.Event{Kind: trace.Lookup, Depth: m.depth, Ruleset: m.cur.src, Index: m.curIdx, Table: name, Key: key, Args: args,
+		e := trace.Event{Kind: trace.Lookup, Depth: m.depth, Ruleset: m.cur.src, Index: m.curIdx, Table: to.name, Key: key, Args: args,
 			Value: r.Value, Found: found, Err: err, Pos: r.Pos}
 		if m.curIdx < len(m.cur.rules) {
 			e.Rule = m.cur.rules[m.curIdx].src

@@ -15,11 +15,11 @@ type openItem struct {
 // and remembering costs clearing a table.
 const remember = 128
 
-// match matches a pattern against the tokens in and leaves what the wildcards took in m.caps. It tries what sendmail
+// backtrack matches a pattern against the tokens in and leaves what the wildcards took in m.caps. It tries what sendmail
 // tries, in the same order: every open item takes as little as it can, and when the rest fails, the last open one
 // takes more [20] [21]. That order is a depth-first search; so a pair (symbol, position) that failed once will fail
 // again, and remembering the pairs makes the time polynomial without changing the result.
-func (m *machine) match(lhs []sym, rest []int32, in []word) bool {
+func (m *machine) backtrack(lhs []sym, rest []int32, in []word) bool {
 	n := int32(len(in))
 	stack := m.stack[:0]
 	var (
@@ -40,16 +40,13 @@ func (m *machine) match(lhs []sym, rest []int32, in []word) bool {
 			s := &lhs[i]
 			switch s.kind {
 			case prog.Literal:
-				if in[j].id == s.id {
+				if in[j].id() == s.id {
 					i, j = i+1, j+1
 					continue
 				}
 			case prog.One:
 				m.caps[s.n] = span{j, j + 1}
 				i, j = i+1, j+1
-				continue
-			case prog.Empty:
-				i++
 				continue
 			case prog.NotInClass:
 				if !m.inClass(m.words(s.class), in[j:j+1]) {
@@ -140,7 +137,7 @@ func (m *machine) extend(s *sym, top *openItem, lhs []sym, rest []int32, in []wo
 	if l := &lhs[next]; l.kind == prog.Literal {
 		first := hi
 		for ; hi <= last; hi++ {
-			if in[hi].id == l.id {
+			if in[hi].id() == l.id {
 				m.steps += int(hi-first) >> 3
 				return hi
 			}
@@ -152,21 +149,26 @@ func (m *machine) extend(s *sym, top *openItem, lhs []sym, rest []int32, in []wo
 }
 
 // extendClass finds the smallest end at or behind hi for which in[lo:end] is a member of the class.
-func (m *machine) extendClass(set *classSet, lo, hi, last int32, in []word) int32 {
+func (m *machine) extendClass(set *classSet, lo, hi, end int32, in []word) int32 {
 	m.buf = m.buf[:0]
-	word := false
-	for k := lo; k < last; k++ {
+	var last word
+	for k := lo; k < end; k++ {
 		m.steps++
-		is := m.e.syntax.IsWord(in[k].text)
-		if is && word { // the blank substitute counts here too
+		w := in[k]
+		if k == lo {
+			if t := m.text(w); t == "" || !set.first[t[0]] {
+				return -1
+			}
+		}
+		if w&last&isWord != 0 { // the blank substitute counts here too
 			m.buf = append(m.buf, m.e.blank...)
 		}
-		word = is
-		m.buf = appendFold(m.buf, string(in[k].text))
-		if k == lo && (len(m.buf) == 0 || !set.first[m.buf[0]]) || len(m.buf) > set.max {
+		last = w
+		m.fold(w)
+		if len(m.buf) > set.max {
 			return -1
 		}
-		if k+1 < hi || len(m.buf) < set.min {
+		if k+1 < hi || len(m.buf) < 64 && set.sizes>>(len(m.buf)&63)&1 == 0 {
 			continue
 		}
 		if _, ok := set.words[string(m.buf)]; ok {
@@ -176,11 +178,34 @@ func (m *machine) extendClass(set *classSet, lo, hi, last int32, in []word) int3
 	return -1
 }
 
+// fold appends the text of a word, in lower case.
+func (m *machine) fold(w word) {
+	if t := m.text(w); w&isFolded != 0 {
+		m.buf = append(m.buf, t...)
+	} else {
+		m.buf = appendFold(m.buf, string(t))
+	}
+}
+
 // inClass reports whether the tokens together are a member of the class.
 func (m *machine) inClass(set *classSet, toks []word) bool {
+	if len(toks) == 1 {
+		if t := m.text(toks[0]); len(t) == 1 {
+			c := t[0]
+			if c >= 'A' && c <= 'Z' {
+				c |= 0x20
+			}
+			return set.single[c]
+		} else if len(t) < 64 && set.sizes>>len(t)&1 == 0 {
+			return false
+		}
+	}
 	m.buf = m.buf[:0]
-	for _, t := range toks {
-		m.buf = appendFold(m.buf, string(t.text))
+	for _, w := range toks {
+		m.fold(w)
+	}
+	if len(m.buf) < 64 && set.sizes>>(len(m.buf)&63)&1 == 0 {
+		return false
 	}
 	_, ok := set.words[string(m.buf)]
 	return ok
@@ -196,7 +221,7 @@ func (m *machine) sameAsMacro(name string, in []word) (int32, bool) {
 		if n == len(in) {
 			return 0, false
 		}
-		t := string(in[n].text)
+		t := string(m.text(in[n]))
 		if t == "" || len(t) > len(value) || !equalFold(t, value[:len(t)]) {
 			return 0, false
 		}

@@ -5,35 +5,84 @@ import (
 	"strconv"
 
 	"waybill/rules/addr"
-	"waybill/rules/prog"
 	"waybill/rules/table"
 	"waybill/rules/trace"
 )
 
-// replace puts the right side of a rule in the place of the workspace, which matches has just matched. Its plan is
-// sendmail's: captures and run-time macros are put in, then tables are asked from left to right, then rulesets are
-// called from right to left. Metasymbols that come out of captures or calls count like those of the rule itself.
-// goOn is false when the ruleset has to end at once, without a "returns" line.
-func (m *machine) replace(rs *ruleset, r *rule, index, base int) (status int, goOn bool) {
+// replace makes a new workspace of the right side of a rule, behind the one at base, which matches has just matched and
+// whose literals are in mask. goOn is false when the ruleset has to end at once, without a "returns" line; there is no
+// new workspace then.
+func (m *machine) replace(rs *ruleset, r *rule, index, base int, mask bits) (status int, goOn bool) {
+	top := len(m.mem)
+	switch size := int32(top - base); {
+	case mask&shapers != 0 || r.plan == nil && !r.plain || size*r.refs+r.fixed > MaxTokens:
+		if status, goOn = m.shape(rs, r, base); !goOn {
+			return status, false
+		}
+		m.mask = maskOf(m.mem[top:])
+	case r.plain:
+		if !m.tick(int(size) + 24) {
+			return TempFail, false
+		}
+		m.mask = m.copyPieces(r.rhs, base)
+	default:
+		if !m.tick(int(size) + 24) {
+			return TempFail, false
+		}
+		lookStat, stat, ok := m.follow(r, r.plan, base, top)
+		if status = worse(lookStat, stat); !ok {
+			return status, false
+		}
+		if len(m.mem)-top > MaxTokens {
+			return m.tooLong(top), false
+		}
+		m.mask = maskOf(m.mem[top:])
+	}
+	if m.wants&trace.Rewrite != 0 {
+		m.traceRewrite(rs, r, index, top)
+	}
+	return status, true
+}
+
+// copyPieces appends pieces that have only words and captures, and returns what literals they have.
+func (m *machine) copyPieces(ps []piece, base int) (mask bits) {
+	for i := range ps {
+		p := &ps[i]
+		m.put(p.words)
+		mask |= p.mask
+		if p.capture > 0 {
+			c := m.caps[p.capture-1]
+			ws := m.mem[base+int(c.lo) : base+int(c.hi)]
+			m.put(ws)
+			for _, w := range ws {
+				mask |= 1 << (w & 63)
+			}
+		}
+	}
+	return mask
+}
+
+// shape is replace for what has no plan. It goes about it as sendmail does: captures and run-time macros are put in, then
+// tables are asked from left to right, then rulesets are called from right to left. Metasymbols that come out of captures
+// or calls count like those of the rule itself.
+func (m *machine) shape(rs *ruleset, r *rule, base int) (status int, goOn bool) {
 	top := len(m.mem)
 	for i := range r.rhs {
-		o := &r.rhs[i]
-		switch o.kind {
-		case prog.Capture:
-			if o.n < 1 || o.n > r.caps { // [30]
-				m.message(Config, fmt.Sprintf("rewrite: ruleset %s: replacement $%d out of bounds", rs.src.Name, o.n))
-				m.mem = m.mem[:top]
-				return Config, false
-			}
-			c := m.caps[o.n-1]
+		p := &r.rhs[i]
+		m.mem = append(m.mem, p.words...)
+		switch {
+		case p.capture > 0:
+			c := m.caps[p.capture-1]
 			m.mem = append(m.mem, m.mem[base+int(c.lo):base+int(c.hi)]...)
-		case prog.RunMacro:
-			if !m.putMacro(o.text) {
+		case p.more != nil:
+			if !m.putMacro(p.more.macro) {
 				m.mem = m.mem[:top]
 				return DataErr, false
 			}
-		default:
-			m.mem = append(m.mem, o.word)
+		case p.capture < 0: // [30]
+			m.message(Config, fmt.Sprintf("rewrite: ruleset %s: replacement $%d out of bounds", rs.src.Name, p.wrong))
+			m.mem = m.mem[:top]
+			return Config, false
 		}
 		if len(m.mem)-top > MaxTokens {
 			return m.tooLong(top), false
@@ -42,45 +91,37 @@ func (m *machine) replace(rs *ruleset, r *rule, index, base int) (status int, go
 	if !m.tick(len(m.mem) - top + 24) {
 		return TempFail, false
 	}
-	special := r.special
-	if !special {
-		for _, w := range m.mem[top:] {
-			if w.id == idCall || w.id == idMap || w.id == idHost {
-				special = true
-				break
-			}
-		}
+	mask := maskOf(m.mem[top:])
+	if mask&special == 0 {
+		return OK, true
 	}
-	if special {
+	if mask&(1<<idMap|1<<idHost) != 0 {
 		if status, goOn = m.lookups(top); !goOn {
 			return status, false
 		}
-		var stat int
-		stat, goOn = m.calls(r, top)
-		if status = worse(status, stat); !goOn {
-			return status, false
-		}
-		if len(m.mem)-top > MaxTokens {
-			return m.tooLong(top), false
-		}
 	}
-	n := copy(m.mem[base:], m.mem[top:])
-	m.mem = m.mem[:base+n]
-	if m.wants&trace.Rewrite != 0 {
-		m.traceRewrite(rs, r, index, base)
+	stat, goOn := m.calls(r, top)
+	if status = worse(status, stat); !goOn {
+		return status, false
+	}
+	if len(m.mem)-top > MaxTokens {
+		return m.tooLong(top), false
 	}
 	return status, true
 }
 
 // The numbers of metasymbols in words.
 const (
-	idHostArg = int32(0x02) // $@
-	idElse    = int32(0x03) // $:
-	idCall    = int32(0x05) // $>
-	idMap     = int32(0x06) // $(
-	idMapEnd  = int32(0x07) // $)
-	idHost    = int32(0x08) // $[
-	idHostEnd = int32(0x09) // $]
+	idHostArg = 0x02 // $@
+	idElse    = 0x03 // $:
+	idCall    = 0x05 // $>
+	idMap     = 0x06 // $(
+	idMapEnd  = 0x07 // $)
+	idHost    = 0x08 // $[
+	idHostEnd = 0x09 // $]
+
+	// special has the bits of what makes a replacement more than a list of tokens.
+	special = 1<<idCall | 1<<idMap | 1<<idHost
 )
 
 func (m *machine) tooLong(top int) int {
@@ -123,26 +164,22 @@ func (m *machine) putText(text string) bool {
 // trace; the token behind such a call is not looked at.
 func (m *machine) calls(r *rule, at int) (status int, goOn bool) {
 	for ; at+1 < len(m.mem); at++ {
-		if m.mem[at].id != idCall {
+		if m.mem[at].id() != idCall {
 			continue
 		}
-		name := calleeName(m.mem[at+1])
-		callee := m.e.find(name)
-		if callee == nil { // of a name that begins with digits, only these count
-			i := 0
-			for i < len(name) && name[i] >= '0' && name[i] <= '9' {
-				i++
-			}
-			if i > 0 && i < len(name) {
-				callee = m.e.find(name[:i])
-			}
+		var callee *ruleset
+		if text := m.mem[at+1] >> textAt; int(text) < len(m.e.callees) {
+			callee = m.e.callees[text]
 		}
 		if callee == nil {
-			m.unknown(name)
-			if name != m.mem[at+1].text.String() {
-				m.mem[at+1] = m.word(addr.Token(name)) // the real one has taken the quotes off
+			name := calleeName(m.text(m.mem[at+1]))
+			if callee = m.e.calleeOf(name); callee == nil {
+				m.unknown(name)
+				if name != m.text(m.mem[at+1]).String() {
+					m.mem[at+1] = m.word(addr.Token(name)) // the real one has taken the quotes off
+				}
+				return Config, true
 			}
-			return Config, true
 		}
 		if m.e.called != nil {
 			m.e.called(r.src)
@@ -180,7 +217,7 @@ func (m *machine) unknown(name string) {
 }
 
 // calleeName is the name of a ruleset as a call writes it: quotation marks and backslashes do not count.
-func calleeName(w word) string { return table.Unquote(w.text.String()) }
+func calleeName(t addr.Token) string { return table.Unquote(t.String()) }
 
 // message tells the tracer about something wrong, and records it when it has a status.
 func (m *machine) message(status int, text string) {
@@ -199,21 +236,31 @@ func (m *machine) message(status int, text string) {
 	}
 }
 
-func (m *machine) texts(ws []word) []addr.Token {
-	m.toks = m.toks[:0]
-	for _, w := range ws {
-		m.toks = append(m.toks, w.text)
+// trace shows a ruleset that begins or ends.
+func (m *machine) trace(kind trace.Kind, rs *ruleset, base int) {
+	if m.lines == nil {
+		m.event = trace.Event{Kind: kind, Depth: m.depth, Ruleset: rs.src, Tokens: m.tokens(m.mem[base:])}
+		m.st.Tracer.Event(&m.event)
+		return
 	}
-	return m.toks
-}
-
-func (m *machine) trace(kind trace.Kind, rs *ruleset, ws []word) {
-	m.event = trace.Event{Kind: kind, Depth: m.depth, Ruleset: rs.src, Tokens: m.texts(ws)}
-	m.st.Tracer.Event(&m.event)
+	head := rs.enter
+	if kind == trace.Leave {
+		head = rs.leave
+	}
+	b := append(m.lines.Begin(), head...)
+	for _, w := range m.mem[base:] {
+		b = append(b, ' ')
+		if t := m.text(w); w&isPlain != 0 {
+			b = append(b, t...)
+		} else {
+			b = addr.AppendPrint(b, t)
+		}
+	}
+	m.lines.End(append(b, '\n'))
 }
 
 func (m *machine) traceRewrite(rs *ruleset, r *rule, index, base int) {
-	m.event = trace.Event{Kind: trace.Rewrite, Depth: m.depth, Ruleset: rs.src, Rule: r.src, Index: index, Tokens: m.texts(m.mem[base:])}
+	m.event = trace.Event{Kind: trace.Rewrite, Depth: m.depth, Ruleset: rs.src, Rule: r.src, Index: index, Tokens: m.tokens(m.mem[base:])}
 	m.st.Tracer.Event(&m.event)
 }
 
@@ -222,7 +269,7 @@ func (m *machine) traceMatch(r *rule, base int) {
 	for _, c := range m.caps[:r.caps] {
 		var t []addr.Token
 		for _, w := range m.mem[base+int(c.lo) : base+int(c.hi)] {
-			t = append(t, w.text)
+			t = append(t, m.text(w))
 		}
 		e.Captures = append(e.Captures, t)
 	}

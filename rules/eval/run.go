@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"waybill/rules/addr"
 	"waybill/rules/prog"
@@ -76,7 +77,14 @@ type machine struct {
 	buf       []byte
 	toks      []addr.Token
 	text2     []byte
-	own       State // when the caller gave none, or one without macros
+	texts     []addr.Token    // of words: those that every machine has, then those of this run
+	kept      strings.Builder // strings that may outlive the run
+	args      []string        // of a lookup
+	argAt     []span          // where they are in the arena
+	lines     *trace.Text     // shows Enter and Leave; nil: the tracer does
+	mask      bits            // of the workspace that replace has made
+	check     int             // steps at which tick looks at the limit and the context
+	own       State           // when the caller gave none, or one without macros
 	ownMacros Macros
 	event     trace.Event // the last one; tracers may not keep it
 	steps     int
@@ -148,14 +156,18 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 		if c, ok := st.Tracer.(trace.Chooser); ok {
 			m.wants = c.Wants()
 		}
+		if l, ok := st.Tracer.(trace.Liner); ok {
+			m.lines = l.Lines()
+		}
 	}
 	if st != nil && st.Steps != nil {
 		m.steps = *st.Steps
 		defer func() { *st.Steps = m.steps }()
 	}
-	if st != nil && len(tokens) > 0 && len(tokens) == len(st.ids) && len(st.Out) > 0 && &tokens[0] == &st.Out[0] && st.idsOf == e {
+	if st != nil && len(tokens) > 0 && len(tokens) == len(st.ids) && len(st.Out) > 0 && &tokens[0] == &st.Out[0] && st.idsOf == e.octets {
 		for i, t := range tokens {
-			m.mem = append(m.mem, word{t, st.ids[i]})
+			m.mem = append(m.mem, word(len(m.texts))<<textAt|word(st.ids[i]))
+			m.texts = append(m.texts, t)
 		}
 	} else {
 		for _, t := range tokens {
@@ -170,15 +182,15 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 	if st != nil && cap(st.Out) >= len(m.mem) {
 		r.Tokens = st.Out[:len(m.mem)]
 		st.Out = st.Out[:max(len(st.Out), len(m.mem))]
-		st.ids, st.idsOf = st.ids[:0], e
+		st.ids, st.idsOf = st.ids[:0], e.octets
 		for i, w := range m.mem {
-			r.Tokens[i] = w.text
-			st.ids = append(st.ids, w.id)
+			r.Tokens[i] = m.text(w)
+			st.ids = append(st.ids, uint32(w))
 		}
 	} else {
 		r.Tokens = make([]addr.Token, len(m.mem))
 		for i, w := range m.mem {
-			r.Tokens[i] = w.text
+			r.Tokens[i] = m.text(w)
 		}
 	}
 	if err := ctx.Err(); err != nil {
@@ -195,42 +207,34 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 }
 
 func (m *machine) release() {
-	clear(m.mem)
 	clear(m.toks)
-	m.mem, m.stack, m.buf, m.toks = m.mem[:0], m.stack[:0], m.buf[:0], m.toks[:0]
+	clear(m.args)
+	common := len(m.e.consts)
+	clear(m.texts[common:])
+	m.mem, m.stack, m.buf, m.toks, m.texts = m.mem[:0], m.stack[:0], m.buf[:0], m.toks[:0], m.texts[:common]
 	if m.st == &m.own {
 		m.own, m.ownMacros = State{}, Macros{}
 	}
 	if m.wants != 0 {
 		m.event, m.wants = trace.Event{}, 0
 	}
-	m.ctx, m.st, m.rule, m.err, m.cur = nil, nil, nil, nil, nil
-	m.steps, m.depth, m.final, m.next, m.curIdx, m.abort = 0, 0, 0, 0, 0, false
-	if cap(m.mem) <= 1<<16 {
+	m.ctx, m.st, m.rule, m.err, m.cur, m.lines = nil, nil, nil, nil, nil, nil
+	m.check, m.steps, m.depth, m.final, m.next, m.curIdx, m.abort = 0, 0, 0, 0, 0, 0, false
+	if cap(m.mem) <= 1<<16 && cap(m.texts) <= common+1<<14 {
 		m.e.pool.Put(m)
 	}
 }
 
-// push puts a token on the arena.
-func (m *machine) push(t addr.Token) { m.mem = append(m.mem, m.word(t)) }
-
-// word looks up which literal of the program a token equals.
-func (m *machine) word(t addr.Token) word {
-	if len(t) == 1 {
-		return word{t, m.e.single[t[0]]}
-	}
-	for i := 0; i < len(t); i++ {
-		if t[i] >= 'A' && t[i] <= 'Z' {
-			m.buf = appendFold(m.buf[:0], string(t))
-			return word{t, m.e.ids[string(m.buf)]}
-		}
-	}
-	return word{t, m.e.ids[string(t)]}
-}
-
 // tick spends steps. It returns false when the run has to end now: the budget is used up or the context has ended.
 func (m *machine) tick(n int) bool {
-	m.steps += n
+	if m.steps += n; m.steps < m.check {
+		return true
+	}
+	return m.look()
+}
+
+// look is the rare part of tick.
+func (m *machine) look() bool {
 	if m.abort {
 		return false
 	}
@@ -242,6 +246,9 @@ func (m *machine) tick(n int) bool {
 		m.err = nil
 		m.blame(TempFail, "cancelled", m.ctx.Err())
 		m.abort, m.final = true, TempFail
+	}
+	if m.check = m.steps + 1024; m.abort {
+		m.check = 0
 	}
 	return !m.abort
 }
@@ -266,42 +273,59 @@ func (m *machine) ruleset(rs *ruleset, base int) (status int, complete bool) {
 	outer, outerIdx := m.cur, m.curIdx
 	m.depth++
 	m.cur, m.curIdx = rs, len(rs.rules)
-	defer func() {
-		m.depth--
-		m.cur, m.curIdx = outer, outerIdx
-	}()
 	if m.wants&trace.Enter != 0 {
-		m.trace(trace.Enter, rs, m.mem[base:])
+		m.trace(trace.Enter, rs, base)
 	}
 	if m.depth > MaxDepth+1 { // [29]
 		m.cur, m.curIdx = outer, outerIdx // the rule that calls is to blame
-		if m.native() {
-			return m.end(TempFail, fmt.Sprintf("the rules call each other more than %d deep", MaxDepth), ErrBudget), false
-		}
-		m.message(Config, fmt.Sprintf("rewrite: excessive recursion (max %d), ruleset %s", MaxDepth, rs.src.Name))
-		return Config, false
+		status = m.tooDeep(rs)
+		m.depth--
+		return status, false
 	}
-	if !m.tick(len(m.mem) - base + 40) {
-		return TempFail, false
+	at, status, complete := m.rewrite(rs, base)
+	if at != base {
+		n := copy(m.mem[base:], m.mem[at:])
+		m.mem = m.mem[:base+n]
+	}
+	if complete && m.wants&trace.Leave != 0 {
+		m.trace(trace.Leave, rs, base)
+	}
+	m.depth--
+	m.cur, m.curIdx = outer, outerIdx
+	return status, complete
+}
+
+// far is how many tokens old workspaces of a ruleset may take before the arena is tidied up.
+const far = 4096
+
+// rewrite tries the rules of a ruleset. The workspace begins at base, and at at afterwards.
+func (m *machine) rewrite(rs *ruleset, base int) (at, status int, complete bool) {
+	at = base
+	n := int32(len(m.mem) - base)
+	if !m.tick(int(n) + 40) {
+		return at, TempFail, false
 	}
 	mask := maskOf(m.mem[base:])
-	repeats := 0
-	rules := len(rs.rules)
-	if len(m.mem) > base && m.mem[base].id == idMailer { // resolved already: nothing to do
-		rules = 0
+	var first, last uint32
+	if n > 0 {
+		first, last = m.mem[base].id(), m.mem[len(m.mem)-1].id()
 	}
-	for i := 0; i < rules; {
-		f := &rs.filters[i]
-		n := int32(len(m.mem) - base)
-		if f.mask.missing(&mask) || n < f.min || n > f.max {
+	if first == idMailer { // resolved already: nothing to do
+		return at, OK, true
+	}
+	repeats := 0
+	filters := rs.filters
+	for i := 0; i < len(filters); {
+		f := &filters[i]
+		if f.mask&^mask != 0 || n < f.min || n > f.max || f.first != 0 && f.first != first || f.last != 0 && f.last != last {
 			i, repeats = i+1, 0
 			continue
 		}
 		m.curIdx = i
 		r := &rs.rules[i]
-		ok, stat := m.matches(r, base)
+		ok, stat := m.matches(r, at)
 		if m.abort {
-			return m.final, false
+			return at, m.final, false
 		}
 		status = worse(status, stat)
 		if !ok {
@@ -310,17 +334,26 @@ func (m *machine) ruleset(rs *ruleset, base int) (status int, complete bool) {
 		}
 		if repeats++; repeats > MaxRepeats { // [26]
 			if m.native() {
-				return m.end(TempFail, fmt.Sprintf("this rule was applied %d times and would be again", MaxRepeats), ErrBudget), false
+				return at, m.end(TempFail, fmt.Sprintf("this rule was applied %d times and would be again", MaxRepeats), ErrBudget), false
 			}
 			m.message(OK, fmt.Sprintf("Infinite loop in ruleset %s, rule %d", rs.src.Name, i+1))
 			break
 		}
-		stat, goOn := m.replace(rs, r, i, base)
+		top := len(m.mem)
+		stat, goOn := m.replace(rs, r, i, at, mask)
 		status = worse(status, stat)
 		if !goOn || m.abort {
-			return status, false
+			return at, status, false
 		}
-		if len(m.mem) > base && m.mem[base].id == idMailer { // [27]
+		if at = top; at-base > far {
+			k := copy(m.mem[base:], m.mem[at:])
+			m.mem, at = m.mem[:base+k], base
+		}
+		mask, n, first, last = m.mask, int32(len(m.mem)-at), 0, 0
+		if n > 0 {
+			first, last = m.mem[at].id(), m.mem[len(m.mem)-1].id()
+		}
+		if first == idMailer { // [27]
 			if m.rule == nil {
 				m.rule = r.src
 			}
@@ -329,15 +362,20 @@ func (m *machine) ruleset(rs *ruleset, base int) (status int, complete bool) {
 		if r.src.Mode == prog.Return {
 			break
 		}
-		mask = maskOf(m.mem[base:])
 		if r.src.Mode == prog.Once {
 			i, repeats = i+1, 0
 		}
 	}
-	if m.wants&trace.Leave != 0 {
-		m.trace(trace.Leave, rs, m.mem[base:])
+	return at, status, true
+}
+
+// tooDeep is for calls within calls, too many.
+func (m *machine) tooDeep(rs *ruleset) int {
+	if m.native() {
+		return m.end(TempFail, fmt.Sprintf("the rules call each other more than %d deep", MaxDepth), ErrBudget)
 	}
-	return status, true
+	m.message(Config, fmt.Sprintf("rewrite: excessive recursion (max %d), ruleset %s", MaxDepth, rs.src.Name))
+	return Config
 }
 
 // native reports whether the rules are of our own language: where sendmail goes on with what a limit has left of an
@@ -352,12 +390,12 @@ func worse(old, stat int) int {
 	return old
 }
 
-const idMailer = int32(0x01) // of addr.Mailer, see word
+const idMailer = 0x01 // of addr.Mailer, see word
 
 // maskOf has a bit for every literal in the workspace.
 func maskOf(ws []word) (mask bits) {
-	for i := range ws {
-		mask.add(ws[i].id)
+	for _, w := range ws {
+		mask |= 1 << (w & 63)
 	}
 	return mask
 }
@@ -366,18 +404,13 @@ func maskOf(ws []word) (mask bits) {
 // workspace; replace takes them away again.
 func (m *machine) matches(r *rule, base int) (ok bool, status int) {
 	ws := m.mem[base:]
-	for k := 1; k <= r.suffix; k++ {
-		if ws[len(ws)-k].id != r.lhs[len(r.lhs)-k].id {
-			m.steps++
-			return false, OK
-		}
-	}
 	if cap(m.caps) < r.caps {
 		m.caps = make([]span, r.caps+16)
 	}
 	m.caps = m.caps[:r.caps]
 	m.steps += 12
-	if !m.match(r.lhs, r.rest, ws) {
+	ok = r.glob != nil && m.glob(r.glob, ws) || r.glob == nil && m.backtrack(r.lhs, r.rest, ws)
+	if !ok {
 		if m.steps > m.e.limit {
 			m.tick(0)
 		}

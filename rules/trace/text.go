@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bufio"
 	"io"
 	"strings"
 
@@ -13,6 +14,33 @@ type Text struct {
 	W   io.Writer
 	Err error
 	b   []byte
+}
+
+// Liner is a Tracer for which whoever evaluates may write the lines of Enter and Leave itself, without making an event
+// of them.
+type Liner interface {
+	Lines() *Text // nil: it wants the events
+}
+
+// Lines implements Liner.
+func (t *Text) Lines() *Text { return t }
+
+// Begin returns memory for a line, which End then writes.
+func (t *Text) Begin() []byte {
+	if w, ok := t.W.(*bufio.Writer); ok {
+		return w.AvailableBuffer()
+	}
+	return t.b[:0]
+}
+
+// End writes a line that was begun with Begin.
+func (t *Text) End(line []byte) {
+	if _, ok := t.W.(*bufio.Writer); !ok {
+		t.b = line
+	}
+	if _, err := t.W.Write(line); err != nil && t.Err == nil {
+		t.Err = err
+	}
 }
 
 // Wants tells that Text shows no more than these.

@@ -1,0 +1,63 @@
+package eval
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A pattern that is matched without backtracking takes what backtracking would.
+func TestGlobIsBacktracking(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 8))
+	symbols := []string{"$*", "$*", "$+", "$+", "$-", "$=A", "$~B", "a", "b", ".", "$@"}
+	tokens := []string{"a", "b", ".", "c", "A"}
+	pick := func(from []string, most int) string {
+		var b strings.Builder
+		for range r.IntN(most + 1) {
+			b.WriteString(from[r.IntN(len(from))] + " ")
+		}
+		return b.String()
+	}
+	globs, matched, classes := 0, 0, 0
+	for range 4000 {
+		pattern := pick(symbols, 8)
+		e := engine(t, "CAa a.b b.b.b c a.b.c\nCBb c\nSt\nR"+pattern+"\tx", nil)
+		rule := &e.sets[0].rules[0]
+		if rule.glob == nil {
+			continue
+		}
+		globs++
+		for range 12 {
+			in := input(e, pick(tokens, 9))
+			m := e.pool.Get().(*machine)
+			m.ctx, m.st = context.Background(), &State{}
+			for _, tok := range in {
+				m.push(tok)
+			}
+			m.caps = make([]span, rule.caps)
+			want := m.backtrack(rule.lhs, rule.rest, m.mem)
+			caps := slices.Clone(m.caps)
+			clear(m.caps)
+			f := e.sets[0].filters[0]
+			n := int32(len(m.mem))
+			passes := n >= f.min && n <= f.max && (f.first == 0 || n > 0 && m.mem[0].id() == f.first) && (f.last == 0 || n > 0 && m.mem[n-1].id() == f.last)
+			got := passes && m.glob(rule.glob, m.mem)
+			if got != want || want && fmt.Sprint(caps) != fmt.Sprint(m.caps) {
+				t.Fatalf("R%s over %q: %v %v, backtracking says %v %v", pattern, in, got, m.caps, want, caps)
+			}
+			if want {
+				matched++
+				if rule.glob.class != none {
+					classes++
+				}
+			}
+			m.release()
+		}
+	}
+	if globs < 1000 || matched < 2000 || classes < 300 {
+		t.Errorf("only %d globs, %d matches, %d of them with a class", globs, matched, classes)
+	}
+}

@@ -1,0 +1,341 @@
+package eval
+
+import (
+	"waybill/rules/addr"
+	"waybill/rules/prog"
+	"waybill/rules/table"
+)
+
+// piece is a part of a replacement: words as they are, then something that is put in.
+type piece struct {
+	words   []word
+	mask    bits   // of words
+	capture int32  // what to put in: a capture, from 1 on; 0: none, -1: one that does not exist
+	wrong   int32  // its number
+	more    *extra // what else to put in; nil: nothing
+}
+
+// extra is what is put in other than captures.
+type extra struct {
+	macro    string // a macro's value at run time, unless lookup or call
+	lookup   bool
+	call     bool
+	name     uint32 // of the table or the ruleset: its place in the engine's constants
+	called   word   // the name of the ruleset as a token
+	hasElse  bool
+	key      []piece // of a lookup
+	args     [][]piece
+	fallback []piece
+	rest     []piece // what a called ruleset gets
+}
+
+// compileRHS makes the pieces of a right side: always those of a list, in which metasymbols stand as words, and if possible
+// those of a plan.
+func (e *Engine) compileRHS(r *rule) {
+	p := planner{e: e, toks: r.src.RHS, caps: r.caps}
+	plan, _ := p.plan(0, false)
+	if p.macro && p.asks { // all macros are put in before the first table is asked
+		p.bad = true
+	}
+	r.refs, r.fixed = p.refs, int32(len(p.toks))
+	if !p.bad {
+		r.plan = plan
+	}
+	if r.plain = !p.bad && !p.macro && !p.asks && (len(plan) == 0 || plan[len(plan)-1].more == nil); r.plain {
+		r.rhs = plan
+		return
+	}
+	var cur piece
+	for i := range p.toks {
+		t := &p.toks[i]
+		switch {
+		case t.Kind == prog.Capture:
+			if cur.capture = int32(t.N); t.N < 1 || t.N > r.caps {
+				cur.capture, cur.wrong = -1, int32(t.N)
+			}
+		case t.Kind == prog.RunMacro:
+			cur.more = &extra{macro: t.Text}
+		default:
+			w := e.wordOf(t)
+			cur.words = append(cur.words, w)
+			continue
+		}
+		r.rhs = append(r.rhs, cur)
+		cur = piece{}
+	}
+	if len(cur.words) > 0 {
+		r.rhs = append(r.rhs, cur)
+	}
+}
+
+// A plan is a replacement in which the lookups and calls that a rule writes are found already. It holds as long as
+// nothing that is put in brings metasymbols of its own that would change where they begin and end, and as long as the
+// workspace is not near its limit.
+
+// shapers are the metasymbols that change what a replacement does.
+const shapers = special | 1<<idMapEnd | 1<<idHostEnd | 1<<idHostArg | 1<<idElse
+
+// planner makes a plan of a right side.
+type planner struct {
+	e     *Engine
+	toks  []prog.Tok
+	caps  int
+	refs  int32 // captures that are put in
+	macro bool  // and values of macros
+	asks  bool  // there is a lookup
+	bad   bool  // it has no plan
+}
+
+// plan makes pieces of the symbols from i on, up to one of the kinds that end it, and tells where that is.
+func (p *planner) plan(i int, inLookup bool) (ps []piece, end int) {
+	var cur piece
+	add := func(x *extra) {
+		cur.more = x
+		ps = append(ps, cur)
+		cur = piece{}
+	}
+	for ; i < len(p.toks) && !p.bad; i++ {
+		t := &p.toks[i]
+		switch t.Kind {
+		case prog.Literal, prog.Sep, prog.Mailer:
+			w := p.e.wordOf(t)
+			cur.words = append(cur.words, w)
+			cur.mask |= 1 << (w & 63)
+			continue
+		case prog.Capture:
+			if t.N < 1 || t.N > p.caps {
+				p.bad = true
+			}
+			cur.capture = int32(t.N)
+			p.refs++
+			ps = append(ps, cur)
+			cur = piece{}
+			continue
+		case prog.RunMacro:
+			if p.macro = true; inLookup {
+				p.bad = true
+			}
+			add(&extra{macro: t.Text})
+			continue
+		case prog.Host, prog.User, prog.MapArg, prog.MapElse:
+			if !inLookup {
+				w := p.e.wordOf(t)
+				cur.words = append(cur.words, w)
+				cur.mask |= 1 << (w & 63)
+				continue
+			}
+		case prog.MapEnd, prog.HostEnd:
+			if !inLookup {
+				p.bad = true
+			}
+		case prog.MapBegin, prog.HostBegin:
+			if p.bad = p.bad || inLookup; p.bad {
+				break
+			}
+			x := &extra{lookup: true}
+			if i = p.lookup(i, x); !p.bad {
+				add(x)
+			}
+			continue
+		case prog.Call:
+			if i+1 >= len(p.toks) || inLookup || p.toks[i+1].Kind != prog.Literal {
+				p.bad = true
+				break
+			}
+			w := p.e.wordOf(&p.toks[i+1])
+			x := &extra{call: true, called: w, name: uint32(w >> textAt)}
+			p.e.calls = append(p.e.calls, x.name)
+			x.rest, i = p.plan(i+2, false)
+			add(x)
+			return ps, i
+		default:
+			p.bad = true
+		}
+		break
+	}
+	if len(cur.words) > 0 {
+		ps = append(ps, cur)
+	}
+	return ps, i
+}
+
+// lookup reads one that begins at i, and returns the place of its closing symbol.
+func (p *planner) lookup(i int, x *extra) int {
+	closing := prog.HostEnd
+	x.name = p.e.hostName
+	if p.toks[i].Kind == prog.MapBegin {
+		closing = prog.MapEnd
+		if i++; i >= len(p.toks) || p.toks[i].Kind != prog.Literal {
+			p.bad = true
+			return i
+		}
+		x.name = uint32(p.e.wordOf(&p.toks[i]) >> textAt)
+		p.e.named = append(p.e.named, x.name)
+	}
+	p.asks = true
+	x.key, i = p.plan(i+1, true)
+	for !p.bad {
+		if i >= len(p.toks) {
+			p.bad = true
+			break
+		}
+		switch p.toks[i].Kind {
+		case closing:
+			return i
+		case prog.Host, prog.MapArg:
+			if x.hasElse {
+				p.bad = true
+			}
+			var arg []piece
+			arg, i = p.plan(i+1, true)
+			x.args = append(x.args, arg)
+		case prog.User, prog.MapElse:
+			if x.hasElse {
+				p.bad = true
+			}
+			x.hasElse = true
+			x.fallback, i = p.plan(i+1, true)
+		default:
+			p.bad = true
+		}
+	}
+	return i
+}
+
+// wordOf is the word of a symbol that stands for itself.
+func (e *Engine) wordOf(t *prog.Tok) word {
+	if t.Kind == prog.Literal {
+		return e.constant(addr.Token(t.Text))
+	}
+	return e.octets.single[metaOf[t.Kind]]
+}
+
+// follow carries out a plan over the captures of the workspace at base. lookStat is TempFail when a table said so;
+// the other status is that of calls.
+func (m *machine) follow(r *rule, ps []piece, base, top int) (lookStat, status int, goOn bool) {
+	for i := range ps {
+		p := &ps[i]
+		m.put(p.words)
+		if p.capture > 0 {
+			c := m.caps[p.capture-1]
+			m.put(m.mem[base+int(c.lo) : base+int(c.hi)])
+			continue
+		}
+		x := p.more
+		switch {
+		case x == nil:
+		case x.lookup:
+			stat, ok := m.planned(x, base)
+			if !ok {
+				m.mem = m.mem[:top]
+				return lookStat, stat, false
+			}
+			lookStat = worse(lookStat, stat)
+			if len(m.mem)-top > MaxTokens {
+				return lookStat, m.tooLong(top), false
+			}
+			if m.abort {
+				return lookStat, OK, false
+			}
+		case x.call: // it is the last piece
+			if m.e.called != nil {
+				m.e.called(r.src)
+			}
+			at := len(m.mem)
+			stat := OK
+			stat, status, goOn = m.follow(r, x.rest, base, top)
+			if lookStat = worse(lookStat, stat); !goOn {
+				return lookStat, status, false
+			}
+			if status != OK && status != TempFail { // the calls to the left stay as they are
+				m.mem = append(m.mem, 0, 0)
+				copy(m.mem[at+2:], m.mem[at:])
+				m.mem[at], m.mem[at+1] = m.e.octets.single[metaOf[prog.Call]], x.called
+				return lookStat, status, true
+			}
+			stat, _ = m.ruleset(m.e.callees[x.name], at)
+			if status = worse(status, stat); m.abort {
+				return lookStat, status, false
+			}
+			return lookStat, status, true
+		default:
+			if !m.putMacro(x.macro) {
+				m.mem = m.mem[:top]
+				return lookStat, DataErr, false
+			}
+		}
+	}
+	return lookStat, OK, true
+}
+
+// put appends words. For the few that they are, a loop is faster than a call.
+func (m *machine) put(ws []word) {
+	n := len(m.mem)
+	if cap(m.mem)-n < len(ws) {
+		m.mem = append(m.mem, ws...)
+		return
+	}
+	m.mem = m.mem[:n+len(ws)]
+	dst := m.mem[n:]
+	dst = dst[:len(ws)]
+	for i, w := range ws { //lint:ignore S1001 see above
+		dst[i] = w
+	}
+}
+
+// planned asks the table of a lookup and appends the answer.
+func (m *machine) planned(x *extra, base int) (status int, ok bool) {
+	to := m.e.handles[x.name]
+	key := m.joinPieces(x.key, base, to.blank)
+	m.args = m.args[:0]
+	for _, a := range x.args {
+		m.args = append(m.args, m.joinPieces(a, base, m.e.prog.BlankSub))
+	}
+	r, found, err := m.ask(to, key, m.args)
+	if err != nil && table.Status(err) == TempFail {
+		status = TempFail
+		m.blame(status, "table "+to.name+": "+err.Error(), &NotNow{to.name, key, err})
+	}
+	switch {
+	case found && r.Value != "":
+		if !m.putValue(r.Value) {
+			return DataErr, false
+		}
+	case found:
+	case x.hasElse:
+		at := len(m.mem)
+		m.putPieces(x.fallback, base)
+		part := span{int32(at), int32(len(m.mem))}
+		if m.odd(part) {
+			if !m.putDefault(part) {
+				return DataErr, false
+			}
+			n := copy(m.mem[at:], m.mem[part.hi:])
+			m.mem = m.mem[:at+n]
+		}
+	default: // the key itself [37]
+		m.putPieces(x.key, base)
+	}
+	return status, true
+}
+
+// putPieces appends pieces that have only words and captures.
+func (m *machine) putPieces(ps []piece, base int) {
+	for i := range ps {
+		p := &ps[i]
+		m.put(p.words)
+		if p.capture > 0 {
+			c := m.caps[p.capture-1]
+			m.put(m.mem[base+int(c.lo) : base+int(c.hi)])
+		}
+	}
+}
+
+// joinPieces makes text of pieces.
+func (m *machine) joinPieces(ps []piece, base int, blank string) string {
+	at := len(m.mem)
+	m.putPieces(ps, base)
+	s := m.join(span{int32(at), int32(len(m.mem))}, blank)
+	m.mem = m.mem[:at]
+	return s
+}
