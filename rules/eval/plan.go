@@ -278,7 +278,8 @@ func (m *machine) put(ws []word) {
 	m.mem = m.mem[:n+len(ws)]
 	dst := m.mem[n:]
 	dst = dst[:len(ws)]
-	for i, w := range ws { //lint:ignore S1001 see above
+	//lint:ignore S1001 that is why
+	for i, w := range ws {
 		dst[i] = w
 	}
 }
