@@ -104,7 +104,15 @@ func readRules(file string, opt Options, analyse bool) (*Router, lang.Diagnostic
 	wrong := l.diags.Errors()
 	opt.native = res.Program.Level == 0
 	r, diags := build(res.Program, opt, res.Host, line, wrong)
-	l.diags = append(l.diags, diags...)
+	told := map[lang.Pos]bool{} // lines: why a table cannot be opened may have been said, and better
+	for _, d := range l.diags {
+		told[lang.Pos{Filename: d.Pos.Filename, Line: d.Pos.Line}] = true
+	}
+	for _, d := range diags {
+		if !told[lang.Pos{Filename: d.Pos.Filename, Line: d.Pos.Line}] {
+			l.diags = append(l.diags, d)
+		}
+	}
 	if r == nil {
 		if analyse { // what is missing in the rules may be in what cannot be read
 			l.diags = append(l.diags, check.Rules(res.Program, line)...)

@@ -103,7 +103,10 @@ func (n *names) define(st *lang.Statement) {
 	case st.Table != nil:
 		n.once("table", n.tables, st.Table.Name, st.Table.Name.Value())
 		_, sendmail := n.defined["level"] // package compat/cf knows more of them
-		if class := st.Table.Class.Value(); !slices.Contains(TableClasses(), class) && !sendmail {
+		if class := st.Table.Class.Value(); sendmail {
+		} else if slices.Contains(TableClasses(), class) {
+			n.tableArgs(st.Table)
+		} else {
 			n.errorf(st.Table.Class.Pos, st.Table.Class.EndPos, didYouMean(class, TableClasses()), "there is no table class %q", class)
 		}
 	case st.Transport != nil:
@@ -161,6 +164,10 @@ func (n *names) use(st *lang.Statement) {
 	case st.Set != nil:
 		if s, ok := settings[st.Set.Name.Value()]; ok {
 			n.refers(s, st.Set.Values)
+		}
+	case st.Table != nil:
+		if _, sendmail := n.defined["level"]; !sendmail {
+			n.members(st.Table)
 		}
 	case st.Transport != nil:
 		for _, p := range st.Transport.Params {

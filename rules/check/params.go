@@ -74,7 +74,7 @@ func host(v string) bool {
 
 // mailbox is the path of somebody's mailbox.
 func mailbox(v string) bool {
-	return absolute(v) || strings.HasPrefix(v, "$home/") || strings.HasPrefix(v, "${home}/")
+	return absolute(v) || v == "$home" || strings.HasPrefix(v, "$home/") || strings.HasPrefix(v, "${home}/")
 }
 
 func assignment(v string) bool { name, _, ok := strings.Cut(v, "="); return ok && name != "" }

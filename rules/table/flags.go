@@ -2,6 +2,8 @@ package table
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"waybill/rules/prog"
@@ -39,7 +41,7 @@ type flags struct {
 // spaced are the options whose value may follow in the next word: some everywhere, some in one class.
 const spaced = "kv"
 
-var spacedIn = map[string]string{"dns": "RBrdZ", "syslog": "L", "ldap": "bdhlpscwrPMHZ"}
+var spacedIn = map[string]string{"dns": "RBZ", "syslog": "L", "ldap": "bdhlpscwrPMHZ"}
 
 // takesWord reports whether the value of an option may follow in the next word.
 func takesWord(class string, letter byte) bool {
@@ -110,7 +112,7 @@ func parseFlags(def *prog.Table) (*flags, error) {
 		case 'L':
 			f.level = v
 		}
-		if l := legal[def.Class]; l != "*" && strings.IndexByte(l, letter) < 0 && (def.Class == "syslog" || strings.IndexByte(common, letter) < 0) && f.bad == nil {
+		if !HasOption(def.Class, letter) && f.bad == nil {
 			f.bad = &optionError{def, letter}
 		}
 	}
@@ -214,3 +216,15 @@ func fold(s string) string {
 	}
 	return s
 }
+
+// HasOption reports whether a class has an option.
+func HasOption(class string, letter byte) bool {
+	l := legal[class]
+	return l == "*" || strings.IndexByte(l, letter) >= 0 || class != "syslog" && strings.IndexByte(common, letter) >= 0
+}
+
+// OptionTakesWord reports whether the value of an option may follow in the next word.
+func OptionTakesWord(class string, letter byte) bool { return takesWord(class, letter) }
+
+// RecordTypes returns the types of records that -R of the class dns may name, sorted.
+func RecordTypes() []string { return slices.Sorted(maps.Keys(recordTypes)) }

@@ -10,13 +10,14 @@ import (
 
 // leaving puts the rules' rewriting of outgoing addresses before a transport: the rulesets "sender" and "recipient", and
 // those that the transport's parameters name. Without any of them the transport stays alone, and no header is read.
-func leaving(router *rules.Router, p *params, next transport.Transport) transport.Transport {
+// What stays on this host leaves only by a transport that names a ruleset itself.
+func leaving(router *rules.Router, p *params, next transport.Transport, local bool) transport.Transport {
 	asked := false
 	for _, name := range []string{"sender", "recipient", "header"} {
 		asked = p.text(name, "") != "" || asked
 	}
 	for _, name := range []string{"sender", "recipient"} {
-		asked = router.Program().Ruleset(name) != nil || asked
+		asked = !local && router.Program().Ruleset(name) != nil || asked
 	}
 	if !asked {
 		return next

@@ -37,7 +37,7 @@ func TestMasqueradingReachesEnvelopeAndHeader(t *testing.T) {
 	}
 	next := &lastRequest{}
 	router, p := load("")
-	if leaving(router, p, next) != transport.Transport(next) {
+	if leaving(router, p, next, false) != transport.Transport(next) {
 		t.Error("rules that rewrite nothing stand in the way")
 	}
 	router, p = load("use masquerade example.org")
@@ -47,7 +47,7 @@ func TestMasqueradingReachesEnvelopeAndHeader(t *testing.T) {
 		Body:       envelope.BytesBody("From: Bob (at home) <bob>\nTo: carol@example.com\nCc: bob@host.example.org\n\nFrom: bob\n"),
 		Log:        slog.New(slog.DiscardHandler),
 	}
-	leaving(router, p, next).Deliver(context.Background(), req)
+	leaving(router, p, next, false).Deliver(context.Background(), req)
 	r, err := next.req.Body.Open()
 	if err != nil {
 		t.Fatal(err)

@@ -181,8 +181,8 @@ func (s *site) mailers(router *rules.Router) (queue.Wiring, []func(), error) {
 		default:
 			err = fmt.Errorf("%s:%d: transport %s: no kind %q", t.File, t.Line, t.Name, t.Kind)
 		}
-		if err == nil && !m.Local {
-			m.Transport = leaving(router, p, m.Transport)
+		if err == nil {
+			m.Transport = leaving(router, p, m.Transport, m.Local)
 		}
 		if err == nil {
 			err = p.done()
@@ -261,6 +261,8 @@ func (s *site) maildir(p *params) (transport.Transport, error) {
 		Users:        s.users,
 		Quota:        p.size("quota"),
 		NoReturnPath: !p.yes("return-path", true),
+
+		QuotaTemporary: p.yes("quota-temporary", false),
 	}
 	if p.err != nil {
 		return nil, p.err
