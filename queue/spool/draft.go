@@ -71,12 +71,14 @@ type Draft struct {
 	spilled bool
 	large   bool // the buffer is one of largeDrafts
 	plain   bool // it is to be a file, not in the log
-	journal []byte
-	file    File // nil until the buffer ran over
-	off     int64
-	size    int64
-	crc     uint32
-	err     error
+	// namedFirst gives the file its name before it is synced.
+	namedFirst bool
+	journal    []byte
+	file       File // nil until the buffer ran over
+	off        int64
+	size       int64
+	crc        uint32
+	err        error
 }
 
 func newDraft(fsys FS, dir, id string, perm fs.FileMode, e *envelope.Envelope) (*Draft, error) {
@@ -253,7 +255,13 @@ func (d *Draft) named() (File, error) {
 		d.Abort()
 		return nil, d.err
 	}
-	if d.err = d.fs.SyncDir(d.dir); d.err != nil {
+	if d.namedFirst {
+		d.err = d.file.Sync()
+	}
+	if d.err == nil {
+		d.err = d.fs.SyncDir(d.dir)
+	}
+	if d.err != nil {
 		// Its caller is told "not accepted": take the name away before the lock goes.
 		d.err = errors.Join(d.err, d.fs.Remove(d.final()))
 		d.file.Close()
@@ -289,6 +297,9 @@ func (d *Draft) finish(h head) error {
 		if _, err := d.file.WriteAt(h.render(d.env), 0); err != nil {
 			return err
 		}
+	}
+	if d.namedFirst {
+		return nil
 	}
 	return d.file.Sync()
 }

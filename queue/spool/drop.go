@@ -47,6 +47,9 @@ func DropIn(fsys FS, dir string, e *envelope.Envelope, body io.Reader) (string, 
 	if err != nil {
 		return "", err
 	}
+	// A journal that writes the file down then writes its name as well, and the sync of the directory finds nothing left
+	// to do: the caller waits for the disk once. Until then the lock keeps the message from being taken.
+	d.namedFirst = true
 	sum := summer{w: d}
 	if _, err := io.Copy(&sum, onlyReader{body}); err != nil {
 		d.Abort()
