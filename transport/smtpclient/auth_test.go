@@ -165,8 +165,8 @@ func TestLogin(t *testing.T) {
 	} {
 		var seen []string
 		conf := Config{Hello: "client.example", ConnectTo: loginPeer(t, c.offer, c.misbehave), Timeouts: slow,
-			Auth: func(_ context.Context, _, host string) (Credentials, bool, error) {
-				return c.cred, host == "[192.0.2.1]", nil
+			Auth: func(_ context.Context, p Peer) (Credentials, bool, error) {
+				return c.cred, p.Host == "[192.0.2.1]", nil
 			}}
 		client, err := New(conf)
 		if err != nil {

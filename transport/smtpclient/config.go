@@ -74,10 +74,13 @@ type Config struct {
 	ImplicitTLS bool // TLS from the first octet, as on port 465 (RFC 8314)
 	// Auth gives the credentials for a host; false, or nil: none are shown. An error means that the host cannot be used
 	// now.
-	Auth func(ctx context.Context, domain, host string) (cred Credentials, found bool, err error)
+	Auth func(ctx context.Context, p Peer) (cred Credentials, found bool, err error)
 	// Approve is asked about each new session before mail goes over it; a status other than the zero one refuses it. nil:
 	// all are good.
 	Approve func(ctx context.Context, p Peer) (refusal transport.Status, ok bool)
+
+	// ApproveRcpt is asked about each recipient that a host is to be told of. nil: all may be told.
+	ApproveRcpt func(ctx context.Context, p Peer, rcpt string) (refusal transport.Status, ok bool)
 
 	Family           string     // "4" or "6" is tried first; default: as the DNS answers, IPv6 first
 	Source4, Source6 netip.Addr // our end of connections; default: the system's choice

@@ -132,7 +132,7 @@ func TestEximAsNextHop(t *testing.T) {
 			c := w.client(t, func(conf *Config) {
 				conf.TLS, conf.TLSConfig, conf.NoChunking = TLSVerify, &tls.Config{RootCAs: ca.pool()}, noChunks
 				conf.Dial, conf.ConnectTo, conf.Timeouts = new(net.Dialer).DialContext, addr, Timeouts{}
-				conf.Auth = func(context.Context, string, string) (Credentials, bool, error) {
+				conf.Auth = func(context.Context, Peer) (Credentials, bool, error) {
 					return Credentials{User: "tester", Password: "secret", Mechanisms: []string{mechanism}}, true, nil
 				}
 			})
@@ -150,7 +150,7 @@ func TestEximAsNextHop(t *testing.T) {
 	wrong := world{"mx.example.com. A 192.0.2.1", nil}.client(t, func(conf *Config) {
 		conf.TLSConfig, conf.TLS = &tls.Config{}, TLSMust
 		conf.Dial, conf.ConnectTo, conf.Timeouts = new(net.Dialer).DialContext, addr, Timeouts{}
-		conf.Auth = func(context.Context, string, string) (Credentials, bool, error) {
+		conf.Auth = func(context.Context, Peer) (Credentials, bool, error) {
 			return Credentials{User: "tester", Password: "wrong"}, true, nil
 		}
 	})

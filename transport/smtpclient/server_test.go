@@ -101,7 +101,7 @@ func TestOurOwnServer(t *testing.T) {
 			c := w.client(t, func(conf *Config) {
 				conf.TLS, conf.TLSConfig, conf.NoChunking = TLSVerify, &tls.Config{RootCAs: ca.pool()}, noChunks
 				conf.Dial, conf.ConnectTo = new(net.Dialer).DialContext, ln.Addr().String()
-				conf.Auth = func(context.Context, string, string) (Credentials, bool, error) {
+				conf.Auth = func(context.Context, Peer) (Credentials, bool, error) {
 					return Credentials{User: "tester", Password: "secret", Mechanisms: []string{mechanism}}, mechanism != "", nil
 				}
 			})

@@ -31,6 +31,7 @@ type session struct {
 	lines   []string  // of the transcript, until somebody takes them
 	tls     string    // as in transport.Status
 	state   *tls.ConnectionState
+	peer    Peer
 	trouble error // why TLS failed, for the log
 	dead    bool  // nothing more may be sent
 	release func() bool
@@ -155,8 +156,12 @@ func (c *Client) greet(ctx context.Context, s *session, dem *demand) *verdict {
 			}
 		}
 	}
+	s.peer = Peer{Domain: dem.report.Domain, Host: s.hop.name, Addr: s.hop.addr, Verify: "NONE"}
+	if s.state != nil {
+		s.peer.TLS, s.peer.Verify = s.state, s.verifiedAs(c.conf.TLSConfig.RootCAs)
+	}
 	if c.conf.Auth != nil {
-		cred, ok, err := c.conf.Auth(ctx, dem.report.Domain, s.hop.name)
+		cred, ok, err := c.conf.Auth(ctx, s.peer)
 		if err != nil {
 			v := verdict{status: transport.NewStatus(transport.Deferred, "4.7.0", "our login for "+s.hop.name+" cannot be looked up now"), next: true}
 			return &v
@@ -168,11 +173,7 @@ func (c *Client) greet(ctx context.Context, s *session, dem *demand) *verdict {
 		}
 	}
 	if c.conf.Approve != nil {
-		p := Peer{Domain: dem.report.Domain, Host: s.hop.name, Addr: s.hop.addr, Verify: "NONE"}
-		if s.state != nil {
-			p.TLS, p.Verify = s.state, s.verifiedAs(c.conf.TLSConfig.RootCAs)
-		}
-		if status, ok := c.conf.Approve(ctx, p); !ok {
+		if status, ok := c.conf.Approve(ctx, s.peer); !ok {
 			s.sign(&status, nil)
 			return &verdict{status: status, next: true}
 		}

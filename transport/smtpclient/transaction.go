@@ -30,7 +30,7 @@ func (d *delivery) transact(ctx context.Context, s *session, batch []int) (again
 		d.settle(batch, *v)
 		return nil
 	}
-	batch = d.expressible(s, batch)
+	batch = d.expressible(s, d.approved(ctx, s, batch))
 	if len(batch) == 0 {
 		return nil
 	}
@@ -357,6 +357,24 @@ func (d *delivery) wideHeader() bool {
 		}
 		start = err == nil
 	}
+}
+
+// approved settles the recipients that this peer must not be told of, and returns the others.
+func (d *delivery) approved(ctx context.Context, s *session, batch []int) []int {
+	if s.conf.ApproveRcpt == nil {
+		return batch
+	}
+	var rest []int
+	for _, i := range batch {
+		status, ok := s.conf.ApproveRcpt(ctx, s.peer, d.req.Recipients[i].User)
+		if ok {
+			rest = append(rest, i)
+			continue
+		}
+		s.sign(&status, nil)
+		d.settle([]int{i}, verdict{status: status})
+	}
+	return rest
 }
 
 // expressible settles the recipients that this peer cannot be told of, and returns the others.

@@ -39,7 +39,9 @@ type Config struct {
 	NeedAuth    bool       // refuse MAIL without AUTH (RFC 6409 4.3): the submission port
 	// AuthExternal tells who a client is by its certificate, which it must have verified (AUTH EXTERNAL); nil: not
 	// offered.
-	AuthExternal    func(*tls.ConnectionState) (user string, ok bool)
+	AuthExternal func(*tls.ConnectionState) (user string, ok bool)
+	// VerifiedAs is the word for the log about a client's certificate; nil: NO without one that was verified, OK with it.
+	VerifiedAs      func(*tls.ConnectionState) string
 	AuthDelay       time.Duration // before the answer to a wrong password; default 1s
 	MaxAuthFailures int           // wrong passwords in a session; default 3; then 421
 

@@ -165,6 +165,7 @@ func (c *conn) open(ctx context.Context) bool {
 		c.close(smtp.NewReply(421, "4.3.0", c.cfg.Hostname+" is out of order"))
 		return false
 	}
+	c.judgeTLS(ctx) // of implicit TLS
 	c.send(smtp.NewReply(220, "", c.cfg.Hostname+" "+c.cfg.Greeting))
 	return true
 }

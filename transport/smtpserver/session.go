@@ -72,6 +72,12 @@ type QueueRunner interface {
 	Etrn(ctx context.Context, node string) *smtp.Reply
 }
 
+// TLSJudge is a Session that is asked about each TLS session that has begun. A negative reply is what the client hears to
+// all that it asks for from then on.
+type TLSJudge interface {
+	StartedTLS(ctx context.Context) *smtp.Reply
+}
+
 // Chooser is a Session that does not offer all that it could: AUTH, STARTTLS, ETRN, EXPN, VERB, VRFY, or the keyword of an
 // extension, DSN, PIPELINING, 8BITMIME. What is not offered is not in the answer to EHLO, and a command is answered 502.
 type Chooser interface {

@@ -71,7 +71,20 @@ func (c *conn) handshake(ctx context.Context, nc net.Conn) {
 	if len(state.VerifiedChains) > 0 {
 		verify = "OK"
 	}
+	if c.cfg.VerifiedAs != nil {
+		verify = c.cfg.VerifiedAs(&state)
+	}
 	c.cfg.Log.Info("STARTTLS=server", "relay", "["+c.client.Remote.Addr().String()+"]", "version", version, "verify", verify, "cipher", cipher)
+	c.judgeTLS(ctx)
+}
+
+// judgeTLS asks the Session what it thinks of the TLS session.
+func (c *conn) judgeTLS(ctx context.Context) {
+	if j, ok := c.session.(TLSJudge); ok && c.client.TLS != nil {
+		if r := j.StartedTLS(ctx); r != nil && !r.Positive() {
+			c.denied = r
+		}
+	}
 }
 
 // goodbye ends TLS in order (RFC 8446 6.1), so that the client can tell the end from a cut.

@@ -110,9 +110,6 @@ func (p cfPolicy) macros(q rules.Query) rewrite.Message {
 	if q.Client.Auth != "" {
 		m["auth_type"], m["auth_author"] = "PLAIN", q.Client.Auth
 	}
-	if version, cipher, ok := strings.Cut(q.Client.TLS, " "); ok {
-		m["tls_version"], m["cipher"], m["verify"] = version, cipher, "NO"
-	}
 	c := p.client
 	if c == nil {
 		return m
@@ -124,11 +121,7 @@ func (p cfPolicy) macros(q rules.Query) rewrite.Message {
 	if c.Local.Addr().IsValid() {
 		m["daemon_addr"], m["if_addr"] = cfAddr(c.Local.Addr()), cfAddr(c.Local.Addr())
 	}
-	if c.TLS != nil && len(c.TLS.VerifiedChains) > 0 {
-		leaf := c.TLS.PeerCertificates[0]
-		m["verify"], m["cert_subject"], m["cert_issuer"] = "OK", leaf.Subject.String(), leaf.Issuer.String()
-		m["cn_subject"], m["cn_issuer"] = leaf.Subject.CommonName, leaf.Issuer.CommonName
-	}
+	tlsMacros(m, c.TLS, p.clientVerified(c.TLS))
 	return m
 }
 

@@ -142,11 +142,11 @@ Rsmart.test $| $*	$# "I:me" "P=c2VjcmV0" "M:PLAIN LOGIN"
 			t.Errorf("tls_server %+v: %v %s", c, ok, st.Text())
 		}
 	}
-	cred, found, err := conf.Auth(t.Context(), "smart.test", "smart.test")
+	cred, found, err := conf.Auth(t.Context(), smtpclient.Peer{Host: "smart.test"})
 	if !found || err != nil || cred.User != "me" || cred.Password != "secret" || len(cred.Mechanisms) != 2 {
 		t.Errorf("authinfo: %+v %v %v", cred, found, err)
 	}
-	if _, found, err := conf.Auth(t.Context(), "x.test", "x.test"); found || err != nil {
+	if _, found, err := conf.Auth(t.Context(), smtpclient.Peer{Host: "x.test"}); found || err != nil {
 		t.Errorf("authinfo of another host: %v %v", found, err)
 	}
 }

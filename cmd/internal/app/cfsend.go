@@ -2,20 +2,14 @@ package app
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
 	"waybill/compat/flags"
-	"waybill/compat/rewrite"
-	"waybill/transport"
 	"waybill/transport/smtpclient"
 )
 
@@ -48,6 +42,9 @@ func (c *cfSite) sending(conf *smtpclient.Config) error {
 	if c.conf.Prog.Ruleset("tls_server") != nil {
 		conf.Approve = c.tlsServer
 	}
+	if c.conf.Prog.Ruleset("tls_rcpt") != nil {
+		conf.ApproveRcpt = c.tlsRcpt
+	}
 	file := c.text("DefaultAuthInfo", "", "")
 	if c.conf.Prog.Ruleset("authinfo") != nil || file != "" {
 		conf.Auth = c.authInfo
@@ -66,83 +63,8 @@ func (c *cfSite) clientTLS() (*tls.Config, error) {
 		}
 		conf.Certificates = []tls.Certificate{pair}
 	}
-	var files []string
-	if f := c.text("CACertFile", "", ""); f != "" {
-		files = append(files, f)
-	}
-	if dir := c.text("CACertPath", "", ""); dir != "" {
-		more, _ := filepath.Glob(filepath.Join(dir, "*.[0-9]")) // the names that openssl rehash makes
-		files = append(files, more...)
-	}
-	for _, f := range files {
-		pem, err := os.ReadFile(f)
-		if err != nil {
-			continue // sendmail says so in its log, and goes on without
-		}
-		if conf.RootCAs == nil {
-			conf.RootCAs = x509.NewCertPool()
-		}
-		conf.RootCAs.AppendCertsFromPEM(pem)
-	}
+	conf.RootCAs = c.authorities()
 	return conf, nil
-}
-
-// tryTLS asks whether STARTTLS is to be used with a host (Operations Guide, "try_tls").
-func (c *cfSite) tryTLS(ctx context.Context, _, host string) (smtpclient.TLSPolicy, bool, error) {
-	refused, _, err := c.rw.Check(ctx, "try_tls", []string{host}, rewrite.Message{"server_name": host})
-	return smtpclient.TLSNever, refused != nil, err
-}
-
-// tlsServer asks whether mail may go over a session (Operations Guide, "tls_server").
-func (c *cfSite) tlsServer(ctx context.Context, p smtpclient.Peer) (transport.Status, bool) {
-	m := rewrite.Message{"server_name": p.Host, "verify": p.Verify}
-	if p.Addr.IsValid() {
-		m["server_addr"] = cfAddr(p.Addr)
-	}
-	if p.TLS != nil {
-		m["tls_version"], m["cipher"], m["cipher_bits"] = strings.Replace(tls.VersionName(p.TLS.Version), "TLS 1.", "TLSv1.", 1), tls.CipherSuiteName(p.TLS.CipherSuite), "256"
-		if strings.Contains(m["cipher"], "AES_128") {
-			m["cipher_bits"] = "128"
-		}
-		if len(p.TLS.PeerCertificates) > 0 {
-			leaf := p.TLS.PeerCertificates[0]
-			m["cn_subject"], m["cn_issuer"], m["cert_subject"], m["cert_issuer"] = leaf.Subject.CommonName, leaf.Issuer.CommonName, leaf.Subject.String(), leaf.Issuer.String()
-		}
-	}
-	refused, _, err := c.rw.Check(ctx, "tls_server", []string{p.Verify}, m)
-	switch {
-	case err != nil:
-		return transport.NewStatus(transport.Deferred, "4.7.0", "tls_server cannot be asked now"), false
-	case refused == nil:
-		return transport.Status{}, true
-	}
-	return cfRefusal(refused), false
-}
-
-// authInfo finds the login for a host: what the ruleset authinfo says, "U:user" and so on, or what stands in the file
-// DefaultAuthInfo (Operations Guide, "authinfo").
-func (c *cfSite) authInfo(ctx context.Context, _, host string) (smtpclient.Credentials, bool, error) {
-	words, ok, err := c.rw.Answer(ctx, "authinfo", []string{host, ""}, rewrite.Message{"server_name": host})
-	if err != nil {
-		return smtpclient.Credentials{}, false, err
-	}
-	var cred smtpclient.Credentials
-	if ok {
-		for _, w := range words {
-			if w, err = strconv.Unquote(w); err == nil {
-				readAuthInfo(&cred, w)
-			}
-		}
-	} else if file := c.text("DefaultAuthInfo", "", ""); file != "" {
-		if cred, err = defaultAuthInfo(file); err != nil {
-			return cred, false, err
-		}
-	}
-	if cred.User == "" {
-		cred.User, cred.Identity = cred.Identity, ""
-	}
-	cred.Clear = true // as sendmail does; AuthMechanisms says what must not be
-	return cred, cred.User != "", nil
 }
 
 // readAuthInfo reads one word: a letter, ":" and a value, or "=" and a value in base64.

@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,6 +41,7 @@ type cfSite struct {
 	aliases aliasFiles
 	defined []flags.Macro        // by -M
 	clients []*smtpclient.Client // of the mailers that speak SMTP
+	roots   *x509.CertPool       // for the certificates of clients
 
 	queueRun bool        // this process runs the queue
 	oneShot  bool        // this process serves one submission

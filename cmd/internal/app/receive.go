@@ -48,6 +48,7 @@ func (s *site) server(onPipe bool) (*smtpserver.Server, error) {
 	}
 	if s.cf != nil {
 		s.cf.receiving(&conf)
+		s.cf.askClients(&conf)
 		if !onPipe && s.cf.conf.Prog.Ruleset("greet_pause") != nil {
 			conf.PauseFor = s.cfPause
 		}

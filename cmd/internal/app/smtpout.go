@@ -268,8 +268,8 @@ func readLogins(file string) (logins, error) {
 	return l, nil
 }
 
-func (l logins) find(_ context.Context, domain, host string) (smtpclient.Credentials, bool, error) {
-	for _, name := range []string{host, domain, "*"} {
+func (l logins) find(_ context.Context, p smtpclient.Peer) (smtpclient.Credentials, bool, error) {
+	for _, name := range []string{p.Host, p.Domain, "*"} {
 		if c, ok := l[strings.ToLower(name)]; ok {
 			return c, true, nil
 		}
