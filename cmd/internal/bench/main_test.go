@@ -14,7 +14,7 @@ func TestBench(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if err := bench(bin, 3, []contestant{{name: "cat", args: []string{"cat"}}}); err != nil {
+	if err := bench(bin, 3, "", []contestant{{name: "cat", args: []string{"cat"}}}); err != nil {
 		t.Fatal(err)
 	}
 }

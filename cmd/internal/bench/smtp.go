@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -30,123 +29,6 @@ func smtp(ctx context.Context, bin, dir string, n int) error {
 		return fmt.Errorf("idle clients: %w", err)
 	}
 	return nil
-}
-
-// relaySite starts a site that gives all mail to next, when it says so.
-func relaySite(ctx context.Context, bin, dir, next, when string) (*testsite.Site, error) {
-	addrs, port, err := testsite.Ports(1)
-	if err != nil {
-		return nil, err
-	}
-	_, nextPort, _ := net.SplitHostPort(next)
-	s, err := testsite.Layout(testsite.Options{
-		Bin: bin, Dir: dir, Host: "bench.example.test", Addr: fmt.Sprintf("%s:%d", addrs[0], port), SMTPPort: port,
-		Settings: "set retry 1s\nset sessions 3000\n",
-		Rules:    "transport next smtp { port " + nextPort + "; mx no; concurrency 1000 }\nsend { otherwise " + when + " }\n",
-		Route:    "$user+ < @ sink . test > => next [127.0.0.1] $user@sink.test\n",
-	})
-	if err != nil {
-		return nil, err
-	}
-	return s, s.Start(ctx)
-}
-
-// postfixTool finds a program that comes with Postfix: installed, or unpacked by make peers.
-func postfixTool(name string) (*exec.Cmd, error) {
-	if file, err := exec.LookPath(name); err == nil {
-		return exec.Command(file), nil
-	}
-	tree := filepath.Join(os.Getenv("PEERS"), "postfix", "usr")
-	file := filepath.Join(tree, "sbin", name)
-	if _, err := os.Stat(file); err != nil {
-		return nil, err
-	}
-	c := exec.Command(file)
-	c.Env = append(os.Environ(), "LD_LIBRARY_PATH="+filepath.Join(tree, "lib", "postfix"))
-	return c, nil
-}
-
-// relay sends messages of 10 KB over 20 sessions: straight to a sink, through us while the client waits, and by the
-// spool; then over 1,000 sessions at once. The rate of the tools alone is the ceiling.
-func relay(ctx context.Context, bin, dir string, n int) error {
-	sink, err := postfixTool("smtp-sink")
-	if err != nil {
-		fmt.Printf("\nSMTP relay: not measured, Postfix's smtp-source and smtp-sink are not here (make peers)\n")
-		return nil
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	next := l.Addr().String()
-	l.Close()
-	if os.Getuid() == 0 {
-		sink.Args = append(sink.Args, "-u", "nobody")
-	}
-	sink.Args = append(sink.Args, "-m", "2000", next, "2000")
-	if err := sink.Start(); err != nil {
-		return err
-	}
-	defer func() { sink.Process.Kill(); sink.Wait() }()
-	if err := testsite.Wait(ctx, func() bool {
-		c, err := net.Dial("tcp", next)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	}); err != nil {
-		return err
-	}
-	source := func(to string, sessions, messages int) (time.Duration, error) {
-		c, err := postfixTool("smtp-source")
-		if err != nil {
-			return 0, err
-		}
-		c.Args = append(c.Args, "-s", strconv.Itoa(sessions), "-m", strconv.Itoa(messages), "-l", "10240", "-f", "a@bench.example.test", "-t", "b@sink.test", to)
-		start := time.Now()
-		if out, err := c.CombinedOutput(); err != nil {
-			return 0, fmt.Errorf("smtp-source: %w: %s", err, out)
-		}
-		return time.Since(start), nil
-	}
-	through, err := relaySite(ctx, bin, filepath.Join(dir, "through"), next, "now")
-	if err != nil {
-		return err
-	}
-	defer through.Kill()
-	spooled, err := relaySite(ctx, bin, filepath.Join(dir, "spooled"), next, "background")
-	if err != nil {
-		return err
-	}
-	defer spooled.Kill()
-	var direct, cut, spool []time.Duration
-	for range 3 {
-		for _, round := range []struct {
-			to    string
-			times *[]time.Duration
-			after *testsite.Site
-		}{{next, &direct, nil}, {through.Addr, &cut, nil}, {spooled.Addr, &spool, spooled}} {
-			start := time.Now()
-			if _, err := source(round.to, 20, n); err != nil {
-				return err
-			}
-			if round.after != nil {
-				if err := round.after.WaitEmpty(ctx); err != nil {
-					return err
-				}
-			}
-			*round.times = append(*round.times, time.Since(start))
-		}
-	}
-	rate := func(d []time.Duration) float64 { return float64(n) / median(d).Seconds() }
-	fmt.Printf("\nSMTP relay, 10 KB, 20 sessions, %d messages, medians of 3 rounds:\n", n)
-	fmt.Printf("  %-28s %8.0f/s\n  %-28s %8.0f/s   %.2f of it\n  %-28s %8.0f/s   %.2f of it\n", "smtp-source to smtp-sink", rate(direct), "cut-through", rate(cut), rate(cut)/rate(direct), "by the spool", rate(spool), rate(spool)/rate(direct))
-	verdict(rate(cut) >= 0.6*rate(direct), "cut-through at 60% of the tools alone")
-	sessions := min(1000, n)
-	took, err := source(through.Addr, sessions, max(n, 2*sessions))
-	fmt.Printf("  %-28s %8.0f/s\n", fmt.Sprintf("cut-through, %d sessions", sessions), float64(max(n, 2*sessions))/took.Seconds())
-	verdict(err == nil, "all sessions without an error")
-	return errors.Join(through.Stop(), spooled.Stop())
 }
 
 // counter is an SMTP host that counts.
