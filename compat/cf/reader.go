@@ -1,7 +1,6 @@
 package cf
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -39,6 +38,7 @@ type Options struct {
 	NoFiles bool
 	// Define is put in front of the file: macros and options of the command line, as lines ("Mname=..." is not).
 	Define []string
+	long   bool // R lines are read without short cuts, for tests
 }
 
 // Limits of a file. The real reader takes lines of 2,048 octets; ours are longer, but not without end.
@@ -64,7 +64,8 @@ type reader struct {
 	said      bool        // a message about the current line makes its note "ignored"
 	remarked  string      // the last remark about the current line that is no error
 	source    string      // the current line as it stands
-	ruled     bool        // a ruleset was defined: OperatorChars does not count any more
+	quick     quick
+	ruled     bool // a ruleset was defined: OperatorChars does not count any more
 	// operatorsSet tells that OperatorChars was given; mailboxes is a MailboxDatabase that does not exist; aliases counts alias files.
 	operatorsSet bool
 	mailboxes    string
@@ -87,10 +88,22 @@ func ReadFile(path string, opt Options) (*Config, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if info.Size() > maxFile {
-		return nil, fmt.Errorf("%s: line 0: larger than %d octets", path, maxFile)
-	}
 	return Read(f, path, opt)
+}
+
+// whole reads a file. With an error, the text is what was read until then.
+func whole(in io.Reader) (string, error) {
+	var b strings.Builder
+	if f, ok := in.(*os.File); ok {
+		if info, err := f.Stat(); err == nil {
+			b.Grow(int(min(info.Size(), maxFile)) + 1)
+		}
+	}
+	n, err := io.Copy(&b, io.LimitReader(in, maxFile+1))
+	if err == nil && n > maxFile {
+		err = fmt.Errorf("the file is larger than %d octets", maxFile)
+	}
+	return b.String(), err
 }
 
 // Read reads a configuration from in; name stands in messages.
@@ -101,39 +114,30 @@ func Read(in io.Reader, name string, opt Options) (*Config, error) {
 	}
 	r.cfg.Level = 0
 	r.defaults()
-	lines := bufio.NewReaderSize(io.LimitReader(in, maxFile), 64<<10)
-	var pending string
-	have, start, n := false, 0, 0
-	flush := func() {
-		if have && r.cfg.Fatal == 0 {
-			r.line = start
-			r.one(pending)
-		}
-		have = false
+	text, err := whole(in)
+	if err != nil {
+		return nil, fmt.Errorf("%s: line %d: %w", name, 1+strings.Count(text, "\n"), err)
 	}
-	for {
-		line, err := lines.ReadString('\n')
-		if line != "" {
-			n++
-			line = strings.TrimSuffix(line, "\n")
-			switch {
-			case len(line) > maxLine || len(pending) > maxLine:
+	r.cfg.Notes = make([]Note, 0, strings.Count(text, "\n")+1)
+	for n, at := 1, 0; at < len(text) && r.cfg.Fatal == 0; {
+		r.line = n
+		begin, end := at, 0
+		for { // a line, and those behind it that begin with white space
+			line := text[at:]
+			if i := strings.IndexByte(line, '\n'); i >= 0 {
+				line = line[:i]
+			}
+			end = at + len(line)
+			if end-begin > maxLine {
 				return nil, fmt.Errorf("%s: line %d: longer than %d octets", name, n, maxLine)
-			case have && len(line) > 0 && (line[0] == ' ' || line[0] == '\t'):
-				pending += "\n" + line
-			default:
-				flush()
-				pending, have, start = line, true, n
+			}
+			at, n = end+1, n+1
+			if at >= len(text) || text[at] != ' ' && text[at] != '\t' {
+				break
 			}
 		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: line %d: %w", name, n, err)
-		}
+		r.one(text[begin:end])
 	}
-	flush()
 	if r.cfg.Fatal == 0 {
 		r.finish()
 	}
@@ -177,6 +181,7 @@ func (r *reader) noteEntry(what string, e entry) {
 
 func (r *reader) syntax() *addr.Syntax {
 	if r.syn == nil {
+		r.quick.octets = nil
 		r.syn = addr.New(r.operators, addr.BlankSub(r.blank))
 	}
 	return r.syn
@@ -185,6 +190,11 @@ func (r *reader) syntax() *addr.Syntax {
 // one reads one line with its continuation lines.
 func (r *reader) one(raw string) {
 	if raw == "" || raw[0] == '#' {
+		return
+	}
+	if raw[0] == 'R' && !r.opt.long && r.quickRule(raw) {
+		r.said = false
+		r.note("rule", Exact, "")
 		return
 	}
 	line := prepare(raw, r.level())

@@ -51,6 +51,12 @@ func (r *reader) ruleLine(body, source string) {
 	if len(rule.RHS) == 0 && right != "" {
 		r.errorf("R line: null RHS")
 	}
+	setMode(rule)
+	rs.Rules = append(rs.Rules, rule)
+}
+
+// setMode takes what begins a right side off it.
+func setMode(rule *prog.Rule) {
 	if len(rule.RHS) > 0 {
 		switch rule.RHS[0].Kind {
 		case prog.User:
@@ -59,7 +65,6 @@ func (r *reader) ruleLine(body, source string) {
 			rule.Mode, rule.RHS = prog.Return, rule.RHS[1:]
 		}
 	}
-	rs.Rules = append(rs.Rules, rule)
 }
 
 // side cuts one side of a rule: static macros are put in, then the text is cut into tokens around the symbols.
