@@ -173,6 +173,10 @@ type operation struct {
 func (q *Queue) operate(ctx context.Context, by, verb string, words []string, answer func(line string) error) error {
 	usage := func(text string) error { return &spool.RefusedError{Exit: sysexits.Usage, Text: text} }
 	var op operation
+	only, words := recipientsOf(words)
+	if len(only) > 0 && verb != "remove" && verb != "requeue" {
+		return usage(verb + " is for whole messages; single recipients can be removed and requeued")
+	}
 	switch verb {
 	case "hold":
 		why := ""
@@ -188,8 +192,11 @@ func (q *Queue) operate(ctx context.Context, by, verb string, words []string, an
 		op = operation{"released", false, true, q.Release}
 	case "remove":
 		op = operation{"removed", true, true, func(id string) error { return q.Remove(id, by) }}
+		if len(only) > 0 {
+			op = operation{"without that recipient now", true, true, func(id string) error { return q.RemoveRecipients(id, by, only) }}
+		}
 	case "requeue":
-		op = operation{"queued anew", true, true, q.Requeue}
+		op = operation{"queued anew", true, true, func(id string) error { return q.Requeue(id, only) }}
 	case "priority":
 		if len(words) == 0 {
 			return usage("priority needs a number and a selection")
@@ -207,13 +214,14 @@ func (q *Queue) operate(ctx context.Context, by, verb string, words []string, an
 	default:
 		return usage(fmt.Sprintf("no request %q", verb))
 	}
-	if len(words) == 0 {
+	if len(words) == 0 && len(only) == 0 {
 		return usage(verb + " needs queue ids or a selection; \"I=\" selects everything")
 	}
 	s, err := ParseSelection(words)
 	if err != nil {
 		return usage(err.Error())
 	}
+	s = withRecipients(s, only)
 	q.takeDrops(ctx, false) // what front ends have dropped is listed, so it can be named here
 	ids, err := q.chosen(ctx, s, op)
 	if err != nil {
@@ -223,15 +231,23 @@ func (q *Queue) operate(ctx context.Context, by, verb string, words []string, an
 		return &spool.RefusedError{Exit: sysexits.NoInput, Text: "no message is selected"}
 	}
 	n, exit, wrong := 0, sysexits.OK, []string(nil)
+	chosen := slices.ContainsFunc(s, func(c Condition) bool { return c.What != '=' })
 	for _, id := range ids {
 		switch err := op.do(id); {
 		case err == nil:
 			n++
+		case errors.Is(err, spool.ErrGone) && len(only) > 0:
+			if !chosen { // a part of another address matched
+				exit, wrong = sysexits.NoInput, append(wrong, id+": there is no such message, or no such recipient is left in it")
+			}
 		case errors.Is(err, spool.ErrGone):
 			exit, wrong = sysexits.NoInput, append(wrong, id+": there is no such message"+q.where(id, op))
 		default:
 			exit, wrong = sysexits.TempFail, append(wrong, id+": "+plain(err))
 		}
+	}
+	if n == 0 && len(wrong) == 0 {
+		return &spool.RefusedError{Exit: sysexits.NoInput, Text: "no message is selected"}
 	}
 	if n > 0 && (len(ids) > 1 || len(wrong) == 0) {
 		if err := answer(counted(n) + " " + op.done); err != nil {
@@ -282,8 +298,9 @@ func (q *Queue) where(id string, op operation) string {
 }
 
 // Requeue lets a message begin anew by the rules of now, queued or held: what aliases and .forward files made of a
-// recipient is forgotten and made again, but for those who have the message, and it is due at once. Its age stays.
-func (q *Queue) Requeue(id string) error {
+// recipient is forgotten and made again, but for those who have the message, and it is due at once. Its age stays. only are
+// the recipients that it is about, as they are listed; nil: all.
+func (q *Queue) Requeue(id string, only []string) error {
 	m, err := q.spool.Load(id)
 	held := errors.Is(err, spool.ErrGone)
 	if held {
@@ -295,7 +312,7 @@ func (q *Queue) Requeue(id string) error {
 	anew := map[int]bool{}
 	for i := range m.Recipients {
 		r := &m.Recipients[i]
-		if r.Final() {
+		if r.Final() || only != nil && !named(m, i, only) {
 			continue
 		}
 		root := i
@@ -311,6 +328,9 @@ func (q *Queue) Requeue(id string) error {
 				Status: transport.NewStatus(transport.Discarded, "2.0.0", text), Age: q.cfg.Now().Sub(m.Envelope.Arrival),
 			})
 		}
+	}
+	if only != nil && len(anew) == 0 {
+		return errors.Join(spool.ErrGone, m.Close())
 	}
 	for root := range anew {
 		warned := m.Recipients[root].Status.Warned

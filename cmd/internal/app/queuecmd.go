@@ -31,7 +31,8 @@ const queueUsage = `usage: waybill queue [-C FILE] [--json] VERB [SELECTION] [ID
   hold        keep messages until they are released; --why TEXT is shown in lists
   release     let them go on
   requeue     let them begin anew by the rules of now: aliases, routes, schedule
-  remove      take them away; nobody is told but the log
+  remove      take them away; nobody is told but the log. --recipient ADDRESS, also with requeue, means this
+              recipient of theirs only; alone it selects all messages that have it
   priority N  change the place in the order (-1000 to 1000, larger goes first)
   import DIR  take over the queue of a sendmail
   lost        files that were damaged and set aside
@@ -61,7 +62,8 @@ func queueCommand(std stdio, args []string) int {
 	fs.Usage = func() { fmt.Fprint(fs.Output(), queueUsage) }
 	why := fs.String("why", "", "the reason of a hold")
 	all := fs.Bool("all", false, "every message")
-	var words []string
+	var words, only []string
+	fs.Func("recipient", "of the messages, this recipient only", func(v string) error { only = append(only, "rcpt="+v); return nil })
 	for name, kind := range selecting {
 		fs.Func(name, "", func(v string) error {
 			value, not := strings.CutPrefix(v, "!")
@@ -95,6 +97,7 @@ func queueCommand(std stdio, args []string) int {
 	if *all && len(words) == 0 && verb != "run" && verb != "list" {
 		words = []string{"I="}
 	}
+	words = append(words, only...)
 	if verb == "hold" && *why != "" {
 		words = append(words, "why="+*why)
 	}
@@ -320,51 +323,4 @@ func listEntry(l queue.Listed, sendmail bool) mailq.Entry {
 		}
 	}
 	return e
-}
-
-// explain answers "why?" for an address, or for a message of the queue.
-func explain(std stdio, args []string) int {
-	fs, config := options(std, "explain", "[-C FILE] [--from SENDER] [--client IP] ADDRESS ... | [--json] QUEUE-ID ...")
-	from := fs.String("from", "", "the envelope `sender`")
-	client := fs.String("client", "", "tell also whether this `address` may send to it")
-	asJSON := fs.Bool("json", false, "of a message: print it as JSON")
-	if exit, ok := parse(std, fs, args); !ok {
-		return exit
-	}
-	if fs.NArg() == 0 {
-		fs.Usage()
-		return sysexits.Usage
-	}
-	if ids := fs.Args(); !slices.ContainsFunc(ids, func(a string) bool { return !spool.ValidID(a) }) {
-		exit := sysexits.OK
-		for _, id := range ids {
-			exit = max(exit, explainMessage(std, *config, id, *asJSON))
-		}
-		return exit
-	}
-	router, err := openRules(*config)
-	if err != nil {
-		return cannotOpen(std, err)
-	}
-	exit := sysexits.OK
-	for _, address := range fs.Args() {
-		q := rules.Query{Recipient: address, Sender: *from}
-		if *client != "" {
-			if q.Client.Addr, err = netip.ParseAddr(*client); err != nil {
-				fmt.Fprintf(std.err, "waybill: %v\n", err)
-				return sysexits.Usage
-			}
-			fmt.Fprint(std.out, router.ExplainAccept(context.Background(), rules.StageRcpt, q))
-		}
-		e := router.Explain(context.Background(), q)
-		fmt.Fprint(std.out, e)
-		if e.Err == nil && e.Decision.Refusal == nil {
-			tellSchedule(std, router, q, e.Decision)
-		}
-		explainAliases(std.out, router, e)
-		if e.Err != nil {
-			exit = sysexits.TempFail
-		}
-	}
-	return exit
 }

@@ -97,7 +97,9 @@ func TestQueueCommands(t *testing.T) {
 	says("^1 message is given priority -5\n$", 0, "priority", "-5", ids["dave"])
 	says("^1 message is queued anew\n$", 0, "requeue", "--host", "[127.0.0.9]")
 	listed("dave", "--reason", "queued anew")
-	says("^1 message is removed\n$", 0, "remove", ids["carol"])
+	says("it is for whole|for whole messages", 64, "hold", "--recipient", "carol@[127.0.0.10]")
+	says("^waybill: no message is selected\n$", 66, "remove", "--recipient", "nobody@example.org")
+	says("^1 message is without that recipient now\n$", 0, "remove", "--recipient", "carol@[127.0.0.10]")
 	listed("dave")
 }
 
