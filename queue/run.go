@@ -329,7 +329,7 @@ func (q *Queue) takeDrop(ctx context.Context, id string, opt Options) (Receipt, 
 		return Receipt{}, err
 	}
 	defer d.Close()
-	local(d.Envelope)
+	Local(d.Envelope)
 	opt.Known, opt.Source = true, d.Source
 	receipt, err := q.accept(ctx, d.Envelope, d.Body(), opt)
 	var refused *RefusedError

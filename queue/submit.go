@@ -14,9 +14,9 @@ import (
 	"waybill/transport/sysexits"
 )
 
-// local clears what a program on this host cannot claim: that it came by an authenticated or encrypted connection from
+// Local clears what a program on this host cannot claim: that it came by an authenticated or encrypted connection from
 // somewhere. The uid was set by whoever asked the kernel.
-func local(e *envelope.Envelope) {
+func Local(e *envelope.Envelope) {
 	e.Origin = envelope.Origin{Protocol: e.Origin.Protocol, Helo: firstOf(e.Origin.Helo, strings.TrimPrefix(e.Origin.ClientName, "localhost")), User: e.Origin.User, UID: e.Origin.UID}
 	if e.Origin.Protocol == "" {
 		e.Origin.Protocol = "local"
@@ -78,10 +78,17 @@ func (q *Queue) Deliver(ctx context.Context, id string, verbose func(line string
 // a user who does not exist or whom the rules refuse, Deferred when that cannot be said now. No name server is asked
 // for what the rules themselves do not ask.
 func (q *Queue) Verify(ctx context.Context, e *envelope.Envelope, r envelope.Recipient) (Decision, transport.Status) {
+	d, _, status := q.Look(ctx, e, r)
+	return d, status
+}
+
+// Look is Verify that also returns what a local user stands for; the zero Expansion where the status is another than
+// Delivered.
+func (q *Queue) Look(ctx context.Context, e *envelope.Envelope, r envelope.Recipient) (Decision, Expansion, transport.Status) {
 	if err := checkEnvelope(&envelope.Envelope{Sender: e.Sender, Recipients: []envelope.Recipient{r}}); err != nil {
 		var refused *RefusedError
 		errors.As(err, &refused)
-		return Decision{}, refused.Status
+		return Decision{}, Expansion{}, refused.Status
 	}
 	w := q.wiring.Load()
 	d, err := w.Router.Route(ctx, Question{
@@ -90,28 +97,28 @@ func (q *Queue) Verify(ctx context.Context, e *envelope.Envelope, r envelope.Rec
 	})
 	if err != nil {
 		q.cfg.Log.Warn("the rules could not decide now", "to", r.Name(), "err", err)
-		return d, transport.NewStatus(transport.Deferred, "4.3.0", "Temporary lookup failure")
+		return d, Expansion{}, transport.NewStatus(transport.Deferred, "4.3.0", "Temporary lookup failure")
 	}
 	if d.Refused != nil {
-		return d, *d.Refused
+		return d, Expansion{}, *d.Refused
 	}
 	via, ok := w.Mailers[d.Mailer]
 	if !ok {
 		q.cfg.Log.Error("the rules name a transport that is not there", "to", r.Name(), "transport", d.Mailer)
-		return d, transport.NewStatus(transport.Deferred, "4.3.5", "The transport "+d.Mailer+" is not configured")
+		return d, Expansion{}, transport.NewStatus(transport.Deferred, "4.3.5", "The transport "+d.Mailer+" is not configured")
 	}
 	if !via.Local {
-		return d, transport.NewStatus(transport.Relayed, "2.1.5", "deliverable")
+		return d, Expansion{}, transport.NewStatus(transport.Relayed, "2.1.5", "deliverable")
 	}
 	x, err := w.Expander.Expand(ctx, LocalUser{Name: d.User, Sender: e.Sender, Host: d.Host})
 	switch {
 	case err != nil:
 		q.cfg.Log.Warn("a local user cannot be looked up now", "to", r.Name(), "err", err)
-		return d, transport.NewStatus(transport.Deferred, "4.3.0", "Temporary failure looking up the user")
+		return d, Expansion{}, transport.NewStatus(transport.Deferred, "4.3.0", "Temporary failure looking up the user")
 	case x.Status != nil:
-		return d, *x.Status
+		return d, Expansion{}, *x.Status
 	}
-	return d, transport.NewStatus(transport.Delivered, "2.1.5", "deliverable")
+	return d, x, transport.NewStatus(transport.Delivered, "2.1.5", "deliverable")
 }
 
 // Submit takes a message of a local program: recipients that Verify finds to be wrong are refused before anything is
@@ -120,7 +127,7 @@ func (q *Queue) Submit(ctx context.Context, e *envelope.Envelope, body io.Reader
 	var reply spool.Reply
 	good := *e
 	good.Recipients = nil
-	local(&good)
+	Local(&good)
 	for i, r := range e.Recipients {
 		if _, s := q.Verify(ctx, &good, r); !e.Anyway && s.Outcome() == transport.Failed {
 			reply.Refused = append(reply.Refused, spool.Refusal{Index: i, Code: s.Code(), Text: s.Text()})
@@ -136,7 +143,19 @@ func (q *Queue) Submit(ctx context.Context, e *envelope.Envelope, body io.Reader
 		_, err := io.Copy(io.Discard, body)
 		return reply, err
 	}
-	receipt, err := q.Accept(ctx, &good, body, Options{Verbose: verbose, Known: good.ID != ""})
+	return q.take(ctx, &good, body, verbose, reply)
+}
+
+// Take is Submit for recipients that Look has found nothing wrong with.
+func (q *Queue) Take(ctx context.Context, e *envelope.Envelope, body io.Reader, verbose func(string)) (spool.Reply, error) {
+	good := *e
+	Local(&good)
+	return q.take(ctx, &good, body, verbose, spool.Reply{})
+}
+
+// take accepts a message and completes what its front end is told.
+func (q *Queue) take(ctx context.Context, good *envelope.Envelope, body io.Reader, verbose func(string), reply spool.Reply) (spool.Reply, error) {
+	receipt, err := q.Accept(ctx, good, body, Options{Verbose: verbose, Known: good.ID != ""})
 	var refused *RefusedError
 	if errors.As(err, &refused) {
 		return reply, &spool.RefusedError{Exit: ExitOf(refused.Status), Text: refused.Error()}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"waybill/queue/spool"
 	"waybill/transport"
 	"waybill/transport/envelope"
+	"waybill/transport/sysexits"
 )
 
 // submitLooking is queue.Submit for a program that hears of unknown users now, as sendmail's callers do: it follows
@@ -22,44 +24,44 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 	if err != nil {
 		return spool.Reply{}, err
 	}
-	var dead []spool.Refusal
-	var kept []int // of e.Recipients
-	exit := 0
+	var reply spool.Reply
+	exit, deep := 0, 0 // of recipients that are wrong themselves, and of those behind an alias
 	some := *e
+	queue.Local(&some)
 	some.Recipients = nil
 	for i, r := range e.Recipients {
 		w := &outlook{s: s, local: local, sender: e.Sender}
-		w.follow(ctx, r.Addr, queue.LocalUser{})
+		w.look(ctx, &some, r)
 		if w.good == 0 && len(w.failed) == 0 && len(w.loops) > 0 && (s.cf == nil || len(some.Recipients) == 0) {
 			w.failed = w.loops[:1]
 			w.who = "" // the recipient itself
 		}
-		if w.deep && w.good == 0 && len(w.failed) > 0 {
-			dead = append(dead, spool.Refusal{Index: i, Code: w.failed[0].Code(), Text: w.failed[0].Text(), Name: w.who})
+		if w.good == 0 && len(w.failed) > 0 {
+			reply.Refused = append(reply.Refused, spool.Refusal{Index: i, Code: w.failed[0].Code(), Text: w.failed[0].Text(), Name: w.who})
 		} else {
-			kept = append(kept, i)
 			some.Recipients = append(some.Recipients, r)
 		}
-		if w.deep && len(w.failed) > 0 {
+		switch {
+		case len(w.failed) == 0:
+		case w.deep:
+			deep = queue.ExitOf(w.failed[0])
+		default:
 			exit = queue.ExitOf(w.failed[0])
 		}
 	}
-	var reply spool.Reply
-	if len(some.Recipients) == 0 && len(dead) > 0 {
+	if len(some.Recipients) == 0 && len(reply.Refused) > 0 {
 		_, err = io.Copy(io.Discard, body)
-	} else if reply, err = s.queue.Submit(ctx, &some, body, verbose); err == nil {
-		for n := range reply.Refused {
-			reply.Refused[n].Index = kept[reply.Refused[n].Index]
-		}
+	} else if len(some.Recipients) == 0 {
+		err = &spool.RefusedError{Exit: sysexits.Usage, Text: "No recipients"}
+	} else {
+		refused := reply.Refused
+		reply, err = s.queue.Take(ctx, &some, body, verbose)
+		reply.Refused = refused
 	}
 	if err != nil {
 		return reply, err
 	}
-	reply.Refused = append(reply.Refused, dead...)
-	slices.SortFunc(reply.Refused, func(a, b spool.Refusal) int { return a.Index - b.Index })
-	if reply.Exit == 0 {
-		reply.Exit = exit
-	}
+	reply.Exit = cmp.Or(reply.Exit, exit, deep)
 	return reply, nil
 }
 
@@ -79,23 +81,44 @@ type outlook struct {
 // maxOutlook bounds what is looked at for one recipient: a list of thousands is not worth the caller's time.
 const maxOutlook = 200
 
+// look is follow for a recipient of the message, of whom the queue looks at the first step.
+func (o *outlook) look(ctx context.Context, e *envelope.Envelope, r envelope.Recipient) {
+	o.steps++
+	d, x, status := o.s.queue.Look(ctx, e, r)
+	if o.verdict(status) {
+		o.members(ctx, queue.LocalUser{Name: d.User}, x, nil)
+	}
+}
+
+// verdict counts a recipient about whom everything is said; true: it is a local user, who may stand for others.
+func (o *outlook) verdict(status transport.Status) bool {
+	switch status.Outcome() {
+	case transport.Failed:
+		o.failed = append(o.failed, status)
+	case transport.Delivered:
+		return true
+	default:
+		o.good++
+	}
+	return false
+}
+
 func (o *outlook) follow(ctx context.Context, addr envelope.Address, from queue.LocalUser) {
 	if o.steps++; o.steps > maxOutlook {
 		o.good++
 		return
 	}
 	d, status := o.s.queue.Verify(ctx, &envelope.Envelope{Sender: o.sender}, envelope.Recipient{Addr: addr})
-	switch status.Outcome() {
-	case transport.Failed:
-		o.failed = append(o.failed, status)
-		return
-	case transport.Delivered:
-	default:
-		o.good++
+	if !o.verdict(status) {
 		return
 	}
 	from.Name, from.Sender, from.Host = d.User, o.sender, d.Host
 	e, err := o.local.Expand(ctx, from)
+	o.members(ctx, from, e, err)
+}
+
+// members follows those whom a local user stands for.
+func (o *outlook) members(ctx context.Context, from queue.LocalUser, e queue.Expansion, err error) {
 	switch {
 	case err != nil: // not now
 		o.good++
