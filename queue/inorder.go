@@ -68,8 +68,13 @@ func (a *try) deliverInOrder(ctx context.Context, groups []*group) {
 	}
 }
 
-// inOrderPatience is how long the messages behind wait for one that takes long; the more hang already, the shorter.
-const inOrderPatience = 3 * time.Second
+const (
+	// inOrderPatience is how long the messages behind wait for one that takes long; the more hang already, the shorter.
+	inOrderPatience = 3 * time.Second
+	// inOrderWaits is how long a whole run may wait so: behind a few messages the order can be seen, and a thousand are
+	// delivered side by side.
+	inOrderWaits = 30 * time.Second
+)
 
 // RunInOrder is a queue run like RunOnce, with one message after the other, the order of which less decides; but what
 // hangs does not keep the others waiting, unless verbose gets the dialogues. begin hears of each before it is tried. What
@@ -83,7 +88,7 @@ func (q *Queue) RunInOrder(ctx context.Context, s Selection, less func(a, b List
 		unlock()
 	}
 	q.takeDrops(ctx, true)
-	found, err := q.selected(ctx, s)
+	found, err := q.selected(ctx, s, 0)
 	var list []Listed
 	for _, c := range found {
 		l := Listed{ID: c.id}
@@ -97,6 +102,7 @@ func (q *Queue) RunInOrder(ctx context.Context, s Selection, less func(a, b List
 	asked := time.Now()
 	var running sync.WaitGroup
 	places := make(chan struct{}, slowMax(q.cfg.Deliveries))
+	patience := min(inOrderPatience, inOrderWaits/time.Duration(max(1, len(list))))
 	for n, l := range list {
 		if ctx.Err() != nil {
 			break
@@ -115,7 +121,7 @@ func (q *Queue) RunInOrder(ctx context.Context, s Selection, less func(a, b List
 		}
 		select {
 		case <-done:
-		case <-time.After(max(inOrderPatience/30, inOrderPatience/time.Duration(max(1, len(places))))):
+		case <-time.After(max(patience/30, patience/time.Duration(max(1, len(places))))):
 		}
 	}
 	running.Wait()

@@ -20,7 +20,7 @@ func (q *Queue) RunOnce(ctx context.Context, s Selection) error {
 		unlock() // no daemon runs, and what one may have left in the intake log has become files
 	}
 	q.takeDrops(ctx, true)
-	found, err := q.selected(ctx, s)
+	found, err := q.selected(ctx, s, 0)
 	q.mu.Lock()
 	if q.round == nil {
 		q.round = map[sched.ID]bool{}

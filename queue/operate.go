@@ -99,7 +99,8 @@ func (q *Queue) SetPriority(id string, priority int) error {
 	return err
 }
 
-// Control does what a control request on the spool's socket asks: "run SELECTION", "kick", "list SELECTION", "detail ID",
+// Control does what a control request on the spool's socket asks: "run SELECTION", "nudge" (the same for those
+// who may not do as they like), "kick", "list SELECTION", "detail ID",
 // "hold", "release", "remove", "requeue" with a selection, "priority N" with one. Whether the peer may is the caller's to
 // know.
 func (q *Queue) Control(ctx context.Context, by string, words []string, answer func(line string) error) error {
@@ -114,7 +115,7 @@ func (q *Queue) Control(ctx context.Context, by string, words []string, answer f
 		return nil
 	case "detail":
 		return q.detail(ctx, words, answer)
-	case "run", "list":
+	case "run", "nudge", "list":
 		s, err := ParseSelection(words)
 		if err != nil {
 			return &spool.RefusedError{Exit: sysexits.Usage, Text: err.Error()}
@@ -122,7 +123,11 @@ func (q *Queue) Control(ctx context.Context, by string, words []string, answer f
 		if verb == "list" {
 			return q.listed(ctx, s, answer)
 		}
-		n, err := q.Flush(ctx, s)
+		flush := q.Flush
+		if verb == "nudge" {
+			flush = q.Nudge
+		}
+		n, err := flush(ctx, s)
 		if err != nil {
 			return err
 		}

@@ -82,6 +82,7 @@ type Queue struct {
 	changed  chan struct{}          // something happened that the runner must look at
 	drops    chan struct{}          // the drop directory may have something
 	tasks    chan func()            // for workers that wait
+	nudges   nudges
 
 	work    sync.WaitGroup // attempts and callers that must end before Close returns
 	stop    context.CancelFunc
@@ -122,6 +123,7 @@ func Open(cfg Config, w Wiring) (*Queue, error) {
 		changed:  make(chan struct{}, 1),
 		drops:    make(chan struct{}, 1),
 		tasks:    make(chan func()),
+		nudges:   newNudges(),
 		stopped:  make(chan struct{}),
 	}
 	q.buffers.New = func() any { return new([copyBuffer]byte) }

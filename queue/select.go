@@ -156,8 +156,11 @@ func within(host, domain string) bool {
 }
 
 // Flush makes the selected messages due now, whatever they wait for, and returns how many. The runner tries them.
-func (q *Queue) Flush(ctx context.Context, s Selection) (int, error) {
-	ids, err := q.selected(ctx, s)
+func (q *Queue) Flush(ctx context.Context, s Selection) (int, error) { return q.flush(ctx, s, 0) }
+
+// flush leaves alone what was tried since rest.
+func (q *Queue) flush(ctx context.Context, s Selection, rest time.Duration) (int, error) {
+	ids, err := q.selected(ctx, s, rest)
 	for _, c := range ids {
 		q.mu.Lock()
 		if !q.running[schedID(c.id)] {
@@ -177,11 +180,15 @@ type candidate struct {
 	arrival  time.Time
 }
 
-// selected reads the queue directory and returns the messages that s picks, the most urgent first.
-func (q *Queue) selected(ctx context.Context, s Selection) ([]candidate, error) {
+// selected reads the queue directory and returns the messages that s picks and that were not tried since rest, the most
+// urgent first.
+func (q *Queue) selected(ctx context.Context, s Selection, rest time.Duration) ([]candidate, error) {
 	now := q.cfg.Now()
+	if len(s) == 0 {
+		rest = max(rest, q.cfg.MinAge)
+	}
 	return q.pick(ctx, false, func(m *spool.Message, l Listed) bool {
-		resting := len(s) == 0 && m != nil && m.Attempts > 0 && now.Sub(m.LastTry) < q.cfg.MinAge
+		resting := m != nil && m.Attempts > 0 && now.Sub(m.LastTry) < rest && now.Sub(m.LastTry) > -rest // the clock may have been set back
 		return (m != nil || len(s) == 0) && !resting && s.Matches(l, now) // an attempt deals with the damage
 	})
 }

@@ -124,5 +124,8 @@ func (f frontEnds) Control(ctx context.Context, peer spool.Peer, words []string,
 		}
 		return nil
 	}
+	if words[0] == "run" && peer.UID != 0 && peer.UID != os.Geteuid() {
+		words = append([]string{"nudge"}, words[1:]...)
+	}
 	return f.s.queue.Control(ctx, f.userName(peer.UID), words, answer)
 }

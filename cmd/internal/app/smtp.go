@@ -349,7 +349,7 @@ func (s *smtpSession) Etrn(ctx context.Context, node string) *smtp.Reply {
 	if strings.HasPrefix(node, "#") {
 		return smtp.NewReply(458, "4.0.0", "there are no queue groups here")
 	}
-	if _, err := s.site.queue.Flush(ctx, queue.Selection{{What: 'H', Sub: domain}}); err != nil {
+	if _, err := s.site.queue.Nudge(ctx, queue.Selection{{What: 'H', Sub: domain}}); err != nil {
 		s.site.log.Warn("a queue run failed", "domain", domain, "err", err)
 		return smtp.NewReply(458, "4.3.0", "Unable to queue messages for node "+node)
 	}
