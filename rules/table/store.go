@@ -25,10 +25,12 @@ type slot struct {
 // errTooBig is what a builder says about more than 4 GB.
 var errTooBig = errors.New("more than 4 GB of entries")
 
-// builder collects entries and makes a store of them. The first of several entries with one key stays.
+// builder collects entries and makes a store of them. The first of several entries with one key stays, or the
+// last.
 type builder struct {
 	s     store
 	lines []slot // of all entries, in order
+	last  bool
 }
 
 // add appends an entry. Keys are compared octet by octet: the caller has folded them.
@@ -57,6 +59,9 @@ func (b *builder) done(duplicate func(key string, line, first int)) *store {
 		if f := s.index[i]; f.at != 0 {
 			if duplicate != nil {
 				duplicate(string(key), int(e.line), int(f.line))
+			}
+			if b.last {
+				s.index[i] = e
 			}
 			continue
 		}

@@ -171,11 +171,11 @@ func foldBytes(b []byte) []byte {
 }
 
 // loadAliases reads an alias file (aliases(5)): "name: right side", continued by lines that begin with white space and
-// behind a backslash at the end; # at the beginning of a line makes a comment. The value is the right side as text,
-// its lines joined with one blank. No step of building comes between the file and its use.
+// behind a backslash at the end; # at the beginning of a line makes a comment. An empty line or a comment ends an alias. The
+// value is the right side as text, its lines joined with one blank; of two aliases with one name the last counts. No step of building comes between the file and its use.
 func loadAliases(r io.Reader, name string) (content, []Warning, error) {
 	var (
-		b        builder
+		b        = builder{last: true}
 		warnings []Warning
 		key      []byte
 		value    []byte
@@ -201,8 +201,8 @@ func loadAliases(r io.Reader, name string) (content, []Warning, error) {
 		blank := len(line) > 0 && (line[0] == ' ' || line[0] == '\t')
 		trimmed := bytes.TrimSpace(line)
 		switch {
-		case len(line) > 0 && line[0] == '#':
-			return nil
+		case !more && (len(line) == 0 || line[0] == '#'): // either ends an alias
+			return flush()
 		case len(trimmed) == 0:
 			more = false
 			return nil

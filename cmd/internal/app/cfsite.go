@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -80,13 +79,7 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, g := range given {
-		more := g.extra()
-		if slices.ContainsFunc(more, isDaemonPort) { // the ports of the command line, and no others
-			conf.Options = slices.DeleteFunc(conf.Options, isDaemonPort)
-		}
-		conf.Options = append(conf.Options, more...)
-	}
+	give(conf, given)
 	s := &site{file: file, settings: cfSettings(conf)}
 	if s.mail, err = maillog.Open("syslog", maillog.Options{Tag: logTag(given), Host: s.settings.Host, Classic: s.cfLog(conf)}); err != nil {
 		return nil, err

@@ -53,6 +53,10 @@ func sendmailMode(std stdio, name string, args []string) int {
 	if v.ConfigFile == "" {
 		v.ConfigFile = spool.DefaultCF(v.ConfigChoice, v.Mode == flags.SMTP)
 	}
+	if text := mayNot(v); text != "" {
+		fmt.Fprintln(std.out, text)
+		return sysexits.Usage
+	}
 	switch v.Mode {
 	case flags.PrintQueue:
 		return listQueue(std, v.ConfigFile, sendmailView(v))
@@ -88,7 +92,7 @@ func sendmailMode(std stdio, name string, args []string) int {
 	case flags.Verify:
 		return verify(std, v)
 	case flags.InitAliases:
-		return newaliases(std, v)
+		return initAliases(std, v)
 	case flags.Test:
 		return addressTest(std, v, args)
 	case flags.CheckConfig:
@@ -204,34 +208,6 @@ func smtpOnPipe(std stdio, v *flags.Invocation) int {
 	err = server.ServeConn(ctx, pipe, smtpserver.Client{Name: "localhost"})
 	s.queue.Settle(ctx) // deliveries, and the notices that come of them
 	return cmp.Or(failed(std, err), exit)
-}
-
-// newaliases is -bi. Waybill reads the alias file as it is, and notices by itself when it changes: what is left to do
-// is to say whether it can be read, and how much is in it, in sendmail's words.
-func newaliases(std stdio, v *flags.Invocation) int {
-	files, err := aliasPaths(v.ConfigFile)
-	if err != nil {
-		return cannotOpen(std, err)
-	}
-	exit := sysexits.OK
-	for _, t := range files {
-		stats, err := countAliases(t)
-		for _, line := range stats.wrong {
-			fmt.Fprintln(std.out, line)
-		}
-		if stats.failed {
-			exit = sysexits.Software
-		}
-		if errors.Is(err, os.ErrNotExist) {
-			fmt.Fprintf(std.out, "%s: there is no such file; no aliases\n", t)
-			continue
-		}
-		if err != nil {
-			return failed(std, err)
-		}
-		fmt.Fprintf(std.out, "%s: %d aliases, longest %d bytes, %d bytes total\n", t, stats.entries, stats.longest, stats.total)
-	}
-	return exit
 }
 
 // addressTest is -bt: sendmail's address test mode, over a sendmail.cf.

@@ -2,8 +2,10 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 
@@ -23,7 +25,17 @@ func verify(std stdio, v *flags.Invocation) int {
 		fmt.Fprintln(std.out, submit.NoRecipients)
 		return sysexits.Usage
 	}
-	s, err := openSite(v.ConfigFile, slog.LevelError, overridesOf(v))
+	given := overridesOf(v)
+	s, err := openSite(v.ConfigFile, slog.LevelError, given)
+	if errors.Is(err, os.ErrPermission) && os.Getuid() != 0 { // nothing will be queued
+		dir, terr := os.MkdirTemp("", "waybill-bv-")
+		if terr != nil {
+			return failed(std, terr)
+		}
+		defer os.RemoveAll(dir)
+		given.spool, given.options = dir, append(given.options, flags.Option{Name: "QueueDirectory", Value: dir})
+		s, err = openSite(v.ConfigFile, slog.LevelError, given)
+	}
 	if err != nil {
 		return cannotOpen(std, err)
 	}
