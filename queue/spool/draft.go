@@ -3,7 +3,6 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
@@ -32,7 +31,7 @@ type head struct {
 // render returns the first line; sum covers it and the envelope behind it.
 func (h head) render(env []byte) []byte {
 	line := fmt.Appendf(nil, "%senv=%08d body=%012d src=%08x crc=%08x sum=", magic, h.env, h.body, h.src, h.crc)
-	sum := crc32.Update(crc32.Checksum(line, castagnoli), castagnoli, env)
+	sum := Checksum(Checksum(0, line), env)
 	return fmt.Appendf(line, "%08x\n", sum)
 }
 
@@ -118,7 +117,7 @@ func (d *Draft) Write(p []byte) (int, error) {
 	if d.err != nil {
 		return 0, d.err
 	}
-	d.crc = crc32.Update(d.crc, castagnoli, p)
+	d.crc = Checksum(d.crc, p)
 	d.size += int64(len(p))
 	if d.buf == nil {
 		d.buf = make([]byte, headLength+len(d.env), headLength+len(d.env)+max(len(p)+1, 12<<10))

@@ -3,7 +3,6 @@ package spool
 import (
 	"context"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"net"
@@ -70,7 +69,7 @@ type summer struct {
 }
 
 func (s *summer) Write(p []byte) (int, error) {
-	s.crc = crc32.Update(s.crc, castagnoli, p)
+	s.crc = Checksum(s.crc, p)
 	return s.w.Write(p)
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"net"
 	"os"
@@ -99,7 +98,7 @@ func send(conn net.Conn, env []byte, body io.Reader, verbose bool) error {
 	if verbose {
 		greet += " verbose"
 	}
-	first := fmt.Appendf(nil, "%s\nenvelope %d %08x\n%s", greet, len(env), crc32.Checksum(env, castagnoli), env)
+	first := fmt.Appendf(nil, "%s\nenvelope %d %08x\n%s", greet, len(env), Checksum(0, env), env)
 	_, werr := conn.Write(first)
 	var total int64
 	var crc uint32
@@ -107,7 +106,7 @@ func send(conn net.Conn, env []byte, body io.Reader, verbose bool) error {
 	for werr == nil {
 		n, rerr := body.Read(frame[16:])
 		if n > 0 {
-			crc = crc32.Update(crc, castagnoli, frame[16:16+n])
+			crc = Checksum(crc, frame[16:16+n])
 			total += int64(n)
 			head := fmt.Sprintf("data %d\n", n)
 			start := 16 - len(head)

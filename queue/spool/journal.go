@@ -3,7 +3,6 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"strconv"
 	"strings"
 	"time"
@@ -208,7 +207,7 @@ func appendLine(b []byte, e Entry) []byte {
 	start := len(b)
 	b = append(b, "00000000 "...)
 	b = e.append(b)
-	copy(b[start:], fmt.Sprintf("%08x", crc32.Checksum(b[start+9:], castagnoli)))
+	copy(b[start:], fmt.Sprintf("%08x", Checksum(0, b[start+9:])))
 	return append(b, '\n')
 }
 
@@ -216,7 +215,7 @@ func appendLine(b []byte, e Entry) []byte {
 func parseEntry(line string) (Entry, error) {
 	sum, rest, _ := strings.Cut(line, " ")
 	want, err := strconv.ParseUint(sum, 16, 32)
-	if err != nil || len(sum) != 8 || crc32.Checksum([]byte(rest), castagnoli) != uint32(want) {
+	if err != nil || len(sum) != 8 || Checksum(0, []byte(rest)) != uint32(want) {
 		return nil, fmt.Errorf("journal line: %w", ErrDamaged)
 	}
 	word, rest, _ := strings.Cut(rest, " ")

@@ -2,7 +2,6 @@ package spool
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 )
 
 const (
@@ -52,10 +51,10 @@ func appendRecord(b []byte, seg *segment, kind byte, id string, data []byte) []b
 	binary.LittleEndian.PutUint32(h[16:], seg.synced)
 	binary.LittleEndian.PutUint32(h[20:], seg.before)
 	binary.LittleEndian.PutUint32(h[24:], uint32(len(data)))
-	binary.LittleEndian.PutUint32(h[28:], crc32.Checksum(data, castagnoli))
+	binary.LittleEndian.PutUint32(h[28:], Checksum(0, data))
 	h[32] = kind
 	copy(h[33:47], id)
-	binary.LittleEndian.PutUint32(h[4:], crc32.Checksum(h[8:], castagnoli))
+	binary.LittleEndian.PutUint32(h[4:], Checksum(0, h[8:]))
 	b = append(b, h[:]...)
 	b = append(b, data...)
 	if pad := (len(b) - start) % sector; pad > 0 {
@@ -68,7 +67,7 @@ func recordSize(data int) int { return (recordHeader + data + sector - 1) / sect
 
 // readHeader reads the head of a record; sum is what the checksum of its content should be.
 func readHeader(h []byte, off uint32) (r record, sum uint32, ok bool) {
-	if len(h) < recordHeader || [4]byte(h[:4]) != recordMagic || binary.LittleEndian.Uint32(h[4:]) != crc32.Checksum(h[8:recordHeader], castagnoli) {
+	if len(h) < recordHeader || [4]byte(h[:4]) != recordMagic || binary.LittleEndian.Uint32(h[4:]) != Checksum(0, h[8:recordHeader]) {
 		return r, 0, false
 	}
 	r = record{

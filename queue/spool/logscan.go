@@ -3,7 +3,6 @@ package spool
 import (
 	"cmp"
 	"errors"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -90,7 +89,7 @@ func (w *window) record(off int64) (r record, ok, whole bool) {
 	crc := uint32(0)
 	for at, end := off+recordHeader, off+recordHeader+int64(r.size); at < end; {
 		part := w.at(at, int(min(end-at, scanWindow)))
-		crc = crc32.Update(crc, castagnoli, part)
+		crc = Checksum(crc, part)
 		at += int64(len(part))
 	}
 	return r, true, crc == sum

@@ -3,7 +3,6 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"strings"
@@ -348,6 +347,3 @@ func (m *Message) leaveLog() {
 
 // Source is the checksum of the message as it was handed in.
 func (m *Message) Source() uint32 { return m.head.src }
-
-// Checksum starts or continues a checksum as SetSource wants it.
-func Checksum(crc uint32, p []byte) uint32 { return crc32.Update(crc, castagnoli, p) }

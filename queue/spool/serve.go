@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"log/slog"
 	"net"
@@ -282,7 +281,7 @@ func readEnvelope(in *bufio.Reader) (*envelope.Envelope, error) {
 	if _, err := io.CopyN(&text, in, int64(n)); err != nil {
 		return nil, err
 	}
-	if crc32.Checksum([]byte(text.String()), castagnoli) != uint32(want) {
+	if Checksum(0, []byte(text.String())) != uint32(want) {
 		return nil, errors.New("envelope checksum differs")
 	}
 	return ParseEnvelope(text.String())
@@ -313,7 +312,7 @@ func (f *frames) Read(p []byte) (int, error) {
 	n, err := f.in.Read(p[:min(int64(len(p)), f.left)])
 	f.left -= int64(n)
 	f.total += int64(n)
-	f.crc = crc32.Update(f.crc, castagnoli, p[:n])
+	f.crc = Checksum(f.crc, p[:n])
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}

@@ -9,7 +9,6 @@ package spool
 
 import (
 	"errors"
-	"hash/crc32"
 	"path/filepath"
 )
 
@@ -21,9 +20,6 @@ const (
 	lockName   = "lock"
 	socketName = "submit.sock"
 )
-
-// castagnoli is CRC-32C, which the processors that we run on compute in hardware.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var (
 	// ErrNoDaemon means that nobody answers on the socket: nothing was read from the message yet, and it can be dropped.
