@@ -25,6 +25,7 @@ type Step struct {
 	File    string // where it is written, "" when that has no place
 	Line    int
 	Source  string // the rule as it is written
+	Comment string // what stands behind it
 	Ruleset string
 	Depth   int    // 1: called by nobody
 	Before  string // the address before the rule, its tokens divided by blanks
@@ -87,7 +88,7 @@ func (r *recorder) Event(e *trace.Event) {
 	}
 	switch e.Kind {
 	case trace.Enter:
-		r.before[e.Depth], r.matched[e.Depth] = trace.Tokens(e.Tokens), 0
+		r.before[e.Depth], r.matched[e.Depth] = spacedTokens(e.Tokens), 0
 	case trace.Match:
 		s := Step{Kind: StepRule, Depth: e.Depth, Ruleset: e.Ruleset.Name, File: e.Rule.Pos.File, Line: e.Rule.Pos.Line, Source: ruleText(e.Rule), Before: r.before[e.Depth]}
 		s.After = s.Before
@@ -99,7 +100,7 @@ func (r *recorder) Event(e *trace.Event) {
 		r.list = slices.Insert(r.list, at, s)
 		r.matched[e.Depth] = at + 1
 	case trace.Rewrite:
-		after := trace.Tokens(e.Tokens)
+		after := spacedTokens(e.Tokens)
 		if at := r.matched[e.Depth]; at > 0 {
 			r.list[at-1].After = after
 		}
@@ -120,7 +121,22 @@ func (r *recorder) Event(e *trace.Event) {
 	}
 }
 
-func (r *recorder) steps(*Router) []Step { return r.list }
+// steps are what was recorded. What a person wrote behind the rules belongs to them.
+func (r *recorder) steps(router *Router) []Step {
+	for i := range r.list {
+		if s := &r.list[i]; s.Kind == StepRule {
+			s.Comment = router.comment(s.File, s.Line)
+		}
+	}
+	return r.list
+}
+
+// note keeps what is wrong with an address itself.
+func (r *recorder) note(text string) {
+	if r != nil {
+		r.list = append(r.list, Step{Kind: StepNote, Depth: 1, After: text})
+	}
+}
 
 func ruleText(r *prog.Rule) string {
 	if r.Source != "" {
@@ -180,18 +196,23 @@ func (e Explanation) Outcome() string {
 	return out
 }
 
-// String is the explanation as text: the outcome, then each rule as it is written with its place and what it did, and
-// each table entry that was used.
+// String is the explanation as text: the outcome and what led to it, then, step by step, each rule that was applied with
+// its place and what it did, and each table that was asked.
 func (e Explanation) String() string {
+	outcome := e.Outcome()
+	if d := e.Decision; e.Err == nil && d.Refusal == nil && d.When == Unset {
+		outcome += ", at once unless its sender asks for another time"
+	}
+	return e.Text(outcome, nil)
+}
+
+// Text is String for callers that know more about a local user: another outcome, and further reasons for it.
+func (e Explanation) Text(outcome string, more []string) string {
 	name := e.Query.Recipient
 	if name == "" {
 		name = "<>"
 	}
-	when := ""
-	if d := e.Decision; e.Err == nil && d.Refusal == nil && d.When == Unset {
-		when = ", at once unless its sender asks for another time"
-	}
-	return name + " " + e.Outcome() + when + "\n" + steps(e.Decision.Why)
+	return name + " " + outcome + "\n" + clauses(append(e.Because(), more...)) + steps(e.Decision.Why)
 }
 
 // Policy is the answer to "why?" about what is received.
@@ -244,5 +265,5 @@ func (p Policy) String() string {
 	case StageHelo:
 		what += " " + p.Query.Client.Helo
 	}
-	return fmt.Sprintf("%s from %s %s\n", what, who, p.Outcome()) + steps(p.Verdict.Why)
+	return fmt.Sprintf("%s from %s %s\n", what, who, p.Outcome()) + clauses(p.Because()) + steps(p.Verdict.Why)
 }

@@ -104,20 +104,28 @@ func (r *Router) tokens(address string, st *run) ([]addr.Token, *Refusal) {
 		return nullAddress(), nil
 	}
 	if len(address) > 2*addr.MaxAddress {
+		st.rec.note("it is longer than any mailbox address may be")
 		return nil, noMailbox()
 	}
 	for i := 0; i < len(address); i++ {
 		if address[i] < ' ' || address[i] == 0x7f {
+			st.rec.note("it holds a control character")
 			return nil, noMailbox()
 		}
 	}
 	toks, issues := r.engine.Syntax().Append(st.toks[:0], address, true)
 	st.toks = toks
-	if len(issues) > 0 || len(toks) == 0 {
+	switch {
+	case len(issues) > 0:
+		st.rec.note(issues[0].Plain())
+		return nil, noMailbox()
+	case len(toks) == 0:
+		st.rec.note("there is nothing in it but a comment")
 		return nil, noMailbox()
 	}
 	for _, t := range toks {
 		if t == "<" || t == ">" { // brackets are the envelope's and the rules', never the address's
+			st.rec.note("it holds an angle bracket: those belong to the envelope, around the address")
 			return nil, noMailbox()
 		}
 	}

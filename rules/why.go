@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"waybill/rules/compile"
@@ -13,10 +14,13 @@ import (
 func steps(why []Step) string {
 	var b strings.Builder
 	w := whyText{b: &b, why: why}
-	for i := range why {
-		w.step(i)
+	for i := 0; i < len(why); i++ {
+		i = w.step(i)
 	}
-	return b.String()
+	if !slices.ContainsFunc(why, func(s Step) bool { return s.Kind != StepNote }) { // the reasons have told them
+		return ""
+	}
+	return "step by step:\n" + b.String()
 }
 
 type whyText struct {
@@ -25,7 +29,8 @@ type whyText struct {
 	open []string // the ruleset at each depth
 }
 
-func (w *whyText) step(i int) {
+// step tells a step, and those behind it that belong into the same line. It returns the last one.
+func (w *whyText) step(i int) int {
 	s := w.why[i]
 	depth := max(s.Depth, 1)
 	indent := strings.Repeat("    ", depth-1)
@@ -54,11 +59,35 @@ func (w *whyText) step(i int) {
 		if w.asked(i) {
 			indent += "    "
 		}
-		fmt.Fprintf(w.b, "%s  %s%s\n", indent, s.answer(), place)
-		w.close(i)
+		last, answer := w.misses(i)
+		fmt.Fprintf(w.b, "%s  %s%s\n", indent, answer, place)
+		w.close(last)
+		return last
 	default:
 		fmt.Fprintf(w.b, "%s  ! %s\n", indent, s)
 	}
+	return i
+}
+
+// misses is the answer of a table. Keys that it does not have, and that one ruleset asked it for one after the other, are
+// told together.
+func (w *whyText) misses(i int) (last int, answer string) {
+	s := w.why[i]
+	keys := []string{s.Key}
+	last = i
+	for !s.Found && s.Err == "" && last+1 < len(w.why) {
+		next := w.why[last+1]
+		if next.Kind != StepLookup || next.Found || next.Err != "" || next.Depth != s.Depth || next.Ruleset != s.Ruleset || next.Table != s.Table {
+			break
+		}
+		if last++; !slices.Contains(keys, next.Key) {
+			keys = append(keys, next.Key)
+		}
+	}
+	if len(keys) == 1 {
+		return last, s.answer()
+	}
+	return last, fmt.Sprintf("table %s has none of %s", s.Table, strings.Join(keys, ", "))
 }
 
 // asked reports whether the rule that made a lookup is the one that was told last at its depth: then it matched.

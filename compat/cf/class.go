@@ -132,7 +132,7 @@ func (r *reader) fileClassLine(body string) {
 // fileWords reads the words of a class from a file that may be trusted, or from a program.
 func (r *reader) fileWords(f prog.ClassFile) ([]string, error) {
 	if strings.HasPrefix(f.Path, "|") {
-		return readClassProgram(f)
+		return r.readClassProgram(f)
 	}
 	if err := r.safeClass(f.Path); err != nil {
 		return nil, err
@@ -186,11 +186,13 @@ func (r *reader) mapClassLine(name, key, spec string, f prog.ClassFile) {
 const programTime = 30 * time.Second
 
 // readClassProgram runs the program of "FX|program scanf"; the real one gives it no arguments and no shell.
-func readClassProgram(f prog.ClassFile) ([]string, error) {
+func (r *reader) readClassProgram(f prog.ClassFile) ([]string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), programTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, f.Path[1:])
-	cmd.Env = []string{"PATH=/usr/bin:/bin"}
+	if err := r.cfg.Program(cmd); err != nil {
+		return nil, err
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -206,7 +208,10 @@ func readClassProgram(f prog.ClassFile) ([]string, error) {
 	return words, err
 }
 
-var errIrregular = errors.New("Regular files only")
+var (
+	errIrregular = errors.New("Regular files only")
+	errNoDefault = errors.New("there is no such DefaultUser")
+)
 
 // Reason is an error in the words of the C library.
 func Reason(err error) string {

@@ -242,7 +242,7 @@ const mapTable = `
 . socket
 . arpa
 . syslog ~ what a rule logs goes nowhere; the rule's value is the same
-. program ~ runs as the user of the daemon, not as DefaultUser
+. program
 . userdb ! the user database is not read; lookups find nothing
 . ldap ~ asked through waybill-ldap(8), which speaks version 3 of the protocol whatever -w says; krbv4 is not there
 . nis ! NIS is not asked: lookups say "not now", as with sendmail where NIS is not bound

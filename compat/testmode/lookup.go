@@ -35,6 +35,9 @@ func (s *session) lookup(arg string) {
 	if a.Says != "" && a.During {
 		fmt.Fprintln(s.out, a.Says)
 	}
+	if t := s.cfg.Prog.Table(name); t != nil && t.Class == "regex" {
+		a.Value = strings.ReplaceAll(a.Value, "$|", "\x9b") // the octet that the real one has for it
+	}
 	if a.Found {
 		fmt.Fprintf(s.out, "returns %s (%d)\n", a.Value, a.Status)
 		return

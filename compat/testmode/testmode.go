@@ -111,7 +111,7 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 		unsafe = nil
 	}
 	tables, _ := eval.OpenTables(c.Prog, eval.TableEnv{
-		Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro, Unsafe: unsafe, LDAP: conf.LDAP,
+		Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro, Unsafe: unsafe, LDAP: conf.LDAP, Program: c.Program,
 	})
 	if s.engine, err = eval.New(c.Prog, eval.Options{Tables: tables, Steps: steps, Called: func(r *prog.Rule) {
 		if !s.called[r] {

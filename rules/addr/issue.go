@@ -30,6 +30,13 @@ func (i Issue) What() string {
 		TokenTooLong: "prescan: token too long", TooLong: "Address too long"}[i.Wrong]
 }
 
+// Plain is the issue as one says it to somebody who did not write the address parser.
+func (i Issue) Plain() string {
+	return [...]string{UnbalancedQuote: "a quotation mark in it is never closed", UnbalancedOpen: "a parenthesis in it is never closed", UnbalancedClose: "it holds a closing parenthesis without an opening one",
+		UnbalancedLess: "it holds a < without a >", UnbalancedGreater: "it holds a > without a <", EightBitChar: "it holds an octet that belongs to no character",
+		TokenTooLong: "a word in it is too long", TooLong: "it is too long"}[i.Wrong]
+}
+
 // Message is the line that sendmail prints about an issue of text.
 func (i Issue) Message(text string) string {
 	if i.Wrong == EightBitChar {

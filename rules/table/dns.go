@@ -24,6 +24,7 @@ type Resolver interface {
 // for MX, the joined strings for TXT.
 type Record struct {
 	Name, Type, Value string
+	First             string // of TXT: its first string
 }
 
 var errNoResolver = errors.New("no resolver is configured")
@@ -410,6 +411,9 @@ func (b bestMX) Lookup(ctx context.Context, key string, _ []string) (Result, boo
 	if len(hosts) == 0 {
 		return Result{}, false, nil
 	}
+	if b.match {
+		return Result{Value: key + b.suffix}, true, nil
+	}
 	if b.delim == "" {
 		hosts = hosts[:1]
 	}
@@ -473,10 +477,16 @@ func newDNS(f *flags, env Env) (Table, error) {
 	}
 	if f.limit != "" {
 		n, err := strconv.Atoi(f.limit)
-		if err != nil || n < 1 {
+		switch {
+		case env.Native && (err != nil || n < 1):
 			return nil, fmt.Errorf("%s: table %s: -Z wants a number", f.def.Pos, f.def.Name)
+		case env.Native:
+			d.max = n
+		case n == 1 && f.set['z']:
+			d.max = 1
+		case n > 1 && f.set['z']: // sendmail takes one more
+			d.max = n + 1
 		}
-		d.max = n
 	}
 	return d, nil
 }
@@ -509,7 +519,7 @@ func (d *dns) Lookup(ctx context.Context, key string, args []string) (Result, bo
 	var values []string
 	for _, r := range records {
 		if r.Type == d.record && len(values) < d.max {
-			values = append(values, r.Value)
+			values = append(values, d.value(r))
 		}
 	}
 	if len(values) == 0 {
@@ -525,4 +535,47 @@ func (d *dns) Lookup(ctx context.Context, key string, args []string) (Result, bo
 	r := d.found(key, strings.Join(values, sep), args, d.def.Pos)
 	r.Pos.File, r.Pos.Line, r.Pos.Col = "", 0, 0
 	return r, true, nil
+}
+
+// value is the data of a record: as sendmail writes it, in a sendmail.cf.
+func (d *dns) value(r Record) string {
+	if d.env.Native {
+		return r.Value
+	}
+	switch r.Type {
+	case "MX":
+		_, host, _ := strings.Cut(r.Value, " ")
+		return host
+	case "AAAA":
+		if a, err := netip.ParseAddr(r.Value); err == nil {
+			return longIPv6(a)
+		}
+	case "TXT":
+		return r.First
+	case "TLSA": // 03 01 01 00:11:22
+		f := strings.Fields(r.Value)
+		if len(f) < 4 {
+			break
+		}
+		text, hex := "", strings.ToUpper(strings.Join(f[3:], ""))
+		for _, n := range f[:3] {
+			v, _ := strconv.ParseUint(n, 10, 8)
+			text += fmt.Sprintf("%02X ", v)
+		}
+		for len(hex) > 2 {
+			text, hex = text+hex[:2]+":", hex[2:]
+		}
+		return text + hex
+	}
+	return r.Value
+}
+
+// longIPv6 writes all groups of an address, as sendmail does.
+func longIPv6(a netip.Addr) string {
+	b := a.As16()
+	text := "IPv6"
+	for i := 0; i < 16; i += 2 {
+		text += ":" + strconv.FormatUint(uint64(b[i])<<8|uint64(b[i+1]), 16)
+	}
+	return text
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,8 @@ type Env struct {
 	told   *sync.Map // names of hosts that were complained about; and missed, once DNS had no such name
 	// Macro gives the value of a macro at run time; nil: none has one.
 	Macro func(name string) string
+	// Program prepares a program for tables of class program: its user, its environment; nil: ours, and a plain one.
+	Program func(*exec.Cmd) error
 	// LDAP is the program that asks directories for tables of class ldap (waybill-ldap(8)); empty: the one beside this program.
 	LDAP string
 	// Unsafe tells why a file must not be read because of the modes of its path; nil: all may be. Only files that
@@ -111,7 +114,7 @@ func Open(def *prog.Table, env Env) (Table, error) {
 		if len(f.rest) == 0 {
 			return nil, fmt.Errorf("%s: table %s: no program", def.Pos, def.Name)
 		}
-		return &program{f}, nil
+		return &program{f, env}, nil
 	case "syslog":
 		return syslogTable{}, nil
 	case "socket":

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 // arith computes: the key is the operator, the arguments are the operands (SEMANTICS fact 41). Numbers are 64 bits wide
@@ -158,13 +159,18 @@ func (r *regex) Miss(string) int { return 0 }
 type sequence struct {
 	*flags
 	members []Table
-	missing error // what makes every "no" doubtful
+	missing error    // what makes every "no" doubtful
+	suffix  string   // sendmail puts none behind the answers of members
+	says    []string // what sendmail complains of at the first question
+	told    atomic.Bool
 }
 
 func newSequence(f *flags, env Env) (Table, error) {
 	s := &sequence{flags: f}
 	members := f.rest
-	if !env.Native {
+	if env.Native {
+		s.suffix = f.suffix
+	} else {
 		members = f.def.Args
 	}
 	for _, name := range members {
@@ -197,6 +203,9 @@ func (s *sequence) Lookup(ctx context.Context, key string, args []string) (Resul
 	}
 	if trouble != nil {
 		return s.failed(key, trouble)
+	}
+	if s.says != nil && !s.told.Swap(true) {
+		return Result{}, false, &Complaint{Say: strings.Join(s.says, "\n"), Err: &Trouble{Status: 68, Err: errors.New(s.says[0])}}
 	}
 	return Result{}, false, nil
 }

@@ -24,6 +24,8 @@ type socket struct {
 	timeout          time.Duration
 	broken           string // what sendmail says when it opens such a socket; empty when all is well
 	told             atomic.Bool
+	env              Env
+	opened, gone     bool // of an optional one: whether it was tried, and nobody was there
 
 	mu   sync.Mutex
 	conn net.Conn
@@ -43,7 +45,7 @@ func newSocket(f *flags, env Env) (Table, error) {
 	if len(f.rest) == 0 {
 		return nil, fmt.Errorf("%s: table %s: no socket", f.def.Pos, f.def.Name)
 	}
-	s := &socket{flags: f, timeout: socketTimeout}
+	s := &socket{flags: f, timeout: socketTimeout, env: env}
 	kind, rest, ok := strings.Cut(f.rest[0], ":")
 	switch {
 	case ok && (kind == "unix" || kind == "local"):
@@ -71,6 +73,9 @@ func newSocket(f *flags, env Env) (Table, error) {
 
 // Lookup asks the server. One connection is kept open; when it has gone, it is opened once more.
 func (s *socket) Lookup(ctx context.Context, raw string, args []string) (Result, bool, error) {
+	if !s.Open() {
+		return Result{}, false, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := s.clean(raw)
@@ -106,6 +111,26 @@ func (s *socket) Lookup(ctx context.Context, raw string, args []string) (Result,
 	}
 	s.close()
 	return s.failed(raw, fmt.Errorf("table %s: %s says %q, which is no answer", s.def.Name, s.address, answer[:min(len(answer), 40)]))
+}
+
+// Open reports whether there is anything to ask: sendmail tries to reach the server of an optional one when it opens it.
+func (s *socket) Open() bool {
+	if !s.optional || s.env.Native {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.opened {
+		return !s.gone
+	}
+	s.opened, s.gone = true, true
+	if s.broken != "" {
+		return false
+	}
+	if conn, err := net.DialTimeout(s.network, s.address, s.timeout); err == nil {
+		s.conn, s.in, s.gone = conn, bufio.NewReader(conn), false
+	}
+	return !s.gone
 }
 
 // complain makes a complaint of an error, the first time.

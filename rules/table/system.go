@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"waybill/rules/prog"
 )
@@ -39,7 +40,7 @@ func newUsers(f *flags, env Env) (Table, error) {
 }
 
 func (u *users) Lookup(_ context.Context, key string, args []string) (Result, bool, error) {
-	key = u.clean(key)
+	key = fold(key) // whatever -f says
 	if u.column < 1 || u.column > 7 {
 		err := fmt.Errorf("table %s: unknown column %s", u.def.Name, u.value)
 		if u.told.Swap(true) {
@@ -74,15 +75,23 @@ func (u *users) Miss(string) int { return 67 }
 
 // program is the class program: it runs a program with the key as its last arguments, without a shell; what it writes
 // in its first line is the value.
-type program struct{ *flags }
+type program struct {
+	*flags
+	env Env
+}
 
 // programTime is how long a program of a table may take.
 const programOutput = 4096
 
-func (p *program) Lookup(ctx context.Context, key string, _ []string) (Result, bool, error) {
-	argv := append(append([]string(nil), p.rest...), key)
+func (p *program) Lookup(ctx context.Context, raw string, args []string) (Result, bool, error) {
+	argv := append(append([]string(nil), p.rest...), raw)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}
+	if p.env.Program != nil {
+		if err := p.env.Program(cmd); err != nil {
+			return p.failed(raw, fmt.Errorf("table %s: %w", p.def.Name, err))
+		}
+	}
 	out, err := cmd.Output()
 	if err != nil {
 		var exit *exec.ExitError
@@ -90,16 +99,30 @@ func (p *program) Lookup(ctx context.Context, key string, _ []string) (Result, b
 			return Result{}, false, &Trouble{Status: 78, Err: fmt.Errorf("table %s: %w", p.def.Name, err)}
 		}
 		if errors.As(err, &exit) && exit.ExitCode() != 75 { // the status is no more than shown
-			return Result{}, false, &Trouble{Status: max(exit.ExitCode(), 1), Err: fmt.Errorf("table %s: %s: %w", p.def.Name, argv[0], err)}
+			why := fmt.Errorf("table %s: %s: %w", p.def.Name, argv[0], err)
+			if exit.ExitCode() >= 0 || ctx.Err() != nil {
+				return Result{}, false, &Trouble{Status: max(exit.ExitCode(), 1), Err: why}
+			}
+			signal := 0
+			if status, ok := exit.Sys().(syscall.WaitStatus); ok {
+				signal = int(status.Signal())
+			}
+			return Result{}, false, &Complaint{Say: fmt.Sprintf("prog_map_lookup(%s): child died on signal %d", p.def.Name, signal), Err: &Trouble{Status: 69, Err: why}, Again: true}
 		}
 		if errors.As(err, &exit) || ctx.Err() != nil {
-			return p.failed(key, fmt.Errorf("table %s: %s: %w", p.def.Name, argv[0], err))
+			return p.failed(raw, fmt.Errorf("table %s: %s: %w", p.def.Name, argv[0], err))
 		}
 		return Result{}, false, nil
 	}
+	if len(out) == 0 {
+		return Result{}, false, nil
+	}
 	line, _, _ := strings.Cut(string(out[:min(len(out), programOutput)]), "\n")
-	return p.found(key, line, nil, prog.Pos{}), true, nil
+	return p.found(raw, line, args, prog.Pos{}), true, nil
 }
+
+// Miss is the status of a lookup that found nothing: a program that is silent says so with its own status.
+func (p *program) Miss(string) int { return 0 }
 
 // syslogTable is the class syslog: it always finds, with an empty value. What it would log goes to the tracer and the
 // log of the program that asks.
@@ -115,7 +138,7 @@ func newSwitch(f *flags, env Env) (Table, error) {
 		return nil, fmt.Errorf("%s: table %s: no service", f.def.Pos, f.def.Name)
 	}
 	s := &sequence{flags: f}
-	list := services(env.Services, f.rest[0], nil)
+	list := services(env.Services, f.rest[0], map[string][]string{"aliases": {"files"}, "hosts": {"dns", "files"}}[f.rest[0]])
 	if list == nil {
 		s.missing = fmt.Errorf("table %s: no service %s in %s", f.def.Name, f.rest[0], env.Services)
 	}
@@ -125,6 +148,8 @@ func newSwitch(f *flags, env Env) (Table, error) {
 		}
 		if t := env.Table(f.def.Name + "." + service); t != nil {
 			s.members = append(s.members, t)
+		} else if !env.Native {
+			s.says = append(s.says, "Switch map "+f.def.Name+": unknown member map "+f.def.Name+"."+service)
 		}
 	}
 	return s, nil

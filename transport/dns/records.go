@@ -9,7 +9,10 @@ import (
 )
 
 // Record is one record as text: Value is an address, a name without final dot, "10 mx.example.org" for MX.
-type Record struct{ Name, Type, Value string }
+type Record struct {
+	Name, Type, Value string
+	First             string // of TXT: its first string
+}
 
 // Records asks the DNS, and no hosts file, one question for a type by its name, as the tables of the rules do: they
 // follow CNAMEs themselves, because sendmail says which one it stopped at. exists is false when there is no such name;
@@ -32,7 +35,11 @@ func (r *Resolver) Records(ctx context.Context, name, typ string) (records []Rec
 		if mx, ok := rr.(*dns.MX); ok {
 			value = fmt.Sprintf("%d %s", mx.Preference, value)
 		}
-		records = append(records, Record{bare(rr.Header().Name), dns.TypeToString[rr.Header().Rrtype], value})
+		record := Record{Name: bare(rr.Header().Name), Type: dns.TypeToString[rr.Header().Rrtype], Value: value}
+		if txt, ok := rr.(*dns.TXT); ok && len(txt.Txt) > 0 {
+			record.First = unescape(txt.Txt[0])
+		}
+		records = append(records, record)
 	}
 	return records, a.existence != NoDomain, nil
 }

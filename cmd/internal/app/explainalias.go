@@ -4,27 +4,33 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"waybill/rules"
 )
 
-// explainAliases tells what the aliases make of a local user, as far as they are plain names and addresses. .forward
-// files belong to their users and are read only when mail comes.
-func explainAliases(w io.Writer, router *rules.Router, e rules.Explanation) {
+// aliases tells what the aliases make of a local user, as far as they are plain names and addresses. .forward files
+// belong to their users and are read only when mail comes.
+func (x *addressWhy) aliases(w io.Writer, e rules.Explanation) {
 	d := e.Decision
+	router := x.router
 	aliases, ok := router.Table(router.Settings().Aliases)
 	if e.Err != nil || d.Refusal != nil || !ok || !router.Local(d.Mailer) {
 		return
 	}
-	seen := map[string]bool{}
-	var follow func(name, indent string)
-	follow = func(name, indent string) {
+	seen := 0
+	var follow func(name, indent string, trail []string)
+	follow = func(name, indent string, trail []string) {
 		user := strings.ToLower(name)
-		if seen[user] || len(seen) > 20 {
+		if slices.Contains(trail, user) {
+			fmt.Fprintf(w, "%s  %s again: this is a loop, and mail for it comes back\n", indent, user)
 			return
 		}
-		seen[user] = true
+		if seen++; seen > 20 {
+			return
+		}
+		trail = append(slices.Clone(trail), user)
 		value, place, found, err := aliases.Entry(context.Background(), user)
 		if plain, _, tagged := strings.Cut(user, "+"); !found && err == nil && tagged && plain != "" {
 			value, place, found, err = aliases.Entry(context.Background(), plain)
@@ -33,13 +39,20 @@ func explainAliases(w io.Writer, router *rules.Router, e rules.Explanation) {
 		case err != nil:
 			fmt.Fprintf(w, "%s  the aliases cannot be asked about %s now: %v\n", indent, user, err)
 			return
-		case !found:
-			if len(seen) > 1 {
-				fmt.Fprintf(w, "%s  %s has no alias: it goes to the mailbox, or where a .forward file says\n", indent, user)
+		case found:
+		case !x.known(name) && router.Program().Level == 0:
+			if len(trail) > 1 {
+				fmt.Fprintf(w, "%s  %s is neither an alias nor a user of this host: mail for it comes back\n", indent, user)
 			}
 			return
+		case len(trail) > 1:
+			fmt.Fprintf(w, "%s  %s has no alias: it goes to the mailbox, or where a .forward file says\n", indent, user)
+			return
+		default:
+			fmt.Fprintf(w, "aliases (who that is): none for %s: it goes to the user's mailbox, or where a .forward file says\n", user)
+			return
 		}
-		if len(seen) == 1 {
+		if len(trail) == 1 {
 			fmt.Fprintf(w, "aliases (who that is): %s\n", user)
 		}
 		if place != "" {
@@ -51,15 +64,15 @@ func explainAliases(w io.Writer, router *rules.Router, e rules.Explanation) {
 			switch {
 			case member == "" || strings.ContainsAny(member[:1], `|/\":`):
 			case strings.ContainsAny(member, "@!%"):
-				x := router.Explain(context.Background(), rules.Query{Recipient: member, Sender: e.Query.Sender})
-				fmt.Fprintf(w, "%s    %s %s\n", indent, member, x.Outcome())
-				if x.Err == nil && x.Decision.Refusal == nil && router.Local(x.Decision.Mailer) {
-					follow(x.Decision.User, indent+"    ")
+				m := router.Explain(context.Background(), rules.Query{Recipient: member, Sender: e.Query.Sender})
+				fmt.Fprintf(w, "%s    %s %s\n", indent, member, m.Outcome())
+				if m.Err == nil && m.Decision.Refusal == nil && router.Local(m.Decision.Mailer) {
+					follow(m.Decision.User, indent+"    ", trail)
 				}
 			default:
-				follow(member, indent+"  ")
+				follow(member, indent+"  ", trail)
 			}
 		}
 	}
-	follow(d.User, "")
+	follow(d.User, "", nil)
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -18,7 +17,6 @@ import (
 	"waybill/compat/mailq"
 	"waybill/queue"
 	"waybill/queue/spool"
-	"waybill/rules"
 	"waybill/transport/envelope"
 	"waybill/transport/sysexits"
 )
