@@ -17,6 +17,7 @@ const (
 	betweens        // ends a word
 	alone           // a token
 	dollar
+	quote
 	unusual // for the long way
 )
 
@@ -62,8 +63,10 @@ func (r *reader) kinds() *[256]uint8 {
 				k[c] = dollar
 			case c == ' ':
 				k[c] = betweens
-			case c < ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '#':
+			case c < ' ' || c >= 0x7f || c == '\\' || c == '#':
 				k[c] = unusual
+			case c == '"':
+				k[c] = quote
 			case syntax.IsOperator(addr.Token([]byte{byte(c)})):
 				k[c] = alone
 			}
@@ -154,7 +157,7 @@ func (r *reader) quickSide(text string, kinds *quickKinds) (toks []prog.Tok, wil
 			case prog.Capture:
 				t.N = int(c - '0')
 			case prog.InClass, prog.NotInClass, prog.RunMacro:
-				n := quickName(text[i:])
+				n := quickName(text[i:], octets)
 				if n == 0 {
 					return nil, 0, false
 				}
@@ -168,6 +171,17 @@ func (r *reader) quickSide(text string, kinds *quickKinds) (toks []prog.Tok, wil
 				wild++
 			}
 			q.toks = append(q.toks, t)
+		case quote:
+			from := i
+			for i++; i < len(text) && text[i] != '"'; i++ {
+				if k := octets[text[i]]; k == unusual || k == dollar {
+					return nil, 0, false
+				}
+			}
+			if i++; i > len(text) || i-from > addr.MaxToken {
+				return nil, 0, false
+			}
+			q.toks = append(q.toks, prog.Tok{Kind: prog.Literal, Text: text[from:i]})
 		default:
 			return nil, 0, false
 		}
@@ -177,12 +191,12 @@ func (r *reader) quickSide(text string, kinds *quickKinds) (toks []prog.Tok, wil
 
 // quickName returns how long the name of a class or macro is that text begins with, braces included; 0 for one that is
 // not plain.
-func quickName(text string) int {
+func quickName(text string, octets *[256]uint8) int {
 	if text == "" {
 		return 0
 	}
 	if c := text[0]; c != '{' {
-		if !isNameChar(c) {
+		if k := octets[c]; k != inWord && k != alone {
 			return 0
 		}
 		return 1

@@ -26,8 +26,8 @@ func FuzzQuickRule(f *testing.F) {
 	for _, s := range []string{
 		"R$* < @ $+ . > $*\t$: $1 < @ $2 . > $3\tcomment", "R$- $=w $~{Class} $&{x}\t\t$@ $>name $1 $| $( m $1 $@ a $: $2 $)",
 		"R$+\t$# smtp $@ $[ $1 $: x $] $: $1", "R$j\t$1", "Ra\\b \"c d\"\t$2", "R$*\t$( a $( b $) $)", "R$*\t$: $&{daemon_flags} $| $1 ",
-		"R(a)\t(b)", "R$@\t$9", "R$* \t # no", "R$*\t$1 # no", "R$$\t$$", "R$- $- $- $- $- $- $- $- $- $-\tx", "R$*\t", "R$=\t$&", "R\tx",
-		"R$={ab}\t$&{}", "R$*\t$)", "Ra$\tb$", "R$*\t$1\t\tc\td",
+		"R(a)\t(b)", "R$~[ $=. $&<\t$&:", "R$@\t$9", "R$* \t # no", "R$*\t$1 # no", "R$$\t$$", "R$- $- $- $- $- $- $- $- $- $-\tx", "R$*\t", "R$=\t$&", "R\tx",
+		"R$={ab}\t$&{}", "R$*\t$)", "Ra$\tb$", "R$*\t$1\t\tc\td", "R\"a b\"c\t\"d\te", "R$*\t$#error $: \"553 no $1\"", "R$*\t$#error $: \"553 no\" x",
 	} {
 		f.Add(s, "10", ".:%@!^/[]+")
 	}

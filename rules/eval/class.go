@@ -26,7 +26,10 @@ type classSet struct {
 }
 
 func newClassSet(words []string) *classSet {
-	s := &classSet{words: make(map[string]struct{}, len(words))}
+	s := &classSet{}
+	if len(words) > 0 {
+		s.words = make(map[string]struct{}, len(words))
+	}
 	for _, w := range words {
 		if w == "" {
 			continue

@@ -10,6 +10,7 @@ package eval
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -59,8 +60,7 @@ type Engine struct {
 	hostName uint32                // where its name is
 	asked    []string              // the tables that conditions ask
 	askable  map[string]*handle
-	parts    []part // memory for globs
-	elems    []elem
+	slabs    // memory for what is compiled
 	tables   map[string]table.Table
 	folded   map[string]table.Table  // by name in lower case
 	setters  map[string]bool         // tables of class macro
@@ -75,8 +75,6 @@ type Engine struct {
 // ruleset is a ruleset made ready. The filters of its rules lie side by side: most rules are turned away by theirs.
 type ruleset struct {
 	src     *prog.Ruleset
-	enter   string // what a trace says first
-	leave   string
 	filters []filter
 	rules   []rule
 }
@@ -99,9 +97,22 @@ const (
 	longBits, longFrom   = 64 - longFrom, shortFrom + shortBits
 )
 
+// slabs are pieces of memory from which the parts of rules are cut: there are thousands of them.
+type slabs struct {
+	parts  []part
+	elems  []elem
+	globs  []glob
+	opens  []openClass
+	words  []word
+	pieces []piece
+	extras []extra
+	syms   []sym   // of the rule at hand
+	stack  []piece // of the right side at hand
+}
+
 type rule struct {
 	src   *prog.Rule
-	lhs   []sym
+	lhs   []sym   // the pattern, when it is no glob
 	rest  []int32 // rest[i]: tokens that lhs[i:] needs at least
 	wild  int     // numbered symbols of the pattern
 	caps  int     // captures, with those that conditions bind
@@ -137,7 +148,7 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		prog: p, blank: fold(p.BlankSub), syntax: addr.New(p.Operators, syntax...), byName: map[string]*ruleset{}, classes: map[string]*class{},
-		ids: map[string]uint32{}, octets: &octets{}, constAt: map[addr.Token]uint32{}, setters: map[string]bool{}, patterns: map[*prog.Cond]*pattern{}, limit: o.Steps, native: o.Native, called: o.Called,
+		ids: make(map[string]uint32, 256), octets: &octets{}, constAt: make(map[addr.Token]uint32, 256), setters: map[string]bool{}, patterns: map[*prog.Cond]*pattern{}, limit: o.Steps, native: o.Native, called: o.Called,
 	}
 	if e.limit == 0 {
 		e.limit = MaxSteps
@@ -165,9 +176,15 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 		}
 		e.byName[name] = e.sets[i]
 	}
-	for n := range e.numbers {
-		name := strconv.Itoa(n)
-		e.numbers[n] = &ruleset{src: &prog.Ruleset{Name: name, Number: n, Index: -1}, enter: headline(name, "   input:"), leave: headline(name, " returns:")}
+	undefined := make([]struct {
+		ruleset
+		src prog.Ruleset
+	}, len(e.numbers))
+	for n := range undefined {
+		u := &undefined[n]
+		u.src = prog.Ruleset{Name: strconv.Itoa(n), Number: n, Index: -1}
+		u.ruleset.src = &u.src
+		e.numbers[n] = &u.ruleset
 	}
 	if len(e.ids) > maxLiterals {
 		return nil, fmt.Errorf("more than %d different words in rules", maxLiterals)
@@ -230,32 +247,34 @@ var metaOf = [...]byte{
 }
 
 func (e *Engine) compile(src *prog.Ruleset) *ruleset {
-	rs := &ruleset{src: src, enter: headline(src.Name, "   input:"), leave: headline(src.Name, " returns:"), rules: make([]rule, len(src.Rules)), filters: make([]filter, len(src.Rules))}
+	rs := &ruleset{src: src, rules: make([]rule, len(src.Rules)), filters: make([]filter, len(src.Rules))}
 	for i, r := range src.Rules {
-		rs.rules[i], rs.filters[i] = e.compileRule(r)
+		rs.rules[i].src = r
+		e.compileRule(&rs.rules[i], &rs.filters[i])
 	}
 	return rs
 }
 
-func (e *Engine) compileRule(src *prog.Rule) (rule, filter) {
-	r := rule{src: src}
-	r.lhs = e.symbols(src.LHS, &r.wild)
+func (e *Engine) compileRule(r *rule, f *filter) {
+	src := r.src
+	lhs := e.symbols(e.syms[:0], src.LHS, &r.wild)
+	e.syms = lhs[:0]
 	e.conditions(src.Cond)
-	f := filter{}
-	f.mask, f.min, f.max = needs(r.lhs)
-	r.rest = rest(r.lhs)
-	if n := len(r.lhs); n > 0 {
-		if r.lhs[0].kind == prog.Literal {
-			f.first = r.lhs[0].id
+	f.mask, f.min, f.max = needs(lhs)
+	if n := len(lhs); n > 0 {
+		if lhs[0].kind == prog.Literal {
+			f.first = lhs[0].id
 		}
-		if r.lhs[n-1].kind == prog.Literal {
-			f.last = r.lhs[n-1].id
+		if lhs[n-1].kind == prog.Literal {
+			f.last = lhs[n-1].id
 		}
 	}
-	r.glob = e.globOf(r.lhs)
+	if r.glob = e.globOf(lhs); r.glob == nil {
+		r.lhs = slices.Clone(lhs)
+		r.rest = rest(lhs)
+	}
 	r.caps = max(r.wild, bound(src.Cond))
-	e.compileRHS(&r)
-	return r, f
+	e.compileRHS(r)
 }
 
 // conditions makes the patterns of a condition ready, and the classes that it names.
@@ -265,7 +284,7 @@ func (e *Engine) conditions(c *prog.Cond) {
 	}
 	if c.Op == prog.Test && c.Cmp == prog.Matches {
 		p := &pattern{}
-		p.lhs = e.symbols(c.Value.Pattern, &p.wild)
+		p.lhs = e.symbols(nil, c.Value.Pattern, &p.wild)
 		p.rest = rest(p.lhs)
 		e.patterns[c] = p
 	}
@@ -280,10 +299,10 @@ func (e *Engine) conditions(c *prog.Cond) {
 	}
 }
 
-// symbols makes the symbols of a left side ready and counts its wildcards.
-func (e *Engine) symbols(toks []prog.Tok, wild *int) []sym {
-	var lhs []sym
-	for _, t := range toks {
+// symbols makes the symbols of a left side ready, appends them, and counts its wildcards.
+func (e *Engine) symbols(lhs []sym, toks []prog.Tok, wild *int) []sym {
+	for i := range toks {
+		t := &toks[i]
 		s := sym{kind: t.Kind, text: t.Text}
 		switch t.Kind {
 		case prog.Literal:
@@ -312,7 +331,8 @@ func (e *Engine) symbols(toks []prog.Tok, wild *int) []sym {
 // needs tells what a workspace must have for a pattern to match.
 func needs(lhs []sym) (mask bits, least, most int32) {
 	const many = 1 << 30
-	for _, s := range lhs {
+	for i := range lhs {
+		s := &lhs[i]
 		switch s.kind {
 		case prog.Literal:
 			mask |= 1 << (s.id & 63)

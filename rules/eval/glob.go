@@ -62,7 +62,8 @@ func (e *Engine) globOf(lhs []sym) *glob {
 	if classes > 1 {
 		return nil
 	}
-	g := &glob{class: none, parts: take(&e.parts, opens)}
+	g := &take(&e.globs, 1)[0]
+	g.class, g.parts = none, take(&e.parts, opens)
 	elems := take(&e.elems, len(lhs))[:0]
 	s, at, start := &g.head, -1, 0
 	for i := range lhs {
@@ -78,7 +79,8 @@ func (e *Engine) globOf(lhs []sym) *glob {
 			s = &p.seq
 		case prog.InClass:
 			s.elems = elems[start:]
-			s.open = &openClass{class: l.class, n: int32(l.n)}
+			s.open = &take(&e.opens, 1)[0]
+			s.open.class, s.open.n = l.class, int32(l.n)
 			g.class, start = at, len(elems)
 		case prog.Literal:
 			elems = append(elems, elem{id: l.id})
@@ -131,7 +133,7 @@ func (s *seq) filtered() bool {
 // take cuts n items off a large piece of memory.
 func take[T any](slab *[]T, n int) []T {
 	if n > cap(*slab)-len(*slab) {
-		*slab = make([]T, 0, max(256, n))
+		*slab = make([]T, 0, max(16, n, min(512, 2*cap(*slab))))
 	}
 	at := len(*slab)
 	*slab = (*slab)[:at+n]

@@ -42,30 +42,59 @@ func (e *Engine) compileRHS(r *rule) {
 		r.plan = plan
 	}
 	if r.plain = !p.bad && !p.macro && !p.asks && (len(plan) == 0 || plan[len(plan)-1].more == nil); r.plain {
-		r.rhs = plan
 		return
 	}
+	if r.plan == nil {
+		p = planner{e: e, toks: r.src.RHS, caps: r.caps}
+		r.rhs = p.list()
+	}
+}
+
+// list makes the pieces of a right side in which metasymbols stand as words.
+func (p *planner) list() []piece {
 	var cur piece
+	begin, from := len(p.e.stack), len(p.e.words)
 	for i := range p.toks {
 		t := &p.toks[i]
 		switch {
 		case t.Kind == prog.Capture:
-			if cur.capture = int32(t.N); t.N < 1 || t.N > r.caps {
+			if cur.capture = int32(t.N); t.N < 1 || t.N > p.caps {
 				cur.capture, cur.wrong = -1, int32(t.N)
 			}
 		case t.Kind == prog.RunMacro:
 			cur.more = &extra{macro: t.Text}
 		default:
-			w := e.wordOf(t)
-			cur.words = append(cur.words, w)
+			p.word(t)
 			continue
 		}
-		r.rhs = append(r.rhs, cur)
-		cur = piece{}
+		p.close(&cur, &from)
 	}
-	if len(cur.words) > 0 {
-		r.rhs = append(r.rhs, cur)
+	if len(p.e.words) > from {
+		p.close(&cur, &from)
 	}
+	return p.done(begin)
+}
+
+// word appends the word of a symbol to the piece at hand.
+func (p *planner) word(t *prog.Tok) { p.e.words = append(p.e.words, p.e.wordOf(t)) }
+
+// close ends the piece at hand, whose words begin at from.
+func (p *planner) close(cur *piece, from *int) {
+	e := p.e
+	cur.words = e.words[*from:len(e.words):len(e.words)]
+	for _, w := range cur.words {
+		cur.mask |= 1 << (w & 63)
+	}
+	e.stack = append(e.stack, *cur)
+	*cur, *from = piece{}, len(e.words)
+}
+
+// done takes pieces off the stack.
+func (p *planner) done(begin int) []piece {
+	ps := take(&p.e.pieces, len(p.e.stack)-begin)
+	copy(ps, p.e.stack[begin:])
+	p.e.stack = p.e.stack[:begin]
+	return ps
 }
 
 // A plan is a replacement in which the lookups and calls that a rule writes are found already. It holds as long as
@@ -89,18 +118,15 @@ type planner struct {
 // plan makes pieces of the symbols from i on, up to one of the kinds that end it, and tells where that is.
 func (p *planner) plan(i int, inLookup bool) (ps []piece, end int) {
 	var cur piece
-	add := func(x *extra) {
-		cur.more = x
-		ps = append(ps, cur)
-		cur = piece{}
+	if cap(p.e.words)-len(p.e.words) < len(p.toks) { // the words of a piece must stay together
+		p.e.words = make([]word, 0, max(512, len(p.toks)))
 	}
+	begin, from := len(p.e.stack), len(p.e.words)
 	for ; i < len(p.toks) && !p.bad; i++ {
 		t := &p.toks[i]
 		switch t.Kind {
 		case prog.Literal, prog.Sep, prog.Mailer:
-			w := p.e.wordOf(t)
-			cur.words = append(cur.words, w)
-			cur.mask |= 1 << (w & 63)
+			p.word(t)
 			continue
 		case prog.Capture:
 			if t.N < 1 || t.N > p.caps {
@@ -108,20 +134,19 @@ func (p *planner) plan(i int, inLookup bool) (ps []piece, end int) {
 			}
 			cur.capture = int32(t.N)
 			p.refs++
-			ps = append(ps, cur)
-			cur = piece{}
+			p.close(&cur, &from)
 			continue
 		case prog.RunMacro:
 			if p.macro = true; inLookup {
 				p.bad = true
 			}
-			add(&extra{macro: t.Text})
+			cur.more = p.extra()
+			cur.more.macro = t.Text
+			p.close(&cur, &from)
 			continue
 		case prog.Host, prog.User, prog.MapArg, prog.MapElse:
 			if !inLookup {
-				w := p.e.wordOf(t)
-				cur.words = append(cur.words, w)
-				cur.mask |= 1 << (w & 63)
+				p.word(t)
 				continue
 			}
 		case prog.MapEnd, prog.HostEnd:
@@ -132,10 +157,12 @@ func (p *planner) plan(i int, inLookup bool) (ps []piece, end int) {
 			if p.bad = p.bad || inLookup; p.bad {
 				break
 			}
-			x := &extra{lookup: true}
-			if i = p.lookup(i, x); !p.bad {
-				add(x)
-			}
+			cur.more = p.extra()
+			x := cur.more
+			x.lookup = true
+			p.close(&cur, &from)
+			i = p.lookup(i, x)
+			from = len(p.e.words)
 			continue
 		case prog.Call:
 			if i+1 >= len(p.toks) || inLookup || p.toks[i+1].Kind != prog.Literal {
@@ -143,21 +170,26 @@ func (p *planner) plan(i int, inLookup bool) (ps []piece, end int) {
 				break
 			}
 			w := p.e.wordOf(&p.toks[i+1])
-			x := &extra{call: true, called: w, name: uint32(w >> textAt)}
+			cur.more = p.extra()
+			x := cur.more
+			x.call, x.called, x.name = true, w, uint32(w>>textAt)
 			p.e.calls = append(p.e.calls, x.name)
+			p.close(&cur, &from)
 			x.rest, i = p.plan(i+2, false)
-			add(x)
-			return ps, i
+			return p.done(begin), i
 		default:
 			p.bad = true
 		}
 		break
 	}
-	if len(cur.words) > 0 {
-		ps = append(ps, cur)
+	if len(p.e.words) > from {
+		p.close(&cur, &from)
 	}
-	return ps, i
+	return p.done(begin), i
 }
+
+// extra takes memory for what a piece puts in.
+func (p *planner) extra() *extra { return &take(&p.e.extras, 1)[0] }
 
 // lookup reads one that begins at i, and returns the place of its closing symbol.
 func (p *planner) lookup(i int, x *extra) int {
@@ -253,7 +285,11 @@ func (m *machine) follow(r *rule, ps []piece, base, top int) (lookStat, status i
 				m.mem[at], m.mem[at+1] = m.e.octets.single[metaOf[prog.Call]], x.called
 				return lookStat, status, true
 			}
-			stat, _ = m.ruleset(m.e.callees[x.name], at)
+			callee := m.e.callees[x.name]
+			if len(callee.rules) == 0 { // passed by without a trace
+				return lookStat, status, true
+			}
+			stat, _ = m.ruleset(callee, at)
 			if status = worse(status, stat); m.abort {
 				return lookStat, status, false
 			}

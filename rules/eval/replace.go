@@ -24,7 +24,7 @@ func (m *machine) replace(rs *ruleset, r *rule, index, base int, mask bits) (sta
 		if !m.tick(int(size) + 24) {
 			return TempFail, false
 		}
-		m.mask = m.copyPieces(r.rhs, base)
+		m.mask = m.copyPieces(r.plan, base)
 	default:
 		if !m.tick(int(size) + 24) {
 			return TempFail, false
@@ -67,8 +67,12 @@ func (m *machine) copyPieces(ps []piece, base int) (mask bits) {
 // or calls count like those of the rule itself.
 func (m *machine) shape(rs *ruleset, r *rule, base int) (status int, goOn bool) {
 	top := len(m.mem)
-	for i := range r.rhs {
-		p := &r.rhs[i]
+	rhs := r.rhs
+	if rhs == nil { // there is a plan, which does not hold for this workspace
+		rhs = m.list(r)
+	}
+	for i := range rhs {
+		p := &rhs[i]
 		m.mem = append(m.mem, p.words...)
 		switch {
 		case p.capture > 0:
@@ -243,11 +247,12 @@ func (m *machine) trace(kind trace.Kind, rs *ruleset, base int) {
 		m.st.Tracer.Event(&m.event)
 		return
 	}
-	head := rs.enter
+	b := appendHead(m.lines.Begin(), rs.src.Name)
 	if kind == trace.Leave {
-		head = rs.leave
+		b = append(b, " returns:"...)
+	} else {
+		b = append(b, "   input:"...)
 	}
-	b := append(m.lines.Begin(), head...)
 	for _, w := range m.mem[base:] {
 		b = append(b, ' ')
 		if t := m.text(w); w&isPlain != 0 {

@@ -1,9 +1,8 @@
 package eval
 
 import (
-	"strings"
-
 	"waybill/rules/addr"
+	"waybill/rules/prog"
 	"waybill/rules/table"
 )
 
@@ -307,26 +306,57 @@ func (e *Engine) link() {
 	}
 }
 
-// finish takes back the plans that call rulesets without rules, or none: these have their own ways [28].
+// finish takes back the plans that call what is no ruleset, or one without rules in front of another call: these have
+// their own ways [28].
 func (e *Engine) finish() {
 	for _, rs := range e.sets {
 		for i := range rs.rules {
 			r := &rs.rules[i]
 			for ps := r.plan; !r.plain && len(ps) > 0 && ps[len(ps)-1].more != nil && ps[len(ps)-1].more.call; {
 				x := ps[len(ps)-1].more
-				if callee := e.callees[x.name]; callee == nil || len(callee.rules) == 0 {
-					r.plan = nil
+				ps = x.rest
+				more := len(ps) > 0 && ps[len(ps)-1].more != nil && ps[len(ps)-1].more.call
+				if callee := e.callees[x.name]; callee == nil || len(callee.rules) == 0 && more {
+					p := planner{e: e, toks: r.src.RHS, caps: r.caps}
+					r.plan, r.rhs = nil, p.list()
 					break
 				}
-				ps = x.rest
 			}
 		}
 	}
+	e.slabs = slabs{}
 }
 
-// headline is how traces begin a line about a ruleset: its name in 16 columns.
-func headline(name, what string) string {
+// appendHead appends how traces begin a line about a ruleset: its name in 16 columns.
+func appendHead(b []byte, name string) []byte {
 	const width = 16
-	name = name[:min(len(name), width)]
-	return name + strings.Repeat(" ", width-len(name)) + what
+	if len(name) > width {
+		name = name[:width]
+	}
+	b = append(b, name...)
+	return append(b, "                "[len(name):]...)
+}
+
+// list makes the pieces of a right side whose plan does not hold, in words of this machine alone.
+func (m *machine) list(r *rule) []piece {
+	var ps []piece
+	var cur piece
+	for i := range r.src.RHS {
+		t := &r.src.RHS[i]
+		switch t.Kind {
+		case prog.Capture: // it exists, or there would be no plan
+			cur.capture = int32(t.N)
+		case prog.RunMacro:
+			cur.more = &extra{macro: t.Text}
+		case prog.Literal:
+			cur.words = append(cur.words, m.word(addr.Token(t.Text)))
+			continue
+		default:
+			cur.words = append(cur.words, m.e.octets.single[metaOf[t.Kind]])
+			continue
+		}
+		ps = append(ps, cur)
+		cur = piece{}
+	}
+	return append(ps, cur)
 }
