@@ -95,7 +95,7 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 	rw, err := rewrite.New(conf, eval.TableEnv{
 		Resolver: ruleTables{s.resolver}, Hosts: cmp.Or(hosts, "/etc/hosts"), Services: service, Domain: domain,
 		KeepAliases: conf.Bool("DontExpandCnames", false), Macro: func(name string) string { return conf.Prog.Macros[name] },
-		Unsafe: conf.SafeMap,
+		Unsafe: conf.SafeMap, Program: conf.Program,
 	})
 	if err != nil {
 		return nil, err
