@@ -83,8 +83,17 @@ func readSecret(std stdio) (string, error) {
 }
 
 // replaceLine puts line into a file in place of the one that begins with start, and behind the others where there is
-// none. The file is replaced as a whole, so that a daemon that reads it sees the old or the new one.
+// none. The file is replaced as a whole, so that a daemon that reads it sees the old or the new one. The lock is that of
+// its directory: one of the file itself would be left with the old file.
 func replaceLine(file, start, line string) error {
+	dir, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("%s: lock: %w", dir.Name(), err)
+	}
 	old, err := os.ReadFile(file)
 	mode, uid, gid := os.FileMode(0o600), -1, -1
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
