@@ -59,7 +59,42 @@ func (m *Message) parse(text string) error {
 		return errors.New("it tells no time")
 	}
 	m.header = p.header.String()
+	p.deliverBy()
 	return nil
+}
+
+// deliverBy reads the ! line: an octet of flags (1: notify, 2: return, 16: trace), a blank, and the seconds that the
+// message has from its arrival (RFC 2852).
+func (p *parser) deliverBy() {
+	flags, text, ok := strings.Cut(p.by, " ")
+	if !ok || len(flags) != 1 {
+		return
+	}
+	seconds, err := strconv.Atoi(text)
+	if err != nil || seconds < -999_999_999 || seconds > 999_999_999 {
+		p.m.Ignored = append(p.m.Ignored, "!"+p.by)
+		return
+	}
+	e := &p.m.Envelope
+	e.By = envelope.By{Until: e.Arrival.Add(time.Duration(seconds) * time.Second), Return: flags[0]&2 != 0, Trace: flags[0]&16 != 0}
+}
+
+// xtext decodes "+XX" (RFC 3461 4). What is not xtext stays as it is, without control characters.
+func xtext(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '+' && i+2 < len(s) {
+			if v, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil && v >= ' ' && v < 0x7f {
+				b.WriteByte(byte(v))
+				i += 2
+				continue
+			}
+		}
+		if s[i] >= ' ' && s[i] != 0x7f {
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
 }
 
 type parser struct {
@@ -69,6 +104,7 @@ type parser struct {
 	dropBcc     bool
 	orcpt       string
 	user, alias string // of the C line, for the recipients that follow
+	by          string // of the ! line
 }
 
 func (p *parser) line(key byte, value string) error {
@@ -117,8 +153,14 @@ func (p *parser) line(key byte, value string) error {
 		err = p.recipient(value)
 	case 'H':
 		p.field(value)
-	case 'P', 'I', 'L', 'D', 'd', 'r', 'A', '!', 'E', 'X', 'Y', 'G':
-		// Priority and inode say nothing here; DELIVERBY, AUTH= and final recipients are not kept.
+	case '!':
+		p.by = value
+	case 'A': // AUTH= (RFC 4954 5), xtext
+		if who := strings.Trim(value, "<>"); who != "" && e.Origin.Auth == "" {
+			e.Origin.Auth = xtext(who)
+		}
+	case 'P', 'I', 'L', 'D', 'd', 'r', 'E', 'X', 'Y', 'G':
+		// Priority and inode say nothing here; final recipients are not kept.
 	default:
 		m.Ignored = append(m.Ignored, string(key)+value)
 	}
@@ -177,6 +219,8 @@ func (p *parser) macro(s string) {
 		} else if user, _, ok := strings.Cut(who, "@"); ok {
 			o.User = user
 		}
+	case "auth_authen":
+		o.Auth = value
 	case "{client_addr}", "client_addr":
 		o.ClientAddr = value
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -51,50 +50,23 @@ type Message struct {
 	header  string
 	control *os.File
 	data    *os.File
-	paths   []string // of all its files
+	files   []located // all of it
 	dataLen int64
 }
 
-// Names calls f with the path of each control file in dir, and in its directories as sendmail lays them out, until f
-// fails.
-func Names(dir string, f func(control string) error) error {
-	for _, pattern := range []string{"", "qf", "qd*", "qd*/qf", "q[0-9]*", "q[0-9]*/qf"} {
-		dirs, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return err
-		}
-		for _, d := range dirs {
-			d, err := os.Open(d)
-			if err != nil {
-				return err
-			}
-			names, err := d.Readdirnames(-1)
-			d.Close()
-			if errors.Is(err, unix.ENOTDIR) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			for _, name := range names {
-				if len(name) > 8 && (strings.HasPrefix(name, "qf") || strings.HasPrefix(name, "hf")) {
-					if err := f(filepath.Join(d.Name(), name)); err != nil {
-						return err
-					}
-				}
-			}
-		}
-	}
-	return nil
+// located is a file by its directory.
+type located struct {
+	in   *place
+	name string
 }
 
-// Open reads a control file and opens its data. Errors: ErrBusy, ErrGone, ErrDamaged and what the disk says.
-func Open(control string) (m *Message, err error) {
-	f, err := open(control)
+// Open reads a control file and opens its data. Errors: ErrBusy, ErrGone, ErrDamaged, ErrUntrusted and what the disk says.
+func (c File) Open() (m *Message, err error) {
+	f, err := c.in.open(c.name)
 	if err != nil {
 		return nil, err
 	}
-	m = &Message{ID: filepath.Base(control)[2:], control: f, paths: []string{control}}
+	m = &Message{ID: c.name[2:], control: f, files: []located{{c.in, c.name}}}
 	defer func() {
 		if err != nil {
 			m.Close()
@@ -102,36 +74,40 @@ func Open(control string) (m *Message, err error) {
 		}
 	}()
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return m, fmt.Errorf("%s: %w", control, ErrBusy)
+		return m, fmt.Errorf("%s: %w", c.Path, ErrBusy)
 	}
-	if st, err := os.Lstat(control); err != nil {
-		return m, fmt.Errorf("%s: %w", control, ErrGone) // delivered while we waited
-	} else if own, err := f.Stat(); err != nil || !os.SameFile(st, own) {
-		return m, fmt.Errorf("%s: %w", control, ErrGone)
+	if !c.in.is(c.name, f) {
+		return m, fmt.Errorf("%s: %w", c.Path, ErrGone) // delivered while we waited
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxControl+1))
 	if err != nil {
 		return m, err
 	}
 	if len(text) > maxControl {
-		return m, fmt.Errorf("%s: more than %d octets: %w", control, maxControl, ErrDamaged)
+		return m, fmt.Errorf("%s: more than %d octets: %w", c.Path, maxControl, ErrDamaged)
 	}
 	if err := m.parse(string(text)); err != nil {
-		return m, fmt.Errorf("%s: %w: %w", control, err, ErrDamaged)
+		return m, fmt.Errorf("%s: %w: %w", c.Path, err, ErrDamaged)
 	}
-	owner, err := m.checkOwner()
+	owner, err := m.checkOwner(c.in)
 	if err != nil {
-		return m, fmt.Errorf("%s: %w", control, err)
+		return m, fmt.Errorf("%s: %w", c.Path, err)
 	}
-	dir := filepath.Dir(control)
-	name := "df" + m.ID
-	m.data, err = open(filepath.Join(dir, name))
-	if errors.Is(err, ErrGone) && filepath.Base(dir) == "qf" {
-		dir = filepath.Dir(dir)
-		m.data, err = open(filepath.Join(dir, "df", name))
+	in, name := c.in, "df"+m.ID
+	m.data, err = in.open(name)
+	if errors.Is(err, ErrGone) && c.up != nil {
+		in = c.up
+		var df *place
+		if df, err = newPlace(in, "df"); err == nil {
+			df.below = true
+			m.files = append(m.files, located{df, name})
+			m.data, err = df.open(name)
+		}
+	} else {
+		m.files = append(m.files, located{in, name})
 	}
-	if errors.Is(err, ErrGone) {
-		return m, fmt.Errorf("%s: there is no %s: %w", control, name, ErrDamaged)
+	if errors.Is(err, ErrGone) || errors.Is(err, os.ErrNotExist) {
+		return m, fmt.Errorf("%s: there is no %s: %w", c.Path, name, ErrDamaged)
 	}
 	if err != nil {
 		return m, err
@@ -141,24 +117,31 @@ func Open(control string) (m *Message, err error) {
 		return m, err
 	}
 	if uid := ownerOf(st); !trusted(owner) && uid != owner {
-		return m, fmt.Errorf("%s belongs to user %d, and %s to %d: %w", control, owner, m.data.Name(), uid, ErrUntrusted)
+		return m, fmt.Errorf("%s belongs to user %d, and %s to %d: %w", c.Path, owner, m.data.Name(), uid, ErrUntrusted)
 	}
 	m.dataLen = st.Size()
 	m.Size = int64(len(m.header)) + 1 + m.dataLen
-	m.paths = append(m.paths, m.data.Name(), filepath.Join(dir, "xf"+m.ID), filepath.Join(dir, "xf", "xf"+m.ID), filepath.Join(dir, "tf"+m.ID))
+	if xf, err := newPlace(in, "xf"); err == nil {
+		xf.below = true
+		m.files = append(m.files, located{xf, "xf" + m.ID})
+	}
+	m.files = append(m.files, located{in, "xf" + m.ID}, located{in, "tf" + m.ID})
 	return m, nil
 }
 
 // checkOwner is about who wrote the control file: with it one chooses whose programs run, so that only those of root and of
-// whoever we are may name any. Nobody else may be able to write it at all.
-func (m *Message) checkOwner() (owner int, err error) {
+// whoever we are may name any. Nobody else may be able to write it at all. In somebody else's directory everything is
+// theirs: they may have moved it there.
+func (m *Message) checkOwner(in *place) (owner int, err error) {
 	st, err := m.control.Stat()
 	if err != nil {
 		return 0, err
 	}
-	owner = ownerOf(st)
-	if st.Mode().Perm()&0o002 != 0 {
-		return owner, fmt.Errorf("everybody may write it: %w", ErrUntrusted)
+	if owner = ownerOf(st); !trusted(in.owner) {
+		owner = in.owner
+	}
+	if st.Mode().Perm()&0o002 != 0 || in.loose {
+		return owner, fmt.Errorf("everybody may write it, or its directory: %w", ErrUntrusted)
 	}
 	for _, r := range m.Envelope.Recipients {
 		if (r.Command != "" || r.File != "") && !trusted(owner) {
@@ -177,20 +160,11 @@ func ownerOf(info os.FileInfo) int {
 	return -1
 }
 
-// open opens a regular file, never through a link.
-func open(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w", name, ErrGone)
+func linksOf(info os.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(st.Nlink)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		f.Close()
-		return nil, fmt.Errorf("%s: not a regular file: %w", name, ErrDamaged)
-	}
-	return f, nil
+	return 1
 }
 
 // Body reads the message from its beginning: header, empty line, body, lines ending in LF.
@@ -201,8 +175,8 @@ func (m *Message) Body() io.Reader {
 // Remove takes the message out of sendmail's queue: it is safe elsewhere. The control file goes first: without it
 // sendmail knows nothing of the rest.
 func (m *Message) Remove() error {
-	for i, p := range m.paths {
-		if err := os.Remove(p); err != nil && (i == 0 || !errors.Is(err, os.ErrNotExist)) {
+	for i, f := range m.files {
+		if err := f.in.remove(f.name); err != nil && (i == 0 || !errors.Is(err, os.ErrNotExist)) {
 			return err
 		}
 	}
@@ -211,14 +185,13 @@ func (m *Message) Remove() error {
 
 // Close unlocks it.
 func (m *Message) Close() error {
+	for _, f := range m.files {
+		if f.in.below {
+			f.in.dir.Close()
+		}
+	}
 	if m.data != nil {
 		m.data.Close()
 	}
 	return m.control.Close()
-}
-
-// SetAside gives a damaged message the name by which sendmail keeps what it cannot read: Qf.
-func SetAside(control string) (now string, err error) {
-	now = filepath.Join(filepath.Dir(control), "Qf"+filepath.Base(control)[2:])
-	return now, os.Rename(control, now)
 }

@@ -27,6 +27,8 @@ $rESMTP
 $shelo.far.test
 qbecause of me
 Salice@far.test
+A<carol+2Bx@far.test>
+!` + "\x12" + ` 3600
 Zenv+2B1
 Qrfc822;o+2Br@z.test
 rRFC822; bob@else.test
@@ -56,6 +58,27 @@ func put(t *testing.T, dir, name, text string) string {
 	return name
 }
 
+// fileAt is the control file at path.
+func fileAt(t *testing.T, path string) File {
+	t.Helper()
+	in, err := newPlace(nil, filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := File{Path: path, name: filepath.Base(path), in: in}
+	if filepath.Base(in.path) == "qf" {
+		if f.up, err = newPlace(nil, filepath.Dir(in.path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+func openAt(t *testing.T, path string) (*Message, error) {
+	t.Helper()
+	return fileAt(t, path).Open()
+}
+
 func TestReading(t *testing.T) {
 	for _, layout := range []string{".", "qd1", "qd2/qf"} {
 		dir := t.TempDir()
@@ -72,10 +95,10 @@ func TestReading(t *testing.T) {
 		put(t, at, "hf6AM2dS80017099", control)
 		put(t, data, "df6AM2dS80017099", "body\n.\n")
 		var names []string
-		if err := Names(dir, func(n string) error { names = append(names, n); return nil }); err != nil || len(names) != 1 {
+		if err := Names(dir, func(n File) error { names = append(names, n.Path); return nil }); err != nil || len(names) != 1 {
 			t.Fatalf("%s: %v %v", layout, names, err)
 		}
-		m, err := Open(names[0])
+		m, err := openAt(t, names[0])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,8 +122,11 @@ func TestReading(t *testing.T) {
 		if e.Sender != "alice@far.test" || e.EnvID != "env+2B1" || e.Ret != envelope.RetHeaders || e.BodyType != envelope.Body8BitMIME || !e.Arrival.Equal(time.Unix(1795315168, 0)) {
 			t.Errorf("%+v", e)
 		}
-		if o := e.Origin; o.Protocol != "ESMTP" || o.Helo != "helo.far.test" || o.ClientAddr != "192.0.2.7" || o.ClientName != "mx.far.test" || o.UID != -1 {
+		if o := e.Origin; o.Protocol != "ESMTP" || o.Helo != "helo.far.test" || o.ClientAddr != "192.0.2.7" || o.ClientName != "mx.far.test" || o.UID != -1 || o.Auth != "carol+x@far.test" {
 			t.Errorf("%+v", o)
+		}
+		if b := e.By; !b.Return || !b.Trace || b.Until.Sub(e.Arrival) != time.Hour {
+			t.Errorf("%+v", b)
 		}
 		if m.Tries != 2 || m.LastTry.Unix() != 1795315200 || m.Quarantine != "because of me" || !strings.HasPrefix(m.Why, "Deferred:") || !m.Warned || len(m.Ignored) > 0 {
 			t.Errorf("%+v", m)
@@ -109,14 +135,14 @@ func TestReading(t *testing.T) {
 		if want := "Received: from x\n\tby y\nDate: Sun, 22 Nov 2026 02:39:28 GMT\nFrom: alice@far.test\nSubject: one\n\nbody\n.\n"; err != nil || string(text) != want || m.Size != int64(len(want)) {
 			t.Errorf("%v %q", err, text)
 		}
-		if _, err := Open(names[0]); !errors.Is(err, ErrBusy) {
+		if _, err := openAt(t, names[0]); !errors.Is(err, ErrBusy) {
 			t.Errorf("a locked message: %v", err)
 		}
 		if err := m.Remove(); err != nil {
 			t.Error(err)
 		}
 		m.Close()
-		if _, err := Open(names[0]); !errors.Is(err, ErrGone) {
+		if _, err := openAt(t, names[0]); !errors.Is(err, ErrGone) {
 			t.Errorf("a removed message: %v", err)
 		}
 	}
@@ -130,21 +156,21 @@ func TestDamaged(t *testing.T) {
 		dir := t.TempDir()
 		file := put(t, dir, "qf6AM2dS80017099", text)
 		put(t, dir, "df6AM2dS80017099", "x\n")
-		if m, err := Open(file); !errors.Is(err, ErrDamaged) {
+		if m, err := openAt(t, file); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %v %+v", name, err, m)
 		}
 	}
 	dir := t.TempDir()
 	file := put(t, dir, "qf6AM2dS80017099", control)
-	if _, err := Open(file); !errors.Is(err, ErrDamaged) {
+	if _, err := openAt(t, file); !errors.Is(err, ErrDamaged) {
 		t.Errorf("without data: %v", err)
 	}
-	if now, err := SetAside(file); err != nil || filepath.Base(now) != "Qf6AM2dS80017099" {
+	if now, err := fileAt(t, file).SetAside(); err != nil || filepath.Base(now) != "Qf6AM2dS80017099" {
 		t.Errorf("%s %v", now, err)
 	}
 	other := filepath.Join(dir, "qf6AM2dS80017098")
 	os.Symlink("/etc/passwd", other)
-	if _, err := Open(other); err == nil || !errors.Is(err, unix.ELOOP) {
+	if _, err := openAt(t, other); err == nil || !errors.Is(err, unix.ELOOP) {
 		t.Errorf("a link: %v", err)
 	}
 }

@@ -60,7 +60,7 @@ func (s *site) takeOver(ctx context.Context, dir string, tell func(line string))
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, 0, err
 	}
-	err = qf.Names(dir, func(control string) error {
+	err = qf.Names(dir, func(control qf.File) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -68,32 +68,32 @@ func (s *site) takeOver(ctx context.Context, dir string, tell func(line string))
 		switch {
 		case err == nil:
 			ids = append(ids, id)
-			tell(fmt.Sprintf("%s: taken over as %s", control, id))
+			tell(fmt.Sprintf("%s: taken over as %s", control.Path, id))
 			return nil
 		case errors.Is(err, qf.ErrGone):
 			return nil
 		case errors.Is(err, qf.ErrDamaged):
-			now, aside := qf.SetAside(control)
-			s.log.Error("a damaged queue file of sendmail was set aside", "id", filepath.Base(control)[2:], "file", now, "reason", err, "err", aside)
+			now, aside := control.SetAside()
+			s.log.Error("a damaged queue file of sendmail was set aside", "id", filepath.Base(control.Path)[2:], "file", now, "reason", err, "err", aside)
 		default:
-			s.log.Warn("a message of sendmail's queue cannot be taken over now", "file", control, "err", err)
+			s.log.Warn("a message of sendmail's queue cannot be taken over now", "file", control.Path, "err", err)
 		}
 		left++
-		tell(fmt.Sprintf("%s: not taken over: %v", control, err))
+		tell(fmt.Sprintf("%s: not taken over: %v", control.Path, err))
 		return nil
 	})
 	return ids, left, err
 }
 
 // takeOne moves one message.
-func (s *site) takeOne(control string) (id string, err error) {
-	m, err := qf.Open(control)
+func (s *site) takeOne(control qf.File) (id string, err error) {
+	m, err := control.Open()
 	if err != nil {
 		return "", err
 	}
 	defer m.Close()
 	if len(m.Ignored) > 0 {
-		s.log.Warn("lines of a queue file of sendmail are not understood and were ignored", "file", control, "lines", m.Ignored)
+		s.log.Warn("lines of a queue file of sendmail are not understood and were ignored", "file", control.Path, "lines", m.Ignored)
 	}
 	e := m.Envelope
 	e.ID = m.ID
@@ -106,7 +106,7 @@ func (s *site) takeOne(control string) (id string, err error) {
 	s.log.Info("a message of sendmail's queue was taken over", "id", id, "was", m.ID, "size", m.Size, "nrcpts", len(e.Recipients))
 	if err := m.Remove(); err != nil {
 		// Taking it over again finds it here already.
-		return "", fmt.Errorf("%s is taken over as %s and cannot be removed: %w", control, id, err)
+		return "", fmt.Errorf("%s is taken over as %s and cannot be removed: %w", control.Path, id, err)
 	}
 	return id, nil
 }
