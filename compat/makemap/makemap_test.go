@@ -213,6 +213,12 @@ func TestManyKeys(t *testing.T) {
 		if got := sorted(callPeer(t, "", "makemap", "-u", kind, "m")); got != sorted(lines.String()+"(0)") {
 			t.Errorf("%s: the real one reads other entries", kind)
 		}
+		if out := callPeer(t, lines.String(), "makemap", kind, "theirs"); out != "(0)" {
+			t.Fatal(out)
+		}
+		if got := sorted(call("", makemap.Makemap, "-u", kind, "theirs")); got != sorted(lines.String()+"(0)") {
+			t.Errorf("%s: ours reads other entries from theirs", kind)
+		}
 		for i := 0; i < 200_000; i += 9973 {
 			key := fmt.Sprintf("user%d@domain%d.example", i, i%977)
 			if got, want := callPeer(t, "", "editmap", "-q", kind, "m", key), fmt.Sprintf("value of %d\n(0)", i); got != want {

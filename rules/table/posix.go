@@ -19,6 +19,7 @@ var (
 	errInterval = errors.New(`Unmatched \{`)
 	errRange    = errors.New("Invalid range end")
 	errClass    = errors.New("Invalid character class name")
+	errPattern  = errors.New("Invalid regular expression")
 	errBackref  = errors.New("back-references are not supported: they can take exponential time")
 )
 
@@ -91,18 +92,22 @@ func (p *posix) branch(depth int) (string, error) {
 		if _, ok := p.symbol('|'); ok {
 			break
 		}
+		alone := false
 		if n, ok := p.symbol(')'); ok {
 			if depth == 0 {
-				if !p.basic { // alone, it is an ordinary character
-					p.at += n
-					b.WriteString(`\)`)
-					continue
+				if p.basic {
+					return "", errOpen // which is what the library says
 				}
-				return "", errClose
+				p.at += n
+				alone = true // it is an ordinary character
+			} else {
+				break
 			}
-			break
 		}
-		atom, repeatable, err := p.atom(depth, first)
+		atom, repeatable, err := `\)`, true, error(nil)
+		if !alone {
+			atom, repeatable, err = p.atom(depth, first)
+		}
 		if err != nil {
 			return "", err
 		}
@@ -116,6 +121,9 @@ func (p *posix) branch(depth int) (string, error) {
 				break
 			}
 			atom = "(?:" + atom + ")" + q
+			if p.basic && (strings.HasPrefix(p.in[p.at:], "*") || strings.HasPrefix(p.in[p.at:], `\{`)) {
+				return "", errPreced
+			}
 		}
 		b.WriteString(atom)
 	}
@@ -159,18 +167,8 @@ func (p *posix) atom(depth int, first bool) (text string, repeatable bool, err e
 			return `\$`, true, nil
 		}
 		return "$", false, nil
-	case '*':
-		p.at++
-		if p.basic && first || !p.basic && first {
-			return `\*`, true, nil
-		}
-		return "", false, errPreced
-	case '+', '?':
-		if !p.basic && first {
-			return "", false, errPreced
-		}
-	case '{':
-		if !p.basic && first {
+	case '*', '+', '?', '{': // nothing stands before it that could be repeated
+		if !p.basic {
 			return "", false, errPreced
 		}
 	}
@@ -187,6 +185,8 @@ func (p *posix) escape() (string, bool, error) {
 	switch {
 	case c >= '1' && c <= '9':
 		return "", false, errBackref
+	case c == '{' && p.basic:
+		return "", false, errPreced
 	case c == 'w':
 		return "[0-9A-Za-z_]", true, nil
 	case c == 'W':
@@ -262,6 +262,9 @@ var posixClasses = " alpha digit alnum upper lower space blank punct print graph
 // bracket reads a bracket expression. A backslash in it is an ordinary character.
 func (p *posix) bracket() (string, error) {
 	s := p.in[p.at+1:]
+	if s == "" {
+		return "", errPattern
+	}
 	i := 0
 	var b strings.Builder
 	b.WriteByte('[')

@@ -164,4 +164,3 @@ func split(t *testing.T, who, text string, questions []string) []string {
 	}
 	return list
 }
-
