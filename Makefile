@@ -5,7 +5,7 @@
 GO       ?= go
 PREFIX   ?= /usr
 BIN      := bin
-COMMANDS := waybill sendmail mail.local waybill-ldap
+COMMANDS := waybill sendmail mail.local waybill-ldap waybill-bt
 # Debian packages whose real programs the tests talk to; the C compiler is for the race detector.
 PACKAGES := swaks sasl2-bin libsasl2-modules git git-email mpack uucp nncp procmail maildrop dovecot-core dovecot-pop3d dovecot-lmtpd openssl m4 iproute2 \
 	fail2ban logwatch libmail-deliverystatus-bounceparser-perl gcc libc6-dev

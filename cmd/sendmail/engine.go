@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"waybill/compat/flags"
+	"waybill/queue/spool"
 	"waybill/transport/sysexits"
 )
 
@@ -20,7 +22,10 @@ var libexec = [...]string{"/usr/libexec/waybill", "/usr/lib/waybill", "/usr/sbin
 func isCF(config string) bool { return strings.HasSuffix(config, ".cf") }
 
 // engine finds waybill: beside the program itself, or where packages put it.
-func engine() (string, error) {
+func engine() (string, error) { return companion("waybill") }
+
+// companion finds a program that belongs to the front end.
+func companion(program string) (string, error) {
 	var tried []string
 	dirs := libexec[:]
 	if self, err := os.Executable(); err == nil {
@@ -30,13 +35,13 @@ func engine() (string, error) {
 		dirs = append([]string{filepath.Dir(self)}, dirs...)
 	}
 	for _, dir := range dirs {
-		file := filepath.Join(dir, "waybill")
+		file := filepath.Join(dir, program)
 		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
 			return file, nil
 		}
 		tried = append(tried, dir)
 	}
-	return "", errors.New("waybill is in none of " + strings.Join(tried, ", "))
+	return "", errors.New(program + " is in none of " + strings.Join(tried, ", "))
 }
 
 // rootsOwn refuses an engine that somebody else than root could have put where it is: a user who made a hard link to a
@@ -77,6 +82,21 @@ func runEngine(name string, args []string) int {
 		err = syscall.Exec(file, append([]string{"waybill", "--as", name}, args...), os.Environ())
 	}
 	return fail(sysexits.OSFile, "cannot start waybill", err)
+}
+
+// runTest is runEngine for the address test mode: a sendmail.cf has a program for that which starts in half the time. It
+// returns only when there is something else to do.
+func runTest(v *flags.Invocation, args []string) {
+	config := v.ConfigFile
+	if config == "" {
+		config = spool.DefaultCF(v.ConfigChoice, false)
+	}
+	if config != "" && !isCF(config) {
+		return
+	}
+	if file, err := companion("waybill-bt"); err == nil {
+		syscall.Exec(file, append([]string{v.Name}, args...), os.Environ())
+	}
 }
 
 // startEngine runs waybill with the given arguments as a child: in the foreground, with its output going where ours

@@ -47,6 +47,9 @@ func (p program) run() int {
 			return runEngineAsRoot(v.Name, os.Args[1:])
 		}
 		dropPrivilege()
+		if v.Mode == flags.Test {
+			runTest(v, os.Args[1:])
+		}
 		return runEngine(v.Name, os.Args[1:])
 	}
 	if v.ConfigFile == "" {

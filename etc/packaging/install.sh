@@ -28,7 +28,7 @@ link() {
 
 case ${1-} in
 install)
-	for program in waybill sendmail mail.local waybill-ldap; do
+	for program in waybill sendmail mail.local waybill-ldap waybill-bt; do
 		if [ ! -x "$BIN/$program" ]; then
 			echo "install.sh: $BIN/$program is missing; run \"make build\" first" >&2
 			exit 66
@@ -52,9 +52,10 @@ install)
 	link ../../sbin/sendmail "$root/libexec/sendmail/sendmail"
 	link ../../sbin/waybill "$root/libexec/sendmail/smrsh"
 	# install(1) writes a new file and renames nothing: take the old program away first, it may be running.
-	rm -f "$root/sbin/waybill" "$root/sbin/waybill-ldap" "$root/sbin/sendmail" "$root/libexec/sendmail/mail.local"
+	rm -f "$root/sbin/waybill" "$root/sbin/waybill-ldap" "$root/sbin/waybill-bt" "$root/sbin/sendmail" "$root/libexec/sendmail/mail.local"
 	install -m 755 "$BIN/waybill" "$root/sbin/waybill"
 	install -m 755 "$BIN/waybill-ldap" "$root/sbin/waybill-ldap"
+	install -m 755 "$BIN/waybill-bt" "$root/sbin/waybill-bt"
 	install -m 755 "$BIN/sendmail" "$root/sbin/sendmail" # site.sh makes it set-group-ID once the group exists
 	install -m 755 "$BIN/mail.local" "$root/libexec/sendmail/mail.local"
 	for page in $(pages); do
@@ -80,7 +81,7 @@ install)
 	;;
 uninstall)
 	for name in $front_bin $engine_bin; do rm -f "$root/bin/$name"; done
-	for name in $front_sbin $engine_sbin rmail waybill waybill-ldap sendmail; do rm -f "$root/sbin/$name"; done
+	for name in $front_sbin $engine_sbin rmail waybill waybill-ldap waybill-bt sendmail; do rm -f "$root/sbin/$name"; done
 	rm -f "$root/lib/sendmail"
 	for name in sendmail smrsh mail.local; do rm -f "$root/libexec/sendmail/$name"; done
 	for page in $(pages); do rm -f "$root/share/man/man${page##*.}/$page"; done

@@ -37,6 +37,7 @@ var mayImport = []struct {
 	{"cmd/sendmail", []string{"compat/flags", "compat/submit", "queue/spool", "transport/envelope", "transport/sysexits"}},
 	{"cmd/mail.local", []string{"compat/getopt", "transport/mbox", "transport/passwd", "transport/smtp", "transport/sysexits", "transport/envelope", "transport"}},
 	{"cmd/waybill", []string{"cmd/internal/app"}},
+	{"cmd/waybill-bt", []string{"compat/testmode", "rules/eval", "transport/dns", "transport/sysexits"}},
 	{"cmd/waybill-ldap", []string{"rules/table", "transport/sysexits"}},
 	{"cmd/internal/arch", nil},
 	{"cmd/internal/app", []string{"..."}},

@@ -20,7 +20,7 @@ const repository = "../../.."
 func build(t *testing.T) (bin string) {
 	t.Helper()
 	bin = t.TempDir()
-	cmd := exec.Command("go", "build", "-trimpath", "-o", bin+"/", "waybill/cmd/waybill", "waybill/cmd/sendmail", "waybill/cmd/mail.local", "waybill/cmd/waybill-ldap")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", bin+"/", "waybill/cmd/waybill", "waybill/cmd/sendmail", "waybill/cmd/mail.local", "waybill/cmd/waybill-ldap", "waybill/cmd/waybill-bt")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -67,7 +67,7 @@ func TestInstallAndUninstall(t *testing.T) {
 	script(t, env, "install.sh", "install") // an update
 
 	// Every name leads to a program, and every manual page has its program or file.
-	for _, name := range []string{"sbin/sendmail", "sbin/waybill", "sbin/waybill-ldap", "lib/sendmail", "bin/mailq", "bin/newaliases", "bin/rmail", "bin/vacation", "sbin/hoststat",
+	for _, name := range []string{"sbin/sendmail", "sbin/waybill", "sbin/waybill-ldap", "sbin/waybill-bt", "lib/sendmail", "bin/mailq", "bin/newaliases", "bin/rmail", "bin/vacation", "sbin/hoststat",
 		"sbin/purgestat", "sbin/praliases", "sbin/makemap", "sbin/editmap", "sbin/mailstats", "libexec/sendmail/mail.local", "libexec/sendmail/smrsh", "libexec/sendmail/sendmail"} {
 		if info, err := os.Stat(filepath.Join(root, "usr", name)); err != nil || info.Mode().Perm() != 0o755 {
 			t.Errorf("%s: %v", name, err)
