@@ -198,6 +198,8 @@ func (s *scanner) next() {
 		s.quoted(rest, '"', tokString)
 	case c == '\'':
 		s.quoted(rest, '\'', tokQuoted)
+	case c == '\\' && rest[1] <= ' ': // the formatter may not make it the last of its line
+		s.bad(1, "a backslash with something behind it on the line", "to continue a line, let the backslash be the last thing on it; for a backslash write '\\\\'")
 	case c == '$':
 		s.variable(rest)
 	case c < ' ' || c == 0x7f:
