@@ -3,6 +3,7 @@ package rules
 import (
 	"strings"
 
+	"waybill/rules/compile"
 	"waybill/rules/prog"
 	"waybill/rules/trace"
 )
@@ -27,11 +28,19 @@ func (r *Router) Coverage() (results []TestResult, untested []RuleRef, rules int
 			}
 			rules++
 			if !seen.rules[rule] {
-				untested = append(untested, RuleRef{rule.Pos.File, rule.Pos.Line, rs.Name, ruleText(rule)})
+				untested = append(untested, RuleRef{rule.Pos.File, rule.Pos.Line, blockName(rs.Name), ruleText(rule)})
 			}
 		}
 	}
 	return results, untested, rules
+}
+
+// blockName is a ruleset as its block begins: "accept rcpt", "accept header subject".
+func blockName(ruleset string) string {
+	if stage, ok := strings.CutPrefix(ruleset, compile.AcceptName("")); ok {
+		return "accept " + strings.Replace(stage, ":", " ", 1)
+	}
+	return ruleset
 }
 
 // reached is a Tracer that remembers which rules were applied.

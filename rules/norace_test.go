@@ -3,3 +3,5 @@
 package rules
 
 const pooled = true
+
+const slowness = 1

@@ -276,7 +276,7 @@ func (t *tester) check(s compile.Step, tracer Tracer) string {
 			got = "tempfail " + err.Error()
 		}
 		if !strings.EqualFold(got, s.Output[0]) {
-			return "it gives " + got
+			return gives(got)
 		}
 		return ""
 	case "route":
@@ -319,7 +319,15 @@ func compareText(want, got string) string {
 	if want == got {
 		return ""
 	}
-	return "it gives " + got
+	return gives(got)
+}
+
+// gives says what came out.
+func gives(text string) string {
+	if text == "" {
+		text = "nothing"
+	}
+	return "it gives " + text
 }
 
 // planWords is what the schedule says of a recipient, as a test line writes it.
@@ -364,7 +372,7 @@ func (r *Router) checkRewrite(ctx context.Context, s compile.Step, tracer Tracer
 	}
 	want := bars(syntax.Split(strings.Join(s.Output, " ")))
 	if !slices.EqualFunc(want, res.Tokens, func(a, b addr.Token) bool { return strings.EqualFold(a.String(), b.String()) }) {
-		return "it gives " + spacedTokens(res.Tokens)
+		return gives(spacedTokens(res.Tokens))
 	}
 	return ""
 }

@@ -121,14 +121,28 @@ func TestLimits(t *testing.T) {
 	if r.Status != DataErr || !strings.HasSuffix(out, "rewrite: expansion too long\n") {
 		t.Errorf("grow: status %d err %v, transcript ends %q", r.Status, err, out[max(0, len(out)-80):])
 	}
-	start := time.Now()
-	_, err = e.RunNamed(context.Background(), "spin", input(e, "a"), nil)
+	// "R$* $>spin $1" would call itself a hundred times at each of fifty depths: the budget ends it.
+	took, err := leastTime(e, "spin", input(e, "a"), "")
 	var ee *Error
-	if !errors.As(err, &ee) {
-		t.Errorf("spin: want an error, got %v", err)
+	if !errors.As(err, &ee) || !ee.Temporary() || !errors.Is(err, ErrBudget) || !strings.HasPrefix(err.Error(), "test.cf:6:") {
+		t.Errorf("spin: %v, want a temporary error that names the rule in test.cf:6", err)
 	}
-	if d := time.Since(start); d > 2*time.Second {
-		t.Errorf("spin took %v", d)
+	if limit := 10 * time.Millisecond * slowness; took > limit {
+		t.Errorf("spin takes %v of processor time", took)
+	}
+	// In our own language the limits of sendmail are "not now" as well.
+	native, err := New(e.Program(), Options{Native: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, line := range map[string]string{"loop": "test.cf:2", "self": "test.cf:4", "spin": "test.cf:6"} {
+		took, err := leastTime(native, name, input(native, "a"), "")
+		if !errors.As(err, &ee) || !ee.Temporary() || !errors.Is(err, ErrBudget) || ee.Rule == nil || !strings.HasPrefix(err.Error(), line+":") {
+			t.Errorf("%s: %v, want a temporary error that names the rule in %s", name, err, line)
+		}
+		if limit := 10 * time.Millisecond * slowness; took > limit {
+			t.Errorf("%s takes %v of processor time", name, took)
+		}
 	}
 }
 
@@ -142,13 +156,13 @@ func TestBacktrackingIsBounded(t *testing.T) {
 	} {
 		e := engine(t, "CAa aa aaa aaaa aaaaa\nDma a\nSt\n"+rule, nil)
 		for _, n := range []int{120, 900} {
-			start := time.Now()
-			_, r, err := run(t, e, "t", "c "+strings.Repeat("a ", n/2)+"b")
-			if d := time.Since(start); d > time.Second {
-				t.Errorf("%s: %d tokens took %v", rule, n, d)
+			address := "c " + strings.Repeat("a ", n/2) + "b"
+			if took, _ := leastTime(e, "t", input(e, address), ""); took > 10*time.Millisecond*slowness {
+				t.Errorf("%s: %d tokens took %v of processor time", rule, n, took)
 			}
-			if r.Status == OK && len(r.Tokens) != n/2+2 {
-				t.Errorf("%s: %d tokens, err %v", rule, len(r.Tokens), err)
+			_, r, err := run(t, e, "t", address)
+			if r.Status == OK && len(r.Tokens) != n/2+2 || r.Status != OK && (r.Status != TempFail || !errors.Is(err, ErrBudget)) {
+				t.Errorf("%s: %d tokens, status %d, err %v", rule, len(r.Tokens), r.Status, err)
 			}
 		}
 	}

@@ -6,6 +6,7 @@ package lang
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -233,8 +234,16 @@ func (p *Parser) block(tokens []lexer.Token, i int) (end int, closed bool) {
 			return i + 1, true
 		case tokLBrace:
 			// No block holds another one: "ruleset b {" inside of a block means that the first was not closed.
-			if line := lineOf(tokens, i); len(line) > 0 && isStatement(line[0].Value) {
+			line := lineOf(tokens, i)
+			arrow := slices.ContainsFunc(line, func(t lexer.Token) bool { return t.Type == tokArrow })
+			if len(line) > 0 && isStatement(line[0].Value) && !arrow {
 				return i - len(line), false
+			}
+			for j := i + 1; arrow && tokens[j].Type != tokEOL && tokens[j].Type != tokEOF; j++ {
+				if tokens[j].Type == tokRBrace {
+					i = j // braces inside of a rule spoil that rule only
+					break
+				}
 			}
 		case tokEOL:
 			lineStart = true
