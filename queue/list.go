@@ -28,6 +28,9 @@ type Listed struct {
 	Running    bool
 	Dropped    bool   // still in the drop directory
 	Damage     string // why it cannot be read
+	Job        int64  // its priority as sendmail counts it
+	// Changed is when it was tried last, or came. It is not part of Lines.
+	Changed time.Time
 	// Recipients are those that are left.
 	Recipients []ListedRecipient
 }
@@ -41,16 +44,16 @@ type ListedRecipient struct {
 	Reason string
 }
 
-// Sendmail's weights of a message (Operations Guide, "Queue Priorities"): of a recipient, of the class, of an attempt.
-const (
-	recipientFactor = 30000
-	classFactor     = 1800
-	retryFactor     = 90000
-)
+// Weights are what counts for the place of a message in a queue run of sendmail (Operations Guide, "Queue Priorities";
+// options RecipientFactor, ClassFactor, RetryFactor).
+type Weights struct{ Recipient, Class, Retry int64 }
 
-// JobPriority is a message's priority as sendmail counts it: smaller goes first. size is in octets, priority ours.
-func JobPriority(size int64, priority, recipients, attempts int) int64 {
-	return size - int64(priority)*classFactor + int64(recipients)*recipientFactor + int64(attempts)*retryFactor
+// DefaultWeights are those of a sendmail that is not told others.
+func DefaultWeights() Weights { return Weights{Recipient: 30000, Class: 1800, Retry: 90000} }
+
+// Job is a message's priority as sendmail counts it: smaller goes first. size is in octets, priority ours.
+func (w Weights) Job(size int64, priority, recipients, attempts int) int64 {
+	return size - int64(priority)*w.Class + int64(recipients)*w.Recipient + int64(attempts)*w.Retry
 }
 
 // Count tells how many messages wait, without reading them.
@@ -99,6 +102,7 @@ func (q *Queue) List(ctx context.Context, f func(Listed) error) error {
 			}
 			l := Listed{ID: id, Dropped: true, Arrival: d.Envelope.Arrival, Sender: d.Envelope.Sender, BodyType: d.Envelope.BodyType}
 			l.Size, l.Given = sizes(dropBody{d}, d.Envelope, "")
+			l.Job = q.weights().Job(l.Given, d.Envelope.Priority, len(d.Envelope.Recipients), 0)
 			for _, r := range d.Envelope.Recipients {
 				l.Recipients = append(l.Recipients, ListedRecipient{Name: r.Name()})
 			}
@@ -113,10 +117,19 @@ func (q *Queue) List(ctx context.Context, f func(Listed) error) error {
 func (q *Queue) fill(l *Listed, m *spool.Message) {
 	l.Size, l.Given = sizes(m.Body(), m.Envelope, m.ID)
 	q.describe(l, m)
+	l.Job = q.weights().Job(l.Given, l.Priority, len(l.Recipients), l.Attempts)
 	q.mu.Lock()
 	l.Running = q.running[schedID(m.ID)]
 	q.mu.Unlock()
 	l.Running = l.Running || !l.Held && q.spool.Busy(m.ID)
+}
+
+// weights are those of the configuration.
+func (q *Queue) weights() Weights {
+	if q.cfg.Weights != nil {
+		return *q.cfg.Weights
+	}
+	return DefaultWeights()
 }
 
 // describe fills in what can be told without reading the message.
@@ -125,6 +138,9 @@ func (q *Queue) describe(l *Listed, m *spool.Message) {
 		l.Quarantine = firstOf(m.HeldFor, "held")
 	}
 	l.Arrival, l.Sender, l.BodyType = m.Envelope.Arrival, m.Envelope.Sender, m.Envelope.BodyType
+	if l.Changed = m.LastTry; l.Changed.IsZero() {
+		l.Changed = l.Arrival
+	}
 	l.Priority, l.Attempts, l.NextTry = m.Envelope.Priority, m.Attempts, m.NextTry
 	for i := range m.Recipients {
 		if r := &m.Recipients[i]; !r.Final() {
@@ -161,6 +177,7 @@ func (l Listed) Lines() []string {
 	}
 	lines := []string{fmt.Sprintf("message %s %d %d %d %d %d %t %t %t %d %s <%s> %s", l.ID, l.Size, unix(l.Arrival), l.Priority, l.Attempts, unix(l.NextTry),
 		l.Held, l.Running, l.Dropped, l.Given, "body="+string(l.BodyType), quote(string(l.Sender)), l.Damage)}
+	lines = append(lines, fmt.Sprint("job ", l.Job))
 	if l.Held && l.Quarantine != "held" {
 		lines = append(lines, "held "+l.Quarantine)
 	}
@@ -218,6 +235,12 @@ func (p *Lister) Line(line string) error {
 			l.NextTry = time.Unix(n[4], 0)
 		}
 		p.last = l
+	case "job":
+		n, err := strconv.ParseInt(rest, 10, 64)
+		if p.last == nil || err != nil {
+			return fmt.Errorf("listing %q not understood", line)
+		}
+		p.last.Job = n
 	case "held":
 		if p.last == nil {
 			return fmt.Errorf("listing %q not understood", line)

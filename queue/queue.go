@@ -44,6 +44,8 @@ type Config struct {
 	MinAge time.Duration
 	// BareOwners leaves the owner of a list as it is where it is a login: the transports add our host (sendmail.cf).
 	BareOwners bool
+	// Weights are for listings and queue runs in sendmail's order; nil: the usual ones.
+	Weights *Weights
 	// InOrder, where it is true, has the deliveries of a message made one after the other, in sendmail's order. nil: no.
 	InOrder    func() bool
 	Deliveries int              // attempts at a time; default 100

@@ -189,7 +189,7 @@ func (q *Queue) selected(ctx context.Context, s Selection, rest time.Duration) (
 	}
 	return q.pick(ctx, false, func(m *spool.Message, l Listed) bool {
 		resting := m != nil && m.Attempts > 0 && now.Sub(m.LastTry) < rest && now.Sub(m.LastTry) > -rest // the clock may have been set back
-		return (m != nil || len(s) == 0) && !resting && s.Matches(l, now) // an attempt deals with the damage
+		return (m != nil || len(s) == 0) && !resting && s.Matches(l, now)                                // an attempt deals with the damage
 	})
 }
 

@@ -53,11 +53,11 @@ v Verbose ~ on the command line only
 w TryNullMXList ! a host that finds itself as its best mail exchanger bounces
 x QueueLA - load does not delay mail
 X RefuseLA ! load does not refuse connections
-y RecipientFactor - the queue is ordered by priority of the header and time
+y RecipientFactor ~ in listings, the log and queue runs without a daemon, whose own order is by priority of the header and time
 Y ForkEachJob - jobs are goroutines
-z ClassFactor - the queue is ordered by priority of the header and time
-Z RetryFactor - the queue is ordered by priority of the header and time
-. QueueSortOrder ~ priority, then time
+z ClassFactor ~ in listings, the log and queue runs without a daemon, whose own order is by priority of the header and time
+Z RetryFactor ~ in listings, the log and queue runs without a daemon, whose own order is by priority of the header and time
+. QueueSortOrder ~ in queue runs without a daemon
 . HostsFile
 . MinQueueAge
 . DefaultCharSet - 8-bit text without a label stays without one

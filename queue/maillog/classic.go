@@ -18,6 +18,7 @@ type Classic struct {
 	IDs func(login string) string
 	// Default is the login as which programs of the administrator's aliases run.
 	Default string
+	Weights queue.Weights
 }
 
 // classicFrom is From in sendmail's words.
@@ -91,7 +92,7 @@ func (l *Log) classicRest(t queue.Tried) string {
 	b.add("delay", interval(t.Age))
 	b.add("xdelay", interval(t.Took))
 	b.optional("mailer", t.Mailer)
-	b.add("pri", queue.JobPriority(t.Size, t.Priority, t.Rcpts, t.Attempts))
+	b.add("pri", l.classic.Weights.Job(t.Size, t.Priority, t.Rcpts, t.Attempts))
 	relay := s.Remote
 	if host, addr, ok := strings.Cut(relay, " ["); ok && !strings.HasSuffix(host, ".") {
 		relay = host + ". [" + addr

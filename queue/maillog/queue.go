@@ -28,7 +28,7 @@ func (l *Log) Tried(t queue.Tried) {
 	to := To{
 		ID: t.ID, Recipients: []string{t.To},
 		Delay: t.Age, XDelay: t.Took,
-		Mailer: t.Mailer, Priority: queue.JobPriority(t.Size, t.Priority, t.Rcpts, t.Attempts),
+		Mailer: t.Mailer, Priority: queue.DefaultWeights().Job(t.Size, t.Priority, t.Rcpts, t.Attempts),
 		Relay: t.Host, Status: t.Status,
 	}
 	if orig := t.Orig.Name(); orig != t.To && orig != "" {

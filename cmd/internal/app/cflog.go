@@ -2,8 +2,11 @@ package app
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	"waybill/compat/cf"
+	"waybill/queue"
 	"waybill/queue/maillog"
 	"waybill/transport/passwd"
 )
@@ -11,12 +14,24 @@ import (
 // cfLog has the log written in sendmail's words.
 func (s *site) cfLog(conf *cf.Config) *maillog.Classic {
 	users := passwd.Open("/etc/passwd", "/etc/group")
-	return &maillog.Classic{Default: cfDefaultUser(conf, users), IDs: func(login string) string {
+	return &maillog.Classic{Weights: cfWeights(conf), Default: cfDefaultUser(conf, users), IDs: func(login string) string {
 		if e, found, err := users.Lookup(login); err == nil && found {
 			return fmt.Sprintf("%d/%d", e.UID, e.GID)
 		}
 		return ""
 	}}
+}
+
+// cfWeights are the factors of a message's priority.
+func cfWeights(conf *cf.Config) queue.Weights {
+	w := queue.DefaultWeights()
+	for name, to := range map[string]*int64{"RecipientFactor": &w.Recipient, "ClassFactor": &w.Class, "RetryFactor": &w.Retry} {
+		v, _ := conf.Option(name, "")
+		if n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 32); err == nil {
+			*to = n
+		}
+	}
+	return w
 }
 
 // logTag is what sendmail -L says; empty: the usual one.

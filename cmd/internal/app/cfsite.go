@@ -108,7 +108,9 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
+	weights := cfWeights(conf)
 	s.queue, err = queue.Open(queue.Config{
+		Weights: &weights, Spread: s.settings.Spread,
 		Host: s.settings.Host, Dir: s.settings.Spool, Log: s.log, Mail: counter{s.mail, s}, Retry: queueInterval(given, conf, s.settings.Retry), Interval: runsIn(given).interval,
 		MinAge: minAge(conf), GiveUp: s.settings.GiveUp, WarnAfter: warnAfter(s.settings), Postmaster: "postmaster", MaxHops: s.settings.MaxHops, MaxSize: s.settings.MaxSize,
 		NoReceipts: !conf.Bool("RrtImpliesDsn", false), InOrder: s.cf.alone, BareOwners: true, Now: calendar,
@@ -150,7 +152,7 @@ func cfSettings(c *cf.Config) rules.Settings {
 		spool = filepath.Dir(spool)
 	}
 	s := rules.Settings{
-		Host: cf.Expand("$j", func(name string) (string, bool) { v, ok := c.Prog.Macros[name]; return v, ok }), Spool: spool, Users: "/etc/passwd",
+		Host: cf.Expand("$j", func(name string) (string, bool) { v, ok := c.Prog.Macros[name]; return v, ok }), Spool: spool, Spread: cfQueues(c), Users: "/etc/passwd",
 		Postmaster: "postmaster", MaxHops: number("MaxHopCount", 25), MaxSize: int64(number("MaxMessageSize", 0)), MaxRecipients: number("MaxRecipientsPerMessage", 0),
 		Deliveries: 20, Sessions: number("MaxDaemonChildren", 0), GiveUp: timeout("queuereturn", 5*24*time.Hour), WarnAfter: timeout("queuewarn", 0),
 		IdleTimeout: timeout("command", time.Hour), Trust: c.Trusted,

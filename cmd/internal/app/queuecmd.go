@@ -281,11 +281,6 @@ func (p *queueLister) end() error {
 	return mailq.Print(p.std.out, p.listing)
 }
 
-// jobPriority is the place of a message in a queue run of sendmail.
-func jobPriority(l queue.Listed) int64 {
-	return queue.JobPriority(l.Given, l.Priority, len(l.Recipients), l.Attempts)
-}
-
 // listEntry shows a message of our queue as one of sendmail's.
 func listEntry(l queue.Listed, sendmail bool) mailq.Entry {
 	if sendmail { // local users first, the others by domain
@@ -295,7 +290,7 @@ func listEntry(l queue.Listed, sendmail bool) mailq.Entry {
 	}
 	e := mailq.Entry{
 		ID: l.ID, State: mailq.Waiting, Size: l.Size, Arrival: l.Arrival, Sender: string(l.Sender), Body: string(l.BodyType),
-		Priority: jobPriority(l), Held: l.Held, Next: l.NextTry, Attempts: l.Attempts, Damaged: l.Damage != "",
+		Priority: l.Job, Held: l.Held, Next: l.NextTry, Attempts: l.Attempts, Damaged: l.Damage != "",
 	}
 	if l.Running {
 		e.State = mailq.Running

@@ -138,8 +138,10 @@ func (s *site) serve(std stdio) int {
 	running.Go(func() { collect(ctx) })
 	running.Go(func() { s.queue.Run(ctx) })
 	running.Go(func() { // what a sendmail left in this directory goes on
-		_, _, err := s.takeOver(ctx, s.settings.Spool, func(string) {})
-		report(s.log, "sendmail's queue files", err)
+		for _, dir := range append([]string{s.settings.Spool}, s.settings.Spread...) {
+			_, _, err := s.takeOver(ctx, dir, func(string) {})
+			report(s.log, "sendmail's queue files", err)
+		}
 	})
 	// sessions under way outlive SIGTERM: a message that is being passed on is not broken off between the next hop's
 	// answer and ours, which would deliver it twice.
