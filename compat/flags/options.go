@@ -1,6 +1,8 @@
 package flags
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"waybill/transport/envelope"
@@ -37,12 +39,20 @@ func (p *parse) setLongOption(setting string) *Error {
 		match = []string{"Timeout"}
 	}
 	switch {
-	case name == "" || len(match) == 0:
+	case name == "":
+		return &Error{Text: "readcf: null option name", Exit: sysexits.Software}
+	case len(match) == 0:
 		return &Error{Text: "readcf: unknown option name " + clean(name), Exit: sysexits.Software}
 	case len(match) > 1:
 		return &Error{Text: "readcf: ambiguous option name " + clean(name) + " (matches " + match[0] + " and " + match[1] + ")", Exit: sysexits.Software}
 	}
+	if match[0] == "NiceQueueRun" && len(name) < len(match[0]) {
+		p.note("Option " + clean(name) + " used as abbreviation for " + match[0])
+	}
 	if isSub {
+		if match[0] == "Timeout" && !slices.ContainsFunc(timeouts[:], func(t string) bool { return strings.EqualFold(t, strings.SplitN(sub, ".", 2)[0]) }) {
+			return &Error{Text: "settimeout: invalid timeout " + clean(sub), Exit: sysexits.Software}
+		}
 		return p.setOption(match[0]+"."+sub, value)
 	}
 	return p.setOption(match[0], value)
@@ -68,6 +78,9 @@ func (p *parse) setShortOption(setting string) *Error {
 	if letter == 'r' {
 		return p.setOption("Timeout", value)
 	}
+	if !strings.ContainsRune(oldLetters, rune(letter)) {
+		return &Error{Text: fmt.Sprintf("readcf: unknown option name 0x%x", letter), Exit: sysexits.Software}
+	}
 	return nil
 }
 
@@ -86,6 +99,9 @@ func (p *parse) setOption(name, value string) *Error {
 		default:
 			p.unsafe("-O " + clean(name))
 		}
+	}
+	if err := p.judge(name, value); err != nil {
+		return err
 	}
 	v.Options = append(v.Options, Option{name, value})
 	first := byte(0)
@@ -124,6 +140,15 @@ func (p *parse) setOption(name, value string) *Error {
 // truth reads a boolean option: nothing, "true", "yes" and their first letters are true.
 func truth(value string) bool {
 	return value == "" || strings.ContainsRune("tTyY", rune(value[0]))
+}
+
+// oldLetters are letters of -o that mean nothing any more, and are no error.
+const oldLetters = "gWR"
+
+// timeouts are what may follow "Timeout.".
+var timeouts = [...]string{
+	"aconnect", "auth", "command", "connect", "control", "datablock", "datafinal", "datainit", "fileopen", "helo", "hoststatus", "iconnect", "ident",
+	"initial", "lhlo", "mail", "misc", "queuereturn", "queuewarn", "quit", "rcpt", "resolver", "rset", "starttls",
 }
 
 var optionNames = [...]OptionName{

@@ -97,7 +97,9 @@ func (p *parse) set(letter byte, value string) *Error {
 		return p.setOption("SaveFromLine", "true")
 	case 't':
 		v.Recipients = true
-	case 'T':
+	case 'T': // a queue time once; Debian's sendmail says so twice and goes on
+		p.complain("Invalid time unit `T'", sysexits.Usage)
+		p.complain("Invalid time unit `T'", sysexits.Usage)
 	case 'V':
 		if !xtext(value) {
 			return usage("Invalid syntax in -V flag")
@@ -120,6 +122,10 @@ func (p *parse) setMode(value string) *Error {
 	letter := value[0:min(1, len(value))]
 	if letter == "z" {
 		return usage("Frozen configurations unsupported")
+	}
+	if letter == "a" { // ARPANET mode: CRLF at line ends is read in any mode, and mail has its sender from the caller
+		p.v.Mode, p.modeSet = Deliver, true
+		return nil
 	}
 	for _, m := range modes {
 		if letter == string(rune(m.Letter)) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"waybill/compat/cf"
+	"waybill/compat/crack"
 	"waybill/compat/submit"
 	"waybill/transport/envelope"
 )
@@ -14,7 +15,7 @@ import (
 // addressFields are the fields with addresses, and whose they are: true for senders'.
 var addressFields = map[string]bool{
 	"from": true, "sender": true, "reply-to": true, "resent-from": true, "resent-sender": true, "resent-reply-to": true,
-	"errors-to": true, "return-receipt-to": true, "disposition-notification-to": true,
+	"errors-to": true, "disposition-notification-to": true,
 	"to": false, "cc": false, "bcc": false, "resent-to": false, "resent-cc": false, "resent-bcc": false, "apparently-to": false,
 }
 
@@ -119,38 +120,42 @@ func printable(c rune) rune {
 	return c
 }
 
-// field rewrites one field; one in which nothing changes stays as it was folded.
+// field rewrites one field, each address of it in the words around it; one in which nothing changes stays as it was
+// folded.
 func (r *Rewriter) field(ctx context.Context, f envelope.Field, mailer *cf.Mailer, kind Kind, m Message) (string, error) {
-	list := submit.ParseList(f.Value())
-	changed := false
+	list := r.items(f.Value(), kind)
+	if len(list) == 0 && kind == HeaderSender && f.Is("From") && m["g"] != "" {
+		return f.Name + ": " + m["g"] + "\n", nil // nobody, for whom a mailer has a name
+	}
+	if len(list) == 0 {
+		return f.Raw, nil
+	}
+	changed := len(list) > 1
 	parts := make([]string, 0, len(list))
-	for _, box := range list {
-		if box.Problem != "" || box.Addr == "" {
-			return f.Raw, nil
-		}
-		text, err := r.Remote(ctx, string(box.Addr), mailer, kind, m)
+	for _, text := range list {
+		address, ok, err := r.remote(ctx, text, mailer, kind, m)
 		if err != nil {
 			return "", err
 		}
-		part := replaceAddr(box.Text, string(box.Addr), text)
-		changed = changed || part != strings.TrimSpace(box.Text)
+		part := text
+		if ok {
+			part = crack.Crack(text, r.crackOptions()).Around(address)
+		}
+		changed = changed || part != text
 		parts = append(parts, part)
 	}
-	if len(parts) == 0 || strings.Contains(f.Value(), ";") || !changed && len(parts) == 1 {
-		return f.Raw, nil // a group keeps its name and its shape
+	if !changed {
+		return f.Raw, nil
 	}
 	var b strings.Builder
 	value := f.Raw[strings.IndexByte(f.Raw, ':')+1:]
-	blanks := value[:len(value)-len(strings.TrimLeft(value, " \t"))]
-	if blanks == "" {
-		blanks = " "
-	}
+	blanks := strings.Repeat(" ", max(1, len(value)-len(strings.TrimLeft(value, " \t\n"))))
 	b.WriteString(f.Name + ":" + blanks)
 	width := b.Len()
 	for i, p := range parts {
 		if i > 0 {
 			b.WriteByte(',')
-			if width+len(p)+3 > fieldWidth {
+			if width+len(", ")+len(p) > fieldWidth {
 				b.WriteString("\n        ")
 				width = 8
 			} else {
@@ -165,15 +170,40 @@ func (r *Rewriter) field(ctx context.Context, f envelope.Field, mailer *cf.Maile
 	return b.String(), nil
 }
 
-// replaceAddr puts the new address into the place of the old one, and leaves names and comments around it.
-func replaceAddr(text, old, new string) string {
-	text = strings.TrimSpace(text)
-	open := strings.LastIndexByte(text, '<')
-	if close := strings.LastIndexByte(text, '>'); open >= 0 && close > open {
-		return text[:open+1] + new + text[close:]
+// items cuts a list of addresses at its commas. Where a list of recipients has no comma, blanks separate as well
+// (option OldStyleHeaders).
+func (r *Rewriter) items(value string, kind Kind) []string {
+	if kind == HeaderRecipient && !strings.ContainsAny(value, `,<("`) {
+		if boxes := submit.ParseList(value); len(boxes) > 1 && !slices.ContainsFunc(boxes, func(b submit.Mailbox) bool { return b.Problem != "" }) {
+			var list []string
+			for _, b := range boxes {
+				list = append(list, b.Text)
+			}
+			if !strings.ContainsAny(value, ":;") {
+				return list
+			}
+		}
 	}
-	if i := strings.Index(text, old); i >= 0 {
-		return text[:i] + new + text[i+len(old):]
+	var list []string
+	for more := true; more; {
+		rest := ""
+		_, rest, more, _ = r.engine.Syntax().SplitList(value, ',', true)
+		item := value
+		if more {
+			item = value[:len(value)-len(rest)-1]
+		}
+		if item = strings.TrimSpace(item); item != "" {
+			list = append(list, item)
+		}
+		value = rest
 	}
-	return text
+	return list
+}
+
+func (r *Rewriter) crackOptions() crack.Options {
+	must, given := r.conf.Option("MustQuoteChars", "")
+	if !given {
+		must = crack.DefaultMustQuote
+	}
+	return crack.Options{MustQuote: must, ColonOK: r.conf.Bool("ColonOkInAddr", r.conf.Level < 6)}
 }

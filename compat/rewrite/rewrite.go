@@ -299,6 +299,25 @@ func (r *Rewriter) Remote(ctx context.Context, address string, mailer *cf.Mailer
 	} else if kind != EnvelopeSender {
 		return "", nil
 	}
+	text, ok, err := r.steps(ctx, toks, mailer, kind, m)
+	if err == nil && !ok {
+		text = address
+	}
+	return text, err
+}
+
+// remote is Remote for an element of a header field, with the words around the address. It is not ok where the element
+// is no address, or the rules do not take it as one; what is merely not closed is closed.
+func (r *Rewriter) remote(ctx context.Context, element string, mailer *cf.Mailer, kind Kind, m Message) (text string, ok bool, err error) {
+	toks, _ := r.engine.Syntax().SplitStripped(element)
+	if len(toks) == 0 {
+		return "", false, nil
+	}
+	return r.steps(ctx, toks, mailer, kind, m)
+}
+
+// steps takes an address through rulesets 3, 1 or 2, the mailer's, and 4. It is not ok where they resolve it.
+func (r *Rewriter) steps(ctx context.Context, toks []addr.Token, mailer *cf.Mailer, kind Kind, m Message) (text string, ok bool, err error) {
 	st := r.state(m)
 	common, own, word := "1", mailer.EnvSender, "e s"
 	switch kind {
@@ -310,16 +329,15 @@ func (r *Rewriter) Remote(ctx context.Context, address string, mailer *cf.Mailer
 		common, own, word = "2", mailer.HdrRcpt, "h r"
 	}
 	st.Macros.Set("addr_type", word)
-	var err error
 	for _, rs := range []*prog.Ruleset{r.named("3"), r.named(common), own, r.named("4")} {
 		if toks, err = r.run(ctx, rs, toks, st); err != nil {
-			return "", err
+			return "", false, err
 		}
 	}
 	if len(toks) == 0 || toks[0].IsMeta() {
-		return address, nil
+		return "", false, nil
 	}
-	return r.join(toks), nil
+	return r.join(toks), true, nil
 }
 
 // Check asks a policy ruleset (check_mail, check_rcpt). args are joined by the metasymbol $|, as the daemon of sendmail

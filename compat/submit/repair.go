@@ -32,7 +32,7 @@ func (p *preparation) repair(fields []envelope.Field) {
 			}
 			f = envelope.Field{Name: f.Name, Raw: f.Name + ":\n"} // without any recipient field RFC 822 was not content
 			named = true
-		case anyOf(f, "From", "Message-Id") && f.Value() == "":
+		case anyOf(f, "From", "Message-Id", "Date") && f.Value() == "":
 			continue
 		case f.Is("From") && option(p.v, "SingleLineFromHeader"):
 			f = newField(f.Name, strings.TrimSpace(strings.ReplaceAll(strings.TrimSuffix(valueOf(f), "\n"), "\n", " ")))

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"waybill/compat/crack"
 	"waybill/compat/flags"
 	"waybill/transport/envelope"
 	"waybill/transport/envelope/lexeme"
@@ -117,6 +118,8 @@ func Read(v *flags.Invocation, in io.Reader, caller Caller, site Site) (*Message
 	}
 	if v.Protocol != "" {
 		p.m.Envelope.Origin.Protocol = v.Protocol
+	}
+	if v.ProtoHost != "" {
 		p.m.Envelope.Origin.ClientName = v.ProtoHost
 	}
 	if v.Hops < 0 {
@@ -190,6 +193,9 @@ func (p *preparation) sender() {
 			p.from = string(p.qualify("MAILER-DAEMON")) // RFC 5322 3.6.2: a From field is never empty
 			if p.site.Bare {
 				p.from = "" // but sendmail's is
+				if p.v.FullName != "" {
+					p.from = p.v.FullName + " <>"
+				}
 			}
 			p.warning(given)
 			return
@@ -215,10 +221,11 @@ func (p *preparation) sender() {
 			p.from = string(addr)
 			return
 		}
-		if !strings.EqualFold(local, login) || name == "" {
+		if p.caller.EnvName == "" && (!strings.EqualFold(local, login) || name == "") {
 			name = ""
 			if p.site.FullName != nil {
-				name = p.site.FullName(local)
+				user, _, _ := strings.Cut(local, "+")
+				name = p.site.FullName(user)
 			}
 		}
 		if p.v.FullName != "" {
@@ -257,7 +264,8 @@ func (p *preparation) qualify(login string) envelope.Address {
 
 func (p *preparation) isLocal(domain string) bool {
 	domain = strings.TrimSuffix(domain, ".")
-	if strings.EqualFold(domain, p.site.Host) || strings.EqualFold(domain, "localhost") {
+	short, _, _ := strings.Cut(p.site.Host, ".")
+	if strings.EqualFold(domain, p.site.Host) || strings.EqualFold(domain, "localhost") || strings.EqualFold(domain, short) && p.site.Bare {
 		return true
 	}
 	for _, l := range p.site.Local {
@@ -297,14 +305,10 @@ func withName(name, addr string) string {
 	if len(name) >= 2 && name[0] == '"' && lexeme.QuoteEnd(name, 0) == len(name)-1 {
 		return name + " <" + addr + ">" // calendar(1) quotes its -F by itself
 	}
-	special := `.,:;<>@()[]"\'`
-	if strings.Count(name, "(") == 1 && strings.Count(name, ")") == 1 && strings.Index(name, "(") < strings.Index(name, ")") {
-		special = `.,:;<>@[]"\'` // a comment
+	if strings.Contains(name, `\`) || strings.Count(name, `"`)%2 != 0 { // nothing of it may quote what follows
+		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `" <` + addr + ">"
 	}
-	if strings.ContainsAny(name, special) {
-		name = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
-	}
-	return name + " <" + addr + ">"
+	return crack.Quote(name, crack.DefaultMustQuote) + " <" + addr + ">"
 }
 
 // printable replaces control characters: a name or an address must not begin a header line of its own.

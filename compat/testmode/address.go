@@ -32,7 +32,7 @@ func (t target) String() string {
 // is cut without comments, goes through rulesets 3 and 0, and the triple that comes out is looked at: errors are told,
 // programs, files and :include: are told apart from users, and the user goes through ruleset 2, that of the mailer, and 4.
 func (s *session) parse(text string) {
-	fmt.Fprintf(s.out, "Cracked address = %s\n", show(s.crack(text).template()))
+	fmt.Fprintf(s.out, "Cracked address = %s\n", show(s.crack(text).Template()))
 	kind, who := "envelope", "recipient"
 	if s.header {
 		kind = "header"
@@ -378,6 +378,6 @@ func (s *session) remote(text string, m *cf.Mailer) (string, int) {
 	}
 	step("4")
 	result := s.raw(toks)
-	result = strings.ReplaceAll(parts.around(result[:min(len(result), maxResult-2)]), "\xff", "\x7f")
+	result = strings.ReplaceAll(parts.Around(result[:min(len(result), maxResult-2)]), "\xff", "\x7f")
 	return result[:min(len(result), maxResult)], status
 }

@@ -101,7 +101,7 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 	}
 	s := &session{cfg: c, late: map[string]int{}, called: map[*prog.Rule]bool{}, out: out, ctx: context.Background(), resolver: conf.Resolver}
 	if c.Errors > 0 {
-		s.status = 70
+		s.status = c.Exit
 	}
 	hosts, _ := c.Option("HostsFile", "")
 	service, _ := c.Option("ServiceSwitchFile", "")
