@@ -73,6 +73,7 @@ type try struct {
 	head  *envelope.Header
 	heads sync.Once
 	grown []grownOf // recipients that became several, whose senders want to hear of it
+	owing bool      // of these, some could not be told of
 	left  int       // recipients at the beginning of the attempt
 	tries int       // attempts before it
 	urge  []int     // the priorities that the rules gave to recipients

@@ -197,7 +197,10 @@ func TestOperators(t *testing.T) {
 	var got []Listed
 	l := Lister{F: func(l Listed) error {
 		l.Arrival = time.Time{}
-		l.Size, l.Given = 0, 0
+		if want := DefaultWeights().Job(l.Given, l.Priority, len(l.Recipients), l.Attempts); l.Job != want {
+			t.Errorf("job priority %d, want %d", l.Job, want)
+		}
+		l.Size, l.Given, l.Job = 0, 0, 0
 		got = append(got, l)
 		return nil
 	}}

@@ -151,10 +151,10 @@ type grownOf struct {
 	how   dsn.Growth
 }
 
-// tellGrown writes the receipts for recipients that became several: that is the last that their sender hears, if all
-// goes well. The journal does not know of such a receipt; one that cannot be written is lost, and the log says so.
+// tellGrown writes the receipts for recipients that became several: that is the last that their sender hears, if all goes
+// well. One that cannot be written is owed.
 func (a *try) tellGrown(ctx context.Context) {
-	told := map[envelope.Address][]dsn.Recipient{}
+	told, by := map[envelope.Address][]dsn.Recipient{}, map[envelope.Address][]grownOf{}
 	for _, g := range a.grown {
 		if a.m.Recipients[g.index].Status.Outcome != spool.Expanded {
 			continue
@@ -169,7 +169,10 @@ func (a *try) tellGrown(ctx context.Context) {
 		n := a.about(dsn.Success, sender)
 		n.Recipients = recipients
 		if err := a.tell(ctx, n, "expanded"); err != nil {
-			a.q.cfg.Log.Error("a receipt cannot be written", "id", a.m.ID, "err", err)
+			a.q.cfg.Log.Error("a receipt cannot be written now", "id", a.m.ID, "err", err)
+			a.oweGrown(by[sender])
+		} else {
+			a.paidGrown(by[sender])
 		}
 	}
 	a.grown = nil
@@ -185,4 +188,9 @@ func (a *try) payOwed(ctx context.Context) {
 		// As if it had just ended so; Due decides the same again.
 		a.results[i] = &result{status: statusOf(&r.Status), mailer: r.Status.Mailer, host: r.Status.Host, user: r.Status.User, old: true}
 	}
+		by[sender] = append(by[sender], g)
 }
+		if r.Status.Outcome == spool.Expanded {
+			a.grown = append(a.grown, owedGrown(i, &r.Status))
+			continue
+		}

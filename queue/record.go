@@ -36,6 +36,7 @@ func (a *try) checkpoint(g *group) {
 
 // record notes all outcomes in the journal, and reports whether any recipient was tried and is left.
 func (a *try) record() (deferred bool) {
+	deferred = a.owing
 	for i, res := range a.results {
 		o := a.entry(i, res)
 		if res.owed != dsn.None {

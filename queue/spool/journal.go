@@ -152,6 +152,9 @@ func (o OutcomeOf) apply(m *Message) error {
 	if o.Index >= len(m.Recipients) {
 		return fmt.Errorf("outcome of recipient %d, which is not known", o.Index)
 	}
+	if o.Outcome == Expanded && m.Recipients[o.Index].Status.Outcome != Expanded {
+		return fmt.Errorf("recipient %d is said to be expanded, and into what is not known", o.Index)
+	}
 	m.Recipients[o.Index].Status = o.Status
 	return nil
 }
@@ -267,7 +270,7 @@ func parseOutcome(n int, rest string) (Entry, error) {
 	}
 	o.Outcome, words, _ = strings.Cut(words, " ")
 	switch o.Outcome {
-	case Deferred, Delivered, Relayed, Failed, Discarded:
+	case Deferred, Delivered, Relayed, Failed, Discarded, Expanded:
 	default:
 		return nil, fmt.Errorf("outcome %q not understood", o.Outcome)
 	}
