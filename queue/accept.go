@@ -367,7 +367,14 @@ func (q *Queue) first(ctx context.Context, m *spool.Message, opt Options) []tran
 	case opt.Quiet:
 		m.Close()
 	case m.Envelope.When == envelope.WhenQueue || m.Envelope.When == envelope.WhenDefer:
+		if w := q.wiring.Load(); w != nil && w.Spoken {
+			q.grow(ctx, m, opt.Verbose)
+		}
+		done := m.Done()
 		m.Close()
+		if done {
+			break
+		}
 		q.plan(id, time.Now().Add(q.cfg.Interval), m.Envelope.Priority)
 	case m.Envelope.When == envelope.WhenNow:
 		how.keep, how.waited = true, true

@@ -267,7 +267,7 @@ func (a *try) decide(ctx context.Context) []*group {
 		if j == nil {
 			continue
 		}
-		key := j.key()
+		key := j.key(a.w.Spoken)
 		if same := jobs[key]; same != nil {
 			same.indices = append(same.indices, i)
 			continue
@@ -280,8 +280,14 @@ func (a *try) decide(ctx context.Context) []*group {
 		order = append(order, j)
 	}
 	a.settleLoops(order)
+	if a.w.Spoken {
+		a.onceOnly()
+	}
 	if a.q.inOrder() {
 		a.arrange(order)
+		for _, j := range order { // the first way that led here
+			j.sender = a.sender(j.indices[0])
+		}
 	}
 	var groups []*group
 	open := map[string]*group{}
@@ -302,8 +308,13 @@ func (a *try) decide(ctx context.Context) []*group {
 	return groups
 }
 
-func (j *job) key() string {
-	user := j.to.User
+// key says which jobs are one. For sendmail who is on a list and is a recipient, too, gets one copy, whoever hears of
+// trouble with it.
+func (j *job) key(anySender bool) string {
+	user, sender := j.to.User, string(j.sender)
+	if anySender {
+		sender = ""
+	}
 	if j.via.Local {
 		user = strings.ToLower(user) // BOB and bob are one mailbox; of a remote address we cannot know
 	}
@@ -313,7 +324,7 @@ func (j *job) key() string {
 	case j.to.Orig.Command != "":
 		return "prog\x00" + string(j.to.Orig.Command) + "\x00" + j.to.As
 	}
-	return strings.Join([]string{j.mailer, strings.ToLower(j.host), user, j.to.Detail, string(j.sender)}, "\x00")
+	return strings.Join([]string{j.mailer, strings.ToLower(j.host), user, j.to.Detail, sender}, "\x00")
 }
 
 // before finds a recipient that got the message in an earlier attempt and is the same target.
@@ -347,6 +358,9 @@ func (a *try) resolve(ctx context.Context, i int) *job {
 	if by := a.m.Envelope.By; by.Return && by.Over(a.now) { // RFC 2852 4.1: nothing more is done with it
 		a.settle(i, j, transport.NewStatus(transport.Failed, "5.4.7", "Delivery time expired"), 0)
 		return nil
+	}
+	if a.w.Spoken && a.oneOfSeveral(i) {
+		j.to.Orig.Notify, j.to.Orig.ORcpt = 0, ""
 	}
 	switch {
 	case r.Command != "":

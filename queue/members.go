@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"strings"
+	"time"
 
 	"waybill/queue/dsn"
 	"waybill/queue/spool"
@@ -100,6 +101,7 @@ func (a *try) expand(ctx context.Context, i int, j *job) *job {
 	grown := dsn.Single
 	if r.Notify.WantsSuccess() && !a.sender(i).Null() {
 		switch {
+		case x.HasOwner && a.w.Spoken: // sendmail leaves it at that
 		case x.HasOwner:
 			grown = dsn.ToList
 		case len(x.Members) > 1:
@@ -124,6 +126,70 @@ func (a *try) expand(ctx context.Context, i int, j *job) *job {
 		Status: transport.NewStatus(transport.Delivered, "2.0.0", "expanded"), Final: true, Expanded: true, Age: a.now.Sub(a.m.Envelope.Arrival),
 	})
 	return nil
+}
+
+// oneOfSeveral reports whether recipient i came by a list: sendmail tells the next hop nothing of the sender's wishes then.
+func (a *try) oneOfSeveral(i int) bool {
+	for ; a.m.Recipients[i].Parent >= 0; i = a.m.Recipients[i].Parent {
+		n := 0
+		for k := range a.m.Recipients {
+			if a.m.Recipients[k].Parent == a.m.Recipients[i].Parent {
+				if n++; n > 1 {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// onceOnly forgets recipients that failed as another of the same name did: sendmail puts each address into its list once.
+// Only who stands in his own alias does so twice.
+func (a *try) onceOnly() {
+	seen := map[string]bool{}
+	for i := range a.m.Recipients {
+		res, r := a.results[i], &a.m.Recipients[i]
+		if res == nil || res.old || res.status.Outcome() != transport.Failed || r.Stage == stageSelf {
+			continue
+		}
+		key := strings.ToLower(r.Name()) + "\x00" + string(a.sender(i))
+		if seen[key] {
+			res.status, res.old = transport.NewStatus(transport.Discarded, "2.0.0", "duplicate"), true
+		}
+		seen[key] = true
+	}
+}
+
+// grow has the recipients of a message that waits for a queue run replaced by those whom they stand for, as sendmail does
+// before it queues a message. Who fails by that fails now.
+func (q *Queue) grow(ctx context.Context, m *spool.Message, verbose func(line string)) {
+	a := &try{q: q, w: q.wiring.Load(), m: m, how: &how{verbose: verbose}, began: time.Now(), now: q.cfg.Now(), results: map[int]*result{}, tries: m.Attempts, left: len(m.Recipients)}
+	for _, g := range a.decide(ctx) {
+		for _, j := range g.jobs {
+			for n, i := range j.indices {
+				if n > 0 {
+					a.results[i] = &result{status: transport.NewStatus(transport.Discarded, "2.0.0", "duplicate"), old: true}
+				}
+			}
+		}
+	}
+	for i, res := range a.results {
+		if res.status.Outcome() == transport.Deferred { // the queue run will ask again
+			delete(a.results, i)
+		}
+	}
+	a.notify(ctx)
+	a.record()
+	a.logResults()
+	if m.Done() {
+		if err := m.Finish(); err != nil {
+			q.cfg.Log.Error("a message without recipients cannot be removed yet", "id", m.ID, "err", err)
+		}
+		return
+	}
+	if err := m.Flush(len(a.results) > 0); err != nil {
+		q.cfg.Log.Error("outcome remembered in memory only", "id", m.ID, "err", err)
+	}
 }
 
 // loopOf is a recipient that leads back to itself.

@@ -2,12 +2,14 @@ package queue
 
 import (
 	"context"
+	"strconv"
 	"strings"
 
 	"waybill/queue/dsn"
 	"waybill/queue/spool"
 	"waybill/transport"
 	"waybill/transport/envelope"
+	"waybill/transport/sysexits"
 )
 
 // due tells which notice the result of recipient i calls for.
@@ -68,6 +70,14 @@ func (a *try) notify(ctx context.Context) {
 		}
 	}
 	a.tellGrown(ctx)
+	if a.w.Spoken { // failures and receipts for one sender are one notice
+		for k, indices := range told {
+			if with, ok := told[key{dsn.Failure, k.sender}]; ok && k.kind == dsn.Success {
+				told[key{dsn.Failure, k.sender}] = append(with, indices...)
+				delete(told, k)
+			}
+		}
+	}
 	for k, indices := range told {
 		err := a.notice(ctx, k.kind, k.sender, indices)
 		for _, i := range indices {
@@ -104,6 +114,9 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 			r.Actual = a.m.Recipients[i].Name()
 		}
 		r.Where = a.where[i]
+		if p := a.m.Recipients[i].Parent; p >= 0 && a.w.Spoken {
+			r.From = a.m.Recipients[p].Name()
+		}
 		for p := i; p >= 0; p = a.m.Recipients[p].Parent {
 			if a.m.Recipients[p].HasOwner {
 				r.List = a.m.Recipients[a.m.Recipients[p].Parent].Name()
@@ -112,8 +125,20 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 		}
 		n.Recipients = append(n.Recipients, r)
 		cause = res.status.Text()
+		if exit := exitOfCause(res.status); a.w.Spoken && kind == dsn.Failure && (exit == sysexits.Software || exit == sysexits.Config) && len(n.Also) == 0 {
+			n.Also = []envelope.Address{a.q.cfg.Postmaster} // it is for the people of this site to mend
+		}
 	}
 	return a.tell(ctx, n, cause)
+}
+
+// exitOfCause is the exit status behind a failure: of a program, or of the rules.
+func exitOfCause(s transport.Status) int {
+	if strings.EqualFold(s.Diagnostic, "x-unix") {
+		n, _ := strconv.Atoi(s.Reply)
+		return n
+	}
+	return s.Exit
 }
 
 // about begins a notice to sender.
@@ -160,8 +185,15 @@ func (a *try) tellGrown(ctx context.Context) {
 			continue
 		}
 		sender := a.sender(g.index)
+		var members []dsn.Recipient
+		if a.w.Spoken {
+			if members = a.arrived(g.index); len(members) == 0 && a.m.Recipients[g.index].Status.Owed == "" {
+				continue // those who take the duty over, or fail, are not spoken of
+			}
+		}
+		by[sender] = append(by[sender], g)
 		told[sender] = append(told[sender], dsn.Recipient{
-			Orig: a.m.Recipients[a.root(g.index)].Recipient, Status: transport.NewStatus(transport.Delivered, "2.0.0", "expanded"), Grown: g.how,
+			Orig: a.m.Recipients[a.root(g.index)].Recipient, Status: transport.NewStatus(transport.Delivered, "2.0.0", "expanded"), Grown: g.how, Members: members,
 			LastAttempt: a.now, Age: a.now.Sub(a.m.Envelope.Arrival),
 		})
 	}
@@ -178,6 +210,23 @@ func (a *try) tellGrown(ctx context.Context) {
 	a.grown = nil
 }
 
+// arrived are the recipients behind i who got the message and whose next hop tells nobody.
+func (a *try) arrived(i int) (all []dsn.Recipient) {
+	for _, k := range a.order {
+		res := a.results[k]
+		if o := res.status.Outcome(); o != transport.Delivered && (o != transport.Relayed || res.status.DSN) {
+			continue
+		}
+		for p := a.m.Recipients[k].Parent; p >= 0; p = a.m.Recipients[p].Parent {
+			if p == i {
+				all = append(all, dsn.Recipient{Orig: envelope.Recipient{Addr: envelope.Address(a.m.Recipients[k].Name())}, Status: res.status})
+				break
+			}
+		}
+	}
+	return all
+}
+
 // payOwed makes the notices that an earlier attempt could not.
 func (a *try) payOwed(ctx context.Context) {
 	for i := range a.m.Recipients {
@@ -185,12 +234,11 @@ func (a *try) payOwed(ctx context.Context) {
 		if r.Status.Owed == "" {
 			continue
 		}
-		// As if it had just ended so; Due decides the same again.
-		a.results[i] = &result{status: statusOf(&r.Status), mailer: r.Status.Mailer, host: r.Status.Host, user: r.Status.User, old: true}
-	}
-		by[sender] = append(by[sender], g)
-}
 		if r.Status.Outcome == spool.Expanded {
 			a.grown = append(a.grown, owedGrown(i, &r.Status))
 			continue
 		}
+		// As if it had just ended so; Due decides the same again.
+		a.results[i] = &result{status: statusOf(&r.Status), mailer: r.Status.Mailer, host: r.Status.Host, user: r.Status.User, old: true}
+	}
+}

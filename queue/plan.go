@@ -64,7 +64,7 @@ func Failure(s transport.Status) []string {
 func (a *try) question(i int) Question {
 	r := &a.m.Recipients[i]
 	return Question{
-		Recipient: r.Addr, Sender: a.sender(i), Origin: a.m.Envelope.Origin, Size: a.m.Size, Priority: a.m.Envelope.Priority,
+		Recipient: r.Addr, Sender: a.sender(i), Named: a.m.Envelope.Named, Origin: a.m.Envelope.Origin, Size: a.m.Size, Priority: a.m.Envelope.Priority,
 		Attempts: a.m.Attempts, Arrival: a.m.Envelope.Arrival, Asked: a.m.Envelope.When, Header: a.header,
 		Failures: a.q.limits.failures, Recipients: len(a.m.Recipients),
 	}

@@ -26,6 +26,7 @@ import (
 type Question struct {
 	Recipient envelope.Address
 	Sender    envelope.Address
+	Named     bool // the submitter said who the sender is
 	Origin    envelope.Origin
 	Size      int64 // octets of the message; -1 when not known yet
 	Priority  int   // as header and submitter say

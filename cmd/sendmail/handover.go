@@ -44,6 +44,7 @@ func (h *handOver) run(ctx context.Context) int {
 			}
 		}
 	}
+	e.Named = h.v.SenderFlag != 0
 	e.Untold = h.tells() || h.v.Errors == flags.Quiet // what fails while we wait, we tell, or nobody is to hear of it
 	h.layOut()
 	refused := h.message.Refused
@@ -51,6 +52,7 @@ func (h *handOver) run(ctx context.Context) int {
 		if len(refused) == 0 {
 			return sysexits.OK // only empty arguments
 		}
+		h.head = h.headOfRefused(ctx, refused)
 		return h.report(refused, true)
 	}
 	var verbose func(string)
@@ -210,7 +212,7 @@ func exitOf(code string) int {
 		return sysexits.TempFail
 	case code == "5.1.2", code == "5.1.10":
 		return sysexits.NoHost
-	case code == "5.1.3", code == "5.1.7":
+	case code == "5.1.3", code == "5.1.7", code == "5.4.6": // the last is an alias that leads back to itself
 		return sysexits.Usage
 	case strings.HasPrefix(code, "5.1."), code == "5.2.1":
 		return sysexits.NoUser
@@ -235,8 +237,7 @@ func (h *handOver) report(refused []submit.Refusal, all bool) int {
 	}
 	switch {
 	case h.v.Errors == flags.Quiet && all:
-	case h.tells() && all:
-		h.deadLetter()
+	case h.tells() && all && !h.v.Recipients && h.deadLetter():
 	default:
 		if err := h.bounce(refused); err != nil {
 			fail(exit, "the sender cannot be told", err)
@@ -247,6 +248,30 @@ func (h *handOver) report(refused []submit.Refusal, all bool) int {
 	}
 	return exit
 }
+
+// headOfRefused asks an engine what would stand on top of a message that nobody gets, for dead.letter: of addresses that
+// every engine refuses.
+func (h *handOver) headOfRefused(ctx context.Context, refused []submit.Refusal) string {
+	if !h.site.Sendmail || !h.tells() || h.v.Recipients || !h.mayDeliver() && !h.rights.root {
+		return ""
+	}
+	e := *h.message.Envelope
+	e.Recipients = nil
+	for _, r := range refused {
+		if r.Text != invalidRoute || !strings.Contains(r.Name, "@@") {
+			return ""
+		}
+		e.Recipients = append(e.Recipients, envelope.Recipient{Addr: envelope.Address(r.Name)})
+	}
+	reply, dropped, err := spool.SubmitThrough(ctx, h.site, &e, remembering{h.memory}, nil, h.ownEngine)
+	if err != nil || dropped || reply.ID != "" {
+		return ""
+	}
+	return reply.Head
+}
+
+// invalidRoute is sendmail's word for an address with "@@".
+const invalidRoute = "Invalid route address"
 
 func (h *handOver) bounce(refused []submit.Refusal) error {
 	e := *h.message.Envelope

@@ -2,6 +2,7 @@ package dsn
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,6 +47,7 @@ func (c Classic) Compose(n Notice) (Message, error) {
 	if back.part != nil {
 		parts = append(parts, c.rewritten(n, back))
 	}
+	p.also = n.Also
 	m := p.message(n, append(parts, envelope.BytesBody("\n--"+back.boundary+"--\n\n")), back.eightBit)
 	m.Envelope.For = envelope.Nobody
 	// sendmail announces the size of the returned message and 1024 octets more.
@@ -88,12 +90,28 @@ func (c Classic) header(n Notice, to envelope.Address, back returned) string {
 	fmt.Fprintf(&b, "Date: %s\n", n.Time.Format(dateForm))
 	b.WriteString("From: Mail Delivery Subsystem <MAILER-DAEMON>\n")
 	fmt.Fprintf(&b, "Message-Id: <%s.%s@%s>\n", n.Time.UTC().Format("200601021504"), c.token()[:16], c.Host)
-	fmt.Fprintf(&b, "To: %s\n", to)
+	for _, to := range sendmailOrder(to, n.Also) {
+		fmt.Fprintf(&b, "To: %s\n", to)
+	}
 	b.WriteString("MIME-Version: 1.0\n")
 	fmt.Fprintf(&b, "Content-Type: multipart/report; report-type=delivery-status;\n\tboundary=\"%s\"\n", back.boundary)
 	fmt.Fprintf(&b, "Subject: %s\n", subject)
 	fmt.Fprintf(&b, "Auto-Submitted: auto-generated (%s)\n", auto) // RFC 3834 5
 	return b.String()
+}
+
+// sendmailOrder has local recipients from the last to the first.
+func sendmailOrder(to envelope.Address, also []envelope.Address) []envelope.Address {
+	all := append([]envelope.Address{to}, also...)
+	if to.Domain() == "" {
+		slices.Reverse(all)
+	}
+	return all
+}
+
+// good reports whether a recipient got the message.
+func (r Recipient) good() bool {
+	return r.Status.Outcome() == transport.Delivered || r.Status.Outcome() == transport.Relayed
 }
 
 // limit is the time that ran out.
@@ -116,31 +134,43 @@ func (c Classic) text(b *strings.Builder, n Notice) {
 		fmt.Fprintf(b, "with id %s\n", n.Envelope.ID)
 	}
 	b.WriteByte('\n')
-	if n.Kind != Delay {
-		head := "permanent fatal errors"
-		if n.Kind == Success {
-			head = "successful delivery notifications"
+	for _, part := range []struct {
+		good bool
+		head string
+	}{{false, "permanent fatal errors"}, {true, "successful delivery notifications"}} {
+		of := slices.DeleteFunc(slices.Clone(shown), func(r Recipient) bool { return r.good() != part.good || r.Grown == ToAlias })
+		if n.Kind == Delay || len(of) == 0 {
+			continue
 		}
-		fmt.Fprintf(b, "   ----- The following addresses had %s -----\n", head)
-		for _, r := range shown {
-			switch {
-			case n.Kind == Success:
+		fmt.Fprintf(b, "   ----- The following addresses had %s -----\n", part.head)
+		for _, r := range of {
+			if r.good() {
 				fmt.Fprintf(b, "%s  (%s)\n", r.shown(n), r.classicArrival())
+				if r.expanded(n) {
+					fmt.Fprintf(b, "    (expanded from: %s)\n", oneLine(r.from()))
+				}
 				continue
-			default:
-				fmt.Fprintln(b, r.shown(n))
 			}
+			fmt.Fprintln(b, r.shown(n))
 			if why := oneLine(r.reason()); why != "" {
 				fmt.Fprintf(b, "    (reason: %s)\n", why)
 			}
 			if r.expanded(n) {
-				fmt.Fprintf(b, "    (expanded from: %s)\n", oneLine(r.Orig.Name()))
+				fmt.Fprintf(b, "    (expanded from: %s)\n", oneLine(r.from()))
 			}
 		}
 		b.WriteByte('\n')
 	}
 	b.WriteString("   ----- Transcript of session follows -----\n")
 	c.transcript(b, n, shown)
+}
+
+// from is the alias or the :include: file that named Actual.
+func (r Recipient) from() string {
+	if r.From != "" {
+		return r.From
+	}
+	return r.Orig.Name()
 }
 
 func (r Recipient) classicArrival() string {
@@ -246,7 +276,14 @@ func (r Recipient) userUnknown() bool {
 // transcript is what was said, or what would have been.
 func (c Classic) transcript(b *strings.Builder, n Notice, shown []Recipient) {
 	list := ""
-	for _, r := range shown {
+	for _, r := range append(goodOf(shown), failedOf(shown)...) {
+		if r.Grown == ToAlias {
+			fmt.Fprintf(b, "%s... expanded to multiple addresses\n", r.shown(n))
+			for _, m := range r.Members {
+				b.WriteString(oneLine(m.closing(Notice{Kind: Success, Envelope: n.Envelope})) + "\n")
+			}
+			continue
+		}
 		if r.List != "" && r.List != list {
 			list = r.List
 			fmt.Fprintf(b, "Message delivered to mailing list %s\n", oneLine(list))
@@ -263,7 +300,7 @@ func (c Classic) transcript(b *strings.Builder, n Notice, shown []Recipient) {
 			b.WriteString(oneLine(line) + "\n")
 		}
 	}
-	switch last := shown[0]; {
+	switch last := append(failedOf(shown), shown...)[0]; {
 	case n.Kind == Delay:
 		fmt.Fprintf(b, "Warning: message still undelivered after %s\n", period(last.limit(n.Kind)))
 		if !last.RetryUntil.IsZero() {
@@ -274,15 +311,24 @@ func (c Classic) transcript(b *strings.Builder, n Notice, shown []Recipient) {
 	}
 }
 
+// goodOf and failedOf divide recipients: sendmail tells of those that got the message when they got it.
+func goodOf(all []Recipient) []Recipient {
+	return slices.DeleteFunc(slices.Clone(all), func(r Recipient) bool { return !r.good() })
+}
+
+func failedOf(all []Recipient) []Recipient {
+	return slices.DeleteFunc(slices.Clone(all), Recipient.good)
+}
+
 // closing is the last line of the transcript about one recipient; empty where the transcript has it already.
 func (r Recipient) closing(n Notice) string {
 	s := r.Status
 	who := r.shown(n)
 	exit, byExit := unix(s)
 	switch {
-	case n.Kind == Success && s.Outcome() == transport.Relayed:
+	case s.Outcome() == transport.Relayed:
 		return who + "... relayed; expect no further notifications"
-	case n.Kind == Success:
+	case r.good():
 		return who + "... Successfully delivered"
 	case byExit:
 	case len(s.Transcript) > 0:
@@ -325,8 +371,15 @@ func (c Classic) status(b *strings.Builder, n Notice) {
 	}
 	field("Arrival-Date", date(n.Envelope.Arrival))
 	for _, r := range n.Recipients {
+		if r.Grown == ToAlias { // sendmail says nothing more of it
+			continue
+		}
 		b.WriteByte('\n')
 		s := r.Status
+		n := n
+		if r.good() {
+			n.Kind = Success
+		}
 		field("Original-Recipient", originalRecipient(r.Orig.ORcpt, false))
 		field("Final-Recipient", typedAddress(c.named(r), false))
 		field("X-Actual-Recipient", c.actual(n, r))

@@ -24,6 +24,8 @@ type Recipient struct {
 	Expired     bool          // failed only because its time in the queue ran out; Status is then the last one, mostly Deferred
 	Age         time.Duration // time in the queue, for Expired and for a Delay
 	Limit       time.Duration // the time in the queue that the configuration has for this notice; 0: not known
+	Members     []Recipient   // with ToAlias of a Classic: those of the members that were delivered
+	From        string        // what Actual stood in, where that is not Orig; empty: Orig
 	Grown       Growth        // in a Success: it was replaced by others, and that is the end of its story
 	Where       string        // file and line that named Actual; empty: not known
 	List        string        // the list with an owner through which it came; empty: none
@@ -45,7 +47,8 @@ type Notice struct {
 	Body       envelope.Body      // that message; nil when it cannot be read any more
 	Recipients []Recipient
 	Time       time.Time
-	Transcript []string // lines of the dialogue, as sendmail shows them (">>> RCPT To:<a@b>", "<<< 550 no"); may be empty
+	Also       []envelope.Address // who gets it beside the sender; a Composer's other notices go to one
+	Transcript []string           // lines of the dialogue, as sendmail shows them (">>> RCPT To:<a@b>", "<<< 550 no"); may be empty
 }
 
 // Message is a composed notice: an envelope from the null sender, without an id, and the octets.
@@ -129,6 +132,7 @@ type plan struct {
 	to    envelope.Address
 	back  returned
 	given int64 // octets of the message as it came in
+	also  []envelope.Address
 }
 
 // begin sets the defaults of c, and finds out to whom the notice goes and what it returns.
@@ -170,6 +174,9 @@ func (p plan) message(n Notice, body envelope.Body, eightBit bool) Message {
 		Arrival:    n.Time,
 		Origin:     envelope.Origin{Protocol: "local", ClientName: "localhost", UID: -1},
 		SMTPUTF8:   !ascii(string(p.to)),
+	}
+	for _, to := range p.also {
+		env.Recipients = append(env.Recipients, envelope.Recipient{Addr: to})
 	}
 	if eightBit || env.SMTPUTF8 {
 		env.BodyType = envelope.Body8BitMIME

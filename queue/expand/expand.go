@@ -288,7 +288,7 @@ func (x *Expander) user(name string) (e passwd.Entry, detail string, found bool,
 			return e, t.detail, true, nil
 		}
 	}
-	if m := x.conf.Sendmail; m != nil && m.MatchGECOS {
+	if m := x.conf.Sendmail; m != nil && m.MatchGECOS && strings.ContainsAny(name, "._") {
 		if users, ok := x.conf.Users.(interface {
 			ByFullName(name string) (passwd.Entry, bool, error)
 		}); ok {

@@ -48,7 +48,7 @@ func (in including) members(items []Item, within []string) ([]Member, error) {
 		case item.Command != "" || item.File != "":
 			m := Member{Command: item.Command, File: item.File}
 			if in.barred != "" {
-				m = refused(envelope.Recipient{Command: item.Command, File: item.File}.Name(), "5.7.1", in.barred, sysexits.Unavailable)
+				m = refused(envelope.Recipient{Command: item.Command, File: item.File}.Name(), "5.7.1", in.barred, in.x.exitBarred())
 			} else if in.user != nil && in.user.UID != 0 { // root's programs run as the default user, like those of aliases
 				m.As = in.user.Name
 			}
@@ -72,6 +72,14 @@ func (in including) members(items []Item, within []string) ([]Member, error) {
 		}
 	}
 	return all, nil
+}
+
+// exitBarred is the exit status for a program or a file that may not be used.
+func (x *Expander) exitBarred() int {
+	if x.conf.Sendmail != nil {
+		return sysexits.Usage
+	}
+	return sysexits.Unavailable
 }
 
 func refused(name, code, text string, exit int) Member {

@@ -165,6 +165,9 @@ func AppendEnvelope(b []byte, e *envelope.Envelope) ([]byte, error) {
 	if e.Untold {
 		b = append(b, "untold\n"...)
 	}
+	if e.Named {
+		b = append(b, "named\n"...)
+	}
 	if e.Anyway {
 		b = append(b, "anyway\n"...)
 	}
@@ -290,6 +293,8 @@ func parseLine(e *envelope.Envelope, key, value string) error {
 		e.Again, err = strconv.Atoi(value)
 	case "for":
 		e.For = envelope.Address(value)
+	case "named":
+		e.Named = true
 	case "anyway":
 		e.Anyway = true
 	case "untold":

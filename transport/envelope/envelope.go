@@ -224,6 +224,8 @@ type Envelope struct {
 	// Untold keeps notices from the sender about failures in an attempt for which the caller waits: that one does the
 	// telling (sendmail -odi with error mode p).
 	Untold bool
+	// Named says that whoever submitted the message said who its sender is (sendmail -f).
+	Named bool
 	// Anyway takes recipients who cannot exist like any others: the caller knows, and wants the sender to be told by mail.
 	Anyway bool
 }

@@ -57,7 +57,7 @@ func (c *cfSite) namesSender(e *envelope.Envelope) bool {
 	case isNotice(e.Sender, e.Origin):
 		return !c.oneShot || c.named.Load()
 	}
-	return e.Origin.Protocol != "local" || string(e.Sender) != e.Origin.User
+	return e.Named || e.Origin.Protocol != "local" || string(e.Sender) != e.Origin.User
 }
 
 // alone reports whether this process is one that sendmail would be for a caller, and not a daemon.
@@ -217,7 +217,7 @@ type cfRouter struct{ *cfSite }
 
 func (r cfRouter) Route(ctx context.Context, q queue.Question) (queue.Decision, error) {
 	if !isNotice(q.Sender, q.Origin) {
-		r.named.Store(q.Origin.Protocol != "local" || string(q.Sender) != q.Origin.User)
+		r.named.Store(q.Named || q.Origin.Protocol != "local" || string(q.Sender) != q.Origin.User)
 	}
 	m := macros(q.Sender, q.Origin)
 	t, err := r.rw.Parse(ctx, string(q.Recipient), m)
@@ -324,7 +324,7 @@ func (c *cfSite) sameUser(a, b envelope.Address) bool {
 	}
 	x, own := bare(a)
 	y, too := bare(b)
-	return a != "" && own && too && x == y
+	return a != "" && (own && too && x == y || !own && !too && strings.EqualFold(string(a), string(b)))
 }
 
 // aliasFiles are several alias files, asked in order.

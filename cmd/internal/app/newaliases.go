@@ -194,7 +194,7 @@ func give(conf *cf.Config, given []overrides) {
 		}
 		for i := range more {
 			if more[i].Name == "ForwardPath" { // only a file's values have macros
-				more[i].Value = strings.ReplaceAll(more[i].Value, "$", "\x01")
+				more[i].Value = strings.ReplaceAll(more[i].Value, "$", "/nonexistent/$")
 			}
 		}
 		conf.Options = append(conf.Options, more...)

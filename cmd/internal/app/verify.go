@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ func verify(std stdio, v *flags.Invocation) int {
 	if err != nil {
 		return cannotOpen(std, err)
 	}
-	x := &verification{s: s, local: local, out: std}
+	x := &verification{s: s, local: local, out: std, verbose: v.Verbose}
 	for _, arg := range v.Args {
 		for _, m := range submit.ParseList(arg) {
 			if m.Warning != "" {
@@ -76,14 +77,15 @@ func verify(std stdio, v *flags.Invocation) int {
 
 // verification is one run of -bv.
 type verification struct {
-	s     *site
-	local localNames
-	out   stdio
-	exit  int
-	said  []string
-	loops []transport.Status // what leads back to itself
-	where string             // the file and line that named who is looked at
-	good  []goodLine         // with a sendmail.cf: what is said behind all complaints, by host
+	s       *site
+	local   localNames
+	out     stdio
+	exit    int
+	said    []string
+	verbose bool
+	loops   []transport.Status // what leads back to itself
+	where   string             // the file and line that named who is looked at
+	good    []goodLine         // with a sendmail.cf: what is said behind all complaints, by host
 }
 
 type goodLine struct{ host, text string }
@@ -128,6 +130,11 @@ func (x *verification) address(ctx context.Context, name string, addr envelope.A
 	d, status := x.s.queue.Verify(ctx, &envelope.Envelope{Sender: "postmaster"}, envelope.Recipient{Addr: addr})
 	switch status.Outcome() {
 	case transport.Failed, transport.Deferred:
+		if strings.HasPrefix(status.Became, `"5`) { // a rule speaks for itself
+			x.say(status.Text())
+			x.exit = queue.ExitOf(status)
+			return
+		}
 		x.bad(name, status.Text(), queue.ExitOf(status))
 	case transport.Delivered:
 		from.Name, from.Host = d.User, d.Host
@@ -163,6 +170,13 @@ func (x *verification) expand(ctx context.Context, name string, d queue.Decision
 	case len(e.Members) == 0:
 		x.deliverable("", name+"... deliverable: mailer "+d.Mailer+", user "+d.User)
 		return
+	}
+	if x.verbose {
+		var names []string
+		for _, m := range e.Members {
+			names = append(names, cmp.Or(m.Name, envelope.Recipient{Addr: m.Addr, Command: m.Command, File: m.File}.Name()))
+		}
+		x.say(name + "... aliased to " + strings.Join(names, ", "))
 	}
 	next := queue.LocalUser{Depth: user.Depth + 1, Trail: append(slices.Clone(user.Trail), user.Name)}
 	if x.s.cf != nil { // sendmail takes the members of a list from the last to the first, and who stands in his own first
