@@ -37,13 +37,15 @@ _waybill() {
     fi
 }
 compdef _waybill waybill
+# The first time, this file itself is the function that completes.
+[[ "${funcstack[1]}" != _waybill ]] || _waybill "$@"
 `,
 	"fish": `# fish completion of waybill: put this into ~/.config/fish/completions/waybill.fish
 function __waybill_words
     set -l words (commandline -opc)
-    waybill completion words $words[2..-1] (commandline -ct) 2>/dev/null
+    $words[1] completion words $words[2..-1] (commandline -ct) 2>/dev/null
 end
-complete -c waybill -a '(__waybill_words)'
+complete -c waybill -f -n 'count (__waybill_words) >/dev/null' -a '(__waybill_words)'
 `,
 }
 
