@@ -26,7 +26,7 @@ func (r *Rewriter) CheckField(ctx context.Context, ruleset, value string, keep b
 		}
 	}
 	toks, err := r.run(ctx, rs, toks, r.state(m))
-	if err != nil || len(toks) < 2 || toks[0] != addr.Mailer {
+	if err = unlessTold(err); err != nil || len(toks) < 2 || toks[0] != addr.Mailer {
 		return nil, "", err
 	}
 	refused, quarantine := r.verdict(toks)
@@ -71,7 +71,7 @@ func (r *Rewriter) Answer(ctx context.Context, ruleset string, args []string, m 
 		toks = append(toks, some...)
 	}
 	toks, err = r.run(ctx, rs, toks, r.state(m))
-	if err != nil || len(toks) < 2 || toks[0] != addr.Mailer {
+	if err = unlessTold(err); err != nil || len(toks) < 2 || toks[0] != addr.Mailer {
 		return nil, false, err
 	}
 	for _, t := range toks[1:] {

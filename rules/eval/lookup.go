@@ -102,7 +102,7 @@ func (m *machine) lookup(at int, c *call) (status int, ok bool) {
 	r, found, err := m.ask(c.to, key, m.args)
 	if err != nil && table.Status(err) == TempFail { // other troubles of a table are "not there" for rules
 		status = TempFail
-		m.blame(status, "table "+c.to.name+": "+err.Error(), &NotNow{c.to.name, key, err})
+		m.notNow(&NotNow{c.to.name, key, err, found})
 	}
 	tail := len(m.mem)
 	switch {

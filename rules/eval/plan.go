@@ -331,7 +331,7 @@ func (m *machine) planned(x *extra, base int) (status int, ok bool) {
 	r, found, err := m.ask(to, key, m.args)
 	if err != nil && table.Status(err) == TempFail {
 		status = TempFail
-		m.blame(status, "table "+to.name+": "+err.Error(), &NotNow{to.name, key, err})
+		m.notNow(&NotNow{to.name, key, err, found})
 	}
 	switch {
 	case found && r.Value != "":

@@ -48,17 +48,18 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Temporary reports whether trying later may help.
 // NotNow is the Err of an Error about a table that could not answer.
 type NotNow struct {
 	Table, Key string
 	Err        error
+	Marked     bool // the rules were told, by a mark behind the key (-T), and have made up their minds
 }
 
 func (e *NotNow) Error() string { return "table " + e.Table + ": " + e.Err.Error() }
 
 func (e *NotNow) Unwrap() error { return e.Err }
 
+// Temporary reports whether trying later may help.
 func (e *Error) Temporary() bool { return e.Status == TempFail }
 
 // ErrBudget is in the error of a run that one of the limits has ended.
@@ -265,6 +266,16 @@ func (m *machine) blame(status int, text string, err error) {
 			m.err.Rule = m.cur.rules[m.curIdx].src
 		}
 	}
+}
+
+// notNow notes that a table could not answer. One that the rules were not told of counts for more than one that they were.
+func (m *machine) notNow(n *NotNow) {
+	if m.err != nil {
+		if old, ok := m.err.Err.(*NotNow); ok && old.Marked && !n.Marked {
+			m.err = nil
+		}
+	}
+	m.blame(TempFail, "table "+n.Table+": "+n.Err.Error(), n)
 }
 
 // ruleset rewrites the workspace that begins at base and reaches to the end of the arena. complete is false when it
