@@ -53,7 +53,7 @@ func continues(text string) bool {
 		return true
 	}
 	end := 0
-	for end < len(text) && wordByte(text[end]) {
+	for end < len(text) && wordByte(text[end]) && !strings.HasPrefix(text[end:], "->") && !strings.HasPrefix(text[end:], "=>") {
 		end++
 	}
 	switch text[:end] {

@@ -17,9 +17,9 @@ func TestRecordsAsTablesSeeThem(t *testing.T) {
 		want      []Record
 		exists    bool
 	}{
-		{"real.test", "A", []Record{{"real.test", "A", "192.0.2.1"}}, true},
-		{"real.test", "mx", []Record{{"real.test", "MX", "10 mx.real.test"}}, true},
-		{"alias.test", "A", []Record{{"alias.test", "CNAME", "real.test"}, {"real.test", "A", "192.0.2.1"}}, true},
+		{"real.test", "A", []Record{{Name: "real.test", Type: "A", Value: "192.0.2.1"}}, true},
+		{"real.test", "mx", []Record{{Name: "real.test", Type: "MX", Value: "10 mx.real.test"}}, true},
+		{"alias.test", "A", []Record{{Name: "alias.test", Type: "CNAME", Value: "real.test"}, {Name: "real.test", Type: "A", Value: "192.0.2.1"}}, true},
 		{"real.test", "TXT", nil, true},
 		{"no.test", "A", nil, false},
 	} {
