@@ -20,6 +20,11 @@ const (
 	Relay    = "stranger-relay"   // somebody whom we do not know can send anywhere through us
 )
 
+// Findings returns the names of all findings.
+func Findings() []string {
+	return []string{check.ShadowedRule, check.EndlessRewrite, check.EndlessRecursion, check.LostFailure, check.UnusedTransport, check.UnusedName, check.UnusedCapture, Unrouted, Relay}
+}
+
 // Analyse looks at what the rules do: rules that never apply, rewriting or recursion without end, names that nothing
 // uses, tables whose failure is lost, addresses that no rule routes, and ways to relay for strangers, these two with an
 // example that a search finds (search.go). All are warnings. Tables that ask others are taken to be empty.
