@@ -36,8 +36,12 @@ type Config struct {
 	Lines    []ClassLine // the lines that say what is in classes, in their order
 	Messages []Message
 	Notes    []Note
+	Writable bool // the group or everybody may write to the file
 	// Errors counts the messages that make sendmail -bC end with 70.
 	Errors int
+	// Exit is the exit status with which every mode of sendmail but address tests refuses the file: that of its first
+	// error, 70, or 71 where the system has refused something; 0: it does not.
+	Exit int
 	// Fatal is the exit status with which sendmail gives up while it reads the file; 0: it does not.
 	Fatal int
 

@@ -120,10 +120,10 @@ func (r *reader) fileClassLine(body string) {
 	}
 	words, err := r.fileWords(f)
 	if err != nil {
-		if f.Optional && errors.Is(err, fs.ErrNotExist) {
+		if f.Optional { // whatever the reason
 			return
 		}
-		r.errorf("fileclass: cannot open '%s': %s", f.Path, Reason(err))
+		r.systemErrorf("fileclass: cannot open '%s': %s", f.Path, Reason(err))
 		return
 	}
 	r.addWords(name, words)
@@ -221,7 +221,7 @@ func Reason(err error) string {
 		return "No such file or directory"
 	case errors.Is(err, fs.ErrPermission):
 		return "Permission denied"
-	case errors.Is(err, errIrregular), errors.Is(err, errWorldDir), errors.Is(err, errGroupDir):
+	case errors.Is(err, errIrregular), errors.Is(err, errWorldDir), errors.Is(err, errGroupDir), errors.Is(err, errLink), errors.Is(err, errNoDefault):
 		return err.Error()
 	case errors.As(err, &no):
 		s := no.Error()

@@ -2,8 +2,6 @@ package cf
 
 import (
 	"cmp"
-	"errors"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -121,9 +119,9 @@ func (r *reader) programClass(c *prog.Class) {
 		switch {
 		case err == nil:
 			r.addWords(c.Name, words)
-		case !f.Optional || !errors.Is(err, fs.ErrNotExist):
+		case !f.Optional:
 			r.line = f.Pos.Line
-			r.errorf("fileclass: cannot open '%s': %s", f.Path, Reason(err))
+			r.systemErrorf("fileclass: cannot open '%s': %s", f.Path, Reason(err))
 		}
 	}
 	if c.Name == "t" {

@@ -1,6 +1,7 @@
 package cf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -81,14 +82,21 @@ func ReadFile(path string, opt Options) (*Config, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: line 0: not a regular file", path)
+		return nil, fmt.Errorf("%s: line 0: not a plain file", path)
+	}
+	if info.Mode()&0o444 == 0 { // for root, too
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrPermission}
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return Read(f, path, opt)
+	c, err := Read(f, path, opt)
+	if err == nil && info.Mode()&0o022 != 0 && !opt.Trust {
+		c.Writable = true
+	}
+	return c, err
 }
 
 // whole reads a file. With an error, the text is what was read until then.
@@ -151,6 +159,13 @@ func (r *reader) errorf(format string, args ...any) {
 	r.cfg.Messages = append(r.cfg.Messages, Message{r.pos(), fmt.Sprintf(format, args...)})
 	r.cfg.Errors++
 	r.said = true
+	r.cfg.Exit = cmp.Or(r.cfg.Exit, 70)
+}
+
+// systemErrorf records an error of the system's.
+func (r *reader) systemErrorf(format string, args ...any) {
+	r.cfg.Exit = cmp.Or(r.cfg.Exit, 71)
+	r.errorf(format, args...)
 }
 
 // remark records a message with its place that is no error.
@@ -389,6 +404,7 @@ func (r *reader) finish() {
 	if r.cfg.Mailer("local") == nil {
 		r.say("No local mailer defined")
 		r.cfg.Errors++
+		r.cfg.Exit = cmp.Or(r.cfg.Exit, 70)
 	}
 	if r.mailboxes != "" {
 		r.say("Can't initialize mailbox database \"%s\": Service unavailable", r.mailboxes)

@@ -12,6 +12,7 @@ import (
 var (
 	errWorldDir = errors.New("World writable directory")
 	errGroupDir = errors.New("Group writable directory")
+	errLink     = errors.New("Symbolic links not allowed")
 )
 
 // blamed reports whether DontBlameSendmail has one of the words.
@@ -31,7 +32,7 @@ func blamed(value string, words ...string) bool {
 // read it. A missing file is no reason.
 func (c *Config) SafeMap(path string) error {
 	blame, _ := c.Option("DontBlameSendmail", "")
-	return safeFile(path, blame, "MapInUnsafeDirPath")
+	return safeFile(path, blame, "MapInUnsafeDirPath", "LinkedMapInWritableDir")
 }
 
 // safeClass is SafeMap for the file of a class.
@@ -40,16 +41,23 @@ func (r *reader) safeClass(path string) error {
 		return nil
 	}
 	blame, _ := r.cfg.Option("DontBlameSendmail", "")
-	return safeFile(path, blame, "ClassFileInUnsafeDirPath")
+	return safeFile(path, blame, "ClassFileInUnsafeDirPath", "LinkedClassFileInWritableDir")
 }
 
-func safeFile(path, blame, unsafeDir string) error {
+// safeFile looks at a file and its path. unsafeDir and linked are the words of DontBlameSendmail that let a path through
+// on which others may write, and a link that they may have put there.
+func safeFile(path, blame, unsafeDir, linked string) error {
 	if path == "" || path[0] != '/' {
 		return nil // below the working directory, which the administrator has chosen
 	}
 	if !blamed(blame, unsafeDir) {
 		if err := safeDirs(path, blamed(blame, "GroupWritableDirPathSafe"), blamed(blame, "TrustStickyBit")); err != nil {
 			return err
+		}
+	}
+	if link, err := os.Lstat(path); err == nil && link.Mode()&fs.ModeSymlink != 0 && !blamed(blame, linked) {
+		if dir, err := os.Stat(filepath.Dir(path)); err == nil && (dir.Mode()&0o002 != 0 || dir.Mode()&0o020 != 0 && !blamed(blame, "GroupWritableDirPathSafe")) {
+			return errLink
 		}
 	}
 	info, err := os.Stat(path)

@@ -40,10 +40,36 @@ func TestDirectoriesOfMaps(t *testing.T) {
 		}
 		for dir := range modes {
 			for _, file := range []string{"m", "in/m"} {
-				if err := safeFile(filepath.Join(base, dir, file), c.blame, "MapInUnsafeDirPath"); (err == nil) != safe[dir] {
+				if err := safeFile(filepath.Join(base, dir, file), c.blame, "MapInUnsafeDirPath", "LinkedMapInWritableDir"); (err == nil) != safe[dir] {
 					t.Errorf("%s: %s/%s: %v", c.blame, dir, file, err)
 				}
 			}
+		}
+	}
+}
+
+// A link that others may have put there is not followed, unless DontBlameSendmail says so, even where the directory
+// itself is forgiven; one in a directory of ours is.
+func TestLinks(t *testing.T) {
+	base, err := os.MkdirTemp("/srv", "safe")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer os.RemoveAll(base)
+	open := filepath.Join(base, "open")
+	if err := errors.Join(os.Chmod(base, 0o755), os.Mkdir(open, 0o700), os.Chmod(open, 0o777), os.WriteFile(filepath.Join(base, "file"), nil, 0o644),
+		os.Symlink(filepath.Join(base, "file"), filepath.Join(open, "link")), os.Symlink("file", filepath.Join(base, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ file, blame, why string }{
+		{"link", "safe", ""},
+		{"open/link", "safe", "World writable directory"},
+		{"open/link", "ClassFileInUnsafeDirPath", "Symbolic links not allowed"},
+		{"open/link", "ClassFileInUnsafeDirPath,LinkedClassFileInWritableDir", ""},
+	} {
+		err := safeFile(filepath.Join(base, c.file), c.blame, "ClassFileInUnsafeDirPath", "LinkedClassFileInWritableDir")
+		if err == nil && c.why != "" || err != nil && err.Error() != c.why {
+			t.Errorf("%s with %s: %v, not %q", c.file, c.blame, err, c.why)
 		}
 	}
 }

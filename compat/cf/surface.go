@@ -85,7 +85,7 @@ Z RetryFactor ~ in listings, the log and queue runs without a daemon, whose own 
 . RunAsUser ! the daemon runs as the user that starts it
 . RrtImpliesDsn
 . PidFile - whoever starts the daemon knows its process
-. DontBlameSendmail ~ MapInUnsafeDirPath, ClassFileInUnsafeDirPath and GroupWritableDirPathSafe count; else the safe choice is taken
+. DontBlameSendmail ~ what it says of the files of maps and classes and of their directories counts (MapInUnsafeDirPath, LinkedMapInWritableDir, ClassFileInUnsafeDirPath, LinkedClassFileInWritableDir, GroupWritableDirPathSafe, TrustStickyBit); else the safe choice is taken
 . DontProbeInterfaces ~ interfaces are never probed; class w has what the hosts file says
 . MaxRecipientsPerMessage
 . DeadLetterDrop

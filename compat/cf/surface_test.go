@@ -178,7 +178,7 @@ func TestBadFiles(t *testing.T) {
 	}
 	f.Close()
 	for file, want := range map[string]string{
-		fifo: "line 0: not a regular file", dir: "line 0: not a regular file", big: "line 1: the file is larger than",
+		fifo: "line 0: not a plain file", dir: "line 0: not a plain file", big: "line 1: the file is larger than",
 		write("line", []byte("V10\nCx "+strings.Repeat("a", 2<<20))): "line 2: longer than", filepath.Join(dir, "none"): "line 0: cannot open: No such file or directory",
 	} {
 		_, err := cf.ReadFile(file, cf.Options{})

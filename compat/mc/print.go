@@ -118,8 +118,8 @@ func (p *printer) settings() {
 	if plain != nil {
 		p.linef("set listen %s", compile.Words(plain))
 	}
-	if submission != nil {
-		p.linef("set listen-submission %s", compile.Words(submission))
+	if submission != nil { // sendmail takes it from everybody who may relay; here one logs in, with TLS
+		s.Remarks = append(s.Remarks, "mail programs could send by port 587; for that, write: set listen-submission "+compile.Words(submission)+", set passwords, set tls-cert, set tls-key")
 	}
 }
 

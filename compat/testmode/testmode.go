@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"waybill/compat/cf"
+	"waybill/rules/addr"
 	"waybill/rules/eval"
 	"waybill/rules/prog"
 	"waybill/rules/trace"
@@ -52,6 +53,7 @@ type session struct {
 	engine   *eval.Engine
 	state    *eval.State
 	resolver eval.Resolver
+	tokens   []addr.Token // memory for what a list of rulesets makes
 	out      *bufio.Writer
 	ctx      context.Context
 	header   bool // /tryflags H
@@ -113,11 +115,7 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 	tables, _ := eval.OpenTables(c.Prog, eval.TableEnv{
 		Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro, Unsafe: unsafe, LDAP: conf.LDAP, Program: c.Program,
 	})
-	if s.engine, err = eval.New(c.Prog, eval.Options{Tables: tables, Steps: steps, Called: func(r *prog.Rule) {
-		if !s.called[r] {
-			s.called[r] = true
-		}
-	}}); err != nil {
+	if s.engine, err = eval.New(c.Prog, eval.Options{Tables: tables, Steps: steps, Called: func(r *prog.Rule) { s.called[r] = true }}); err != nil {
 		fmt.Fprintln(out, err)
 		return 70
 	}

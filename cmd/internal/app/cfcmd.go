@@ -2,9 +2,8 @@ package app
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"os"
-	"strings"
 
 	"waybill/compat/cf"
 	"waybill/rules/eval"
@@ -68,25 +67,18 @@ func checkCF(std stdio, file string) int {
 		fmt.Fprintln(std.out, cf.CannotRead(file, err))
 		return sysexits.OSFile
 	}
-	for _, m := range conf.Messages {
-		fmt.Fprintln(std.out, m)
+	if conf.Writable {
+		fmt.Fprintf(std.out, "%s: WARNING: dangerous write permissions\n", file)
 	}
-	if conf.Fatal != 0 {
-		return conf.Fatal
-	}
-	errors := conf.Errors
-	switch dir, set := conf.Option("QueueDirectory", ""); {
-	case !set:
-		fmt.Fprintln(std.out, "QueueDirectory (Q) option must be set")
-		errors++
-	default:
-		if err := os.Chdir(strings.TrimSuffix(dir, "*")); err != nil && !strings.HasSuffix(dir, "*") {
-			fmt.Fprintf(std.out, "cannot chdir(%s): %s\n", dir, cf.Reason(err))
-			errors++
+	var refused *cfRefused
+	if errors.As(refuseCF(conf), &refused) {
+		for _, line := range refused.says {
+			fmt.Fprintln(std.out, line)
 		}
+		return refused.exit
 	}
-	if errors > 0 {
-		return sysexits.Software
+	for _, m := range conf.Messages { // warnings
+		fmt.Fprintln(std.out, m)
 	}
 	return sysexits.OK
 }

@@ -77,9 +77,12 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 	}
 	conf, err := readCF(file, how)
 	if err != nil {
-		return nil, err
+		return nil, unreadableCF(file, err)
 	}
 	give(conf, given)
+	if err := refuseCF(conf); err != nil {
+		return nil, err
+	}
 	s := &site{file: file, settings: cfSettings(conf)}
 	if s.mail, err = maillog.Open("syslog", maillog.Options{Tag: logTag(given), Host: s.settings.Host, Classic: s.cfLog(conf)}); err != nil {
 		return nil, err

@@ -65,6 +65,11 @@ func cannotOpen(std stdio, err error) int {
 		fmt.Fprintln(std.err, wrong.Error())
 		return sysexits.Config
 	}
+	var refused *cfRefused
+	if errors.As(err, &refused) {
+		fmt.Fprintln(std.err, refused)
+		return refused.exit
+	}
 	fmt.Fprintf(std.err, "waybill: %v\n", err)
 	switch {
 	case errors.Is(err, os.ErrPermission):

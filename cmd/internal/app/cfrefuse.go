@@ -1,0 +1,60 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"waybill/compat/cf"
+	"waybill/transport/sysexits"
+)
+
+// cfRefused is why nothing runs by a sendmail.cf: what sendmail says about it, and its exit status. A daemon must not
+// start on a file that sendmail -bC refuses, and no mode of sendmail but -bt does.
+type cfRefused struct {
+	says []string
+	exit int
+}
+
+func (r *cfRefused) Error() string { return strings.Join(r.says, "\n") }
+
+// refuseCF looks at what was wrong with a configuration, and at its queue directory, which sendmail never makes.
+func refuseCF(conf *cf.Config) error {
+	r := &cfRefused{}
+	for _, m := range conf.Messages {
+		r.says = append(r.says, m.String())
+	}
+	switch {
+	case conf.Fatal != 0:
+		r.exit = conf.Fatal
+		return r
+	case conf.Errors > 0:
+		r.exit = conf.Exit
+		return r
+	}
+	dir, _ := conf.Option("QueueDirectory", "")
+	if dir == "" {
+		return &cfRefused{append(r.says, "QueueDirectory (Q) option must be set"), sysexits.Config}
+	}
+	if strings.HasSuffix(dir, "*") { // several: that in which they are
+		dir = dir[:strings.LastIndexByte(dir, '/')+1]
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		why := "Not a directory"
+		if err != nil {
+			why = cf.Reason(err)
+		}
+		return &cfRefused{append(r.says, fmt.Sprintf("can not chdir(%s/): %s", strings.TrimSuffix(dir, "/"), why)), sysexits.Config}
+	}
+	return nil
+}
+
+// unreadableCF is what sendmail says of a file that it cannot read.
+func unreadableCF(file string, err error) error {
+	var path *os.PathError
+	if !errors.As(err, &path) && !strings.Contains(err.Error(), ": line 0: ") {
+		return err
+	}
+	return &cfRefused{[]string{cf.CannotRead(file, err)}, sysexits.OSFile}
+}

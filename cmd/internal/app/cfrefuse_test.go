@@ -1,0 +1,74 @@
+package app
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestARefusedConfigurationRunsNothing has what the real sendmail says of bad files, in all its modes, and its exit
+// status: sendmail -bC says it, and nothing else starts with such a file.
+func TestARefusedConfigurationRunsNothing(t *testing.T) {
+	const (
+		local = "Mlocal, P=/bin/true, F=lsDFMAw5:/|@q, A=x $u\nMprog, P=/bin/sh, F=lsDFMo, A=sh -c $u\n"
+		queue = "O QueueDirectory=$DIR\n"
+	)
+	for name, tc := range map[string]struct {
+		text, says string
+		exit       int
+	}{
+		"good":      {queue + local, "", 0},
+		"option":    {queue + "O NoSuch=1\n" + local, "line 3: readcf: unknown option name NoSuch", 70},
+		"no local":  {queue, "No local mailer defined", 70},
+		"user":      {queue + local + "Mbad, P=/bin/true, U=nosuchuser, A=x\n", "readcf: mailer U= flag: unknown user nosuchuser", 70},
+		"path":      {queue + local + "Mbad, A=x\n", "Mbad: P= argument required", 70},
+		"queue":     {local, "QueueDirectory (Q) option must be set", 78},
+		"directory": {"O QueueDirectory=/nonexistent\n" + local, "can not chdir(/nonexistent/): No such file or directory", 78},
+		"mode":      {queue + "O DeliveryMode=x\n" + local, "Unknown delivery mode x", 64},
+		"class":     {queue + "F{X}/nonexistent\n" + local, "fileclass: cannot open '/nonexistent': No such file or directory", 71},
+		"optional":  {queue + "F{X}-o /nonexistent\n" + local, "", 0},
+		"sort":      {queue + "O QueueSortOrder=zzz\n" + local, `Invalid queue sort order "zzz"`, 70},
+	} {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, "x.cf")
+		if err := os.WriteFile(file, []byte("V10/Berkeley\n"+strings.ReplaceAll(tc.text, "$DIR", dir)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if got := checkCF(stdio{out: &out}, file); got != tc.exit || !strings.Contains(out.String(), tc.says) {
+			t.Errorf("%s: -bC exits %d: %s", name, got, &out)
+		}
+		_, err := openCF(file, slog.LevelError, nil)
+		var refused *cfRefused
+		switch {
+		case tc.exit == 0 && err == nil:
+		case tc.exit == 0 || !errors.As(err, &refused):
+			t.Errorf("%s: %v", name, err)
+		case refused.exit != tc.exit || !strings.Contains(err.Error(), tc.says):
+			t.Errorf("%s: %d: %v", name, refused.exit, err)
+		}
+	}
+	if _, err := os.Stat("/nonexistent"); err == nil {
+		t.Error("a queue directory was made")
+	}
+	// A file that others may write to is told of; one that nobody may read is not read.
+	file := filepath.Join(t.TempDir(), "x.cf")
+	var out bytes.Buffer
+	os.WriteFile(file, []byte("V10/Berkeley\nO QueueDirectory=/\n"+local), 0o600)
+	os.Chmod(file, 0o666)
+	if exit := checkCF(stdio{out: &out}, file); exit != 0 || !strings.Contains(out.String(), "WARNING: dangerous write permissions") {
+		t.Errorf("%d %s", exit, &out)
+	}
+	os.Chmod(file, 0)
+	out.Reset()
+	if exit := checkCF(stdio{out: &out}, file); exit != 72 || !strings.Contains(out.String(), "line 0: cannot open: Permission denied") {
+		t.Errorf("%d %s", exit, &out)
+	}
+}
