@@ -56,6 +56,11 @@ func (s *session) issues(issues []addr.Issue, text string) (fatal bool) {
 
 // through runs tokens through a list of rulesets.
 func (s *session) through(list string, toks []addr.Token) {
+	if s.tokens == nil {
+		s.tokens = make([]addr.Token, 0, addr.MaxTokens)
+	}
+	s.state.Out = s.tokens[:0] // each ruleset takes what the one before it has left
+	defer func() { s.state.Out = nil }()
 	for list != "" {
 		name, rest, _ := strings.Cut(list, ",")
 		rs := s.find(name, list)

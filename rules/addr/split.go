@@ -147,6 +147,9 @@ func (s *Syntax) split(dst []Token, text string, delim byte, how mode) (_ []Toke
 			return nil, i, []Issue{{EightBitChar, i}}
 		}
 	}
+	if dst == nil {
+		dst = make([]Token, 0, 8+len(text)/4)
+	}
 	c := cutter{text: text, out: dst, base: len(dst), start: -1, how: how}
 	angle, paren, quoted, route, i := 0, 0, false, false, 0
 scan:
@@ -267,9 +270,6 @@ scan:
 	}
 	if c.wrong != 0 {
 		return nil, i, append(issues, Issue{c.wrong, i})
-	}
-	if c.out == nil {
-		c.out = []Token{}
 	}
 	return c.out, i, issues
 }

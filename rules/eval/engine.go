@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"waybill/rules/addr"
 	"waybill/rules/prog"
@@ -30,7 +31,7 @@ const (
 // Options are what an Engine needs beside the program.
 type Options struct {
 	Tables map[string]table.Table // by name; a table of class "macro" is built in and need not be here
-	// Called, if not nil, hears of each rule that calls a ruleset, in the evaluating goroutine.
+	// Called, if not nil, hears of each rule that calls a ruleset, the first time that it does, in the evaluating goroutine.
 	Called func(*prog.Rule)
 	// Steps limits one run; 0 means MaxSteps.
 	Steps int
@@ -118,10 +119,11 @@ type rule struct {
 	caps  int     // captures, with those that conditions bind
 	glob  *glob   // the pattern, when it needs no backtracking
 	rhs   []piece
-	plan  []piece // the right side with its lookups and calls found; nil when that cannot be done
-	plain bool    // there are none
-	refs  int32   // captures in the right side
-	fixed int32   // symbols in it
+	plan  []piece     // the right side with its lookups and calls found; nil when that cannot be done
+	plain bool        // there are none
+	refs  int32       // captures in the right side
+	fixed int32       // symbols in it
+	told  atomic.Bool // it has called a ruleset
 }
 
 // sym is a symbol of a pattern.

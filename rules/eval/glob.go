@@ -12,7 +12,6 @@ type glob struct {
 	parts []part
 	class int  // the part whose symbols have the $=x; -1: the head, none: no part
 	ends  bool // the filter has seen to head and tail
-	need  int32
 }
 
 const none = -2
@@ -40,10 +39,11 @@ type elem struct {
 // part is an open symbol and the symbols behind it, up to the next open one.
 type part struct {
 	seq
-	least  int32 // tokens that the open symbol takes at least
-	n      int32 // its capture
-	anchor int32 // the first literal of elems; -1 when there is none
-	need   int32 // tokens that elems and all parts behind need at least
+	least    int32 // tokens that the open symbol takes at least
+	n        int32 // its capture
+	anchor   int32 // the first literal of elems; -1 when there is none
+	literals bool  // elems are literals, one at least
+	need     int32 // tokens that elems and all parts behind need at least
 }
 
 // globOf makes a glob of a pattern; nil when it has symbols that a glob cannot have.
@@ -93,17 +93,18 @@ func (e *Engine) globOf(lhs []sym) *glob {
 	for i := len(g.parts) - 1; i >= 0; i-- {
 		p := &g.parts[i]
 		p.anchor = -1
-		for k := range p.elems {
+		p.literals = len(p.elems) > 0 && p.open == nil
+		for k := len(p.elems) - 1; k >= 0; k-- {
 			if p.elems[k].id != 0 {
 				p.anchor = int32(k)
-				break
+			} else {
+				p.literals = false
 			}
 		}
 		need += p.width()
 		p.need = need
 		need += p.least
 	}
-	g.need = need + g.head.width()
 	g.ends = g.class == none && len(g.parts) > 0 && g.head.filtered() && g.parts[len(g.parts)-1].filtered()
 	return g
 }
@@ -140,25 +141,20 @@ func take[T any](slab *[]T, n int) []T {
 	return (*slab)[at : at+n : at+n]
 }
 
-// glob matches a pattern against the tokens in and leaves what the wildcards took in m.caps.
+// glob matches a pattern without a class against the tokens in, which the filter has let pass, and leaves what the
+// wildcards took in m.caps.
 func (m *machine) glob(g *glob, in []word) bool {
-	n := int32(len(in))
-	if n < g.need {
-		return false
-	}
-	if g.class != none {
-		return m.globClass(g, in)
-	}
-	if len(g.parts) == 0 {
-		return int(n) == len(g.head.elems) && m.fits(g.head.elems, in, 0)
+	parts := g.parts
+	if len(parts) == 0 {
+		return m.fits(g.head.elems, in, 0)
 	}
 	if !g.ends {
-		tail := g.parts[len(g.parts)-1].elems
-		if !m.fits(tail, in, n-int32(len(tail))) || !m.fits(g.head.elems, in, 0) {
+		tail := parts[len(parts)-1].elems
+		if !m.fits(tail, in, int32(len(in)-len(tail))) || !m.fits(g.head.elems, in, 0) {
 			return false
 		}
 	}
-	return m.globRest(g.parts, in, int32(len(g.head.elems)))
+	return m.globRest(parts, in, int32(len(g.head.elems)))
 }
 
 // globRest matches parts without a class against in[pos:]. The last one fits at the end: its caller has seen to that.
@@ -166,8 +162,28 @@ func (m *machine) globRest(parts []part, in []word, pos int32) bool {
 	last := len(parts) - 1
 	for i := range parts[:last] {
 		p := &parts[i]
-		s := m.find(p, in, pos+p.least)
-		if s < 0 {
+		s := pos + p.least
+		if p.literals {
+			end := int32(len(in)) - p.need
+			first, rest := p.elems[0].id, p.elems[1:]
+			from := s
+		place:
+			for ; s <= end; s++ {
+				if in[s].id() != first {
+					continue
+				}
+				for k := range rest {
+					if in[s+1+int32(k)].id() != rest[k].id {
+						continue place
+					}
+				}
+				break
+			}
+			m.steps += int(s-from) >> 3
+			if s > end {
+				return false
+			}
+		} else if s = m.find(p, in, s); s < 0 {
 			return false
 		}
 		m.caps[p.n] = span{pos, s}

@@ -270,7 +270,7 @@ func (m *machine) follow(r *rule, ps []piece, base, top int) (lookStat, status i
 				return lookStat, OK, false
 			}
 		case x.call: // it is the last piece
-			if m.e.called != nil {
+			if m.e.called != nil && !r.told.Load() && !r.told.Swap(true) {
 				m.e.called(r.src)
 			}
 			at := len(m.mem)

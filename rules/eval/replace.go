@@ -145,6 +145,14 @@ func (m *machine) putMacro(name string) bool {
 
 // putText appends a text, cut into tokens. It returns false when the text cannot be cut.
 func (m *machine) putText(text string) bool {
+	c := m.recent(text)
+	if c != nil && c.text == text && text != "" {
+		for i, w := range c.words {
+			m.mem = append(m.mem, word(len(m.texts))<<textAt|w)
+			m.texts = append(m.texts, c.toks[i])
+		}
+		return true
+	}
 	toks, issues := m.e.syntax.AppendTrusted(m.toks[:0], text)
 	m.toks = toks
 	fatal := false
@@ -156,10 +164,33 @@ func (m *machine) putText(text string) bool {
 		m.blame(DataErr, issues[len(issues)-1].What(), nil)
 		return false
 	}
+	at := len(m.mem)
 	for _, t := range toks {
 		m.push(t)
 	}
+	if c != nil && len(issues) == 0 {
+		c.text, c.toks, c.words = text, append(c.toks[:0], toks...), c.words[:0]
+		for _, w := range m.mem[at:] {
+			c.words = append(c.words, w&(1<<textAt-1))
+		}
+	}
 	return true
+}
+
+// cut is a text of a table or a macro as it was cut lately: the same few come again and again.
+type cut struct {
+	text  string
+	toks  []addr.Token
+	words []word // without the places of their texts
+}
+
+// recent is where the cut of a text may be; nil for a long one.
+func (m *machine) recent(text string) *cut {
+	if len(text) == 0 || len(text) > 80 {
+		return nil
+	}
+	h := uint(len(text))*37 ^ uint(text[0]) ^ uint(text[len(text)-1])*5 ^ uint(text[len(text)/2])*11
+	return &m.cuts[h%uint(len(m.cuts))]
 }
 
 // calls evaluates the calls in the replacement from place at on: the first one found gets everything to its right, in
@@ -185,7 +216,7 @@ func (m *machine) calls(r *rule, at int) (status int, goOn bool) {
 				return Config, true
 			}
 		}
-		if m.e.called != nil {
+		if m.e.called != nil && !r.told.Load() && !r.told.Swap(true) {
 			m.e.called(r.src)
 		}
 		if len(callee.rules) == 0 {
@@ -254,11 +285,13 @@ func (m *machine) trace(kind trace.Kind, rs *ruleset, base int) {
 		b = append(b, "   input:"...)
 	}
 	for _, w := range m.mem[base:] {
-		b = append(b, ' ')
-		if t := m.text(w); w&isPlain != 0 {
-			b = append(b, t...)
-		} else {
-			b = addr.AppendPrint(b, t)
+		switch t := m.text(w); {
+		case w&isPlain == 0:
+			b = addr.AppendPrint(append(b, ' '), t)
+		case len(t) == 1:
+			b = append(b, ' ', t[0])
+		default:
+			b = append(append(b, ' '), t...)
 		}
 	}
 	m.lines.End(append(b, '\n'))

@@ -81,11 +81,12 @@ type machine struct {
 	texts     []addr.Token    // of words: those that every machine has, then those of this run
 	kept      strings.Builder // strings that may outlive the run
 	args      []string        // of a lookup
-	argAt     []span          // where they are in the arena
-	lines     *trace.Text     // shows Enter and Leave; nil: the tracer does
-	mask      bits            // of the workspace that replace has made
-	check     int             // steps at which tick looks at the limit and the context
-	own       State           // when the caller gave none, or one without macros
+	cuts      [64]cut
+	argAt     []span      // where they are in the arena
+	lines     *trace.Text // shows Enter and Leave; nil: the tracer does
+	mask      bits        // of the workspace that replace has made
+	check     int         // steps at which tick looks at the limit and the context
+	own       State       // when the caller gave none, or one without macros
 	ownMacros Macros
 	event     trace.Event // the last one; tracers may not keep it
 	steps     int
@@ -354,6 +355,7 @@ func (m *machine) rewrite(rs *ruleset, base int) (at, status int, complete bool)
 		stat, goOn := m.replace(rs, r, i, at, mask)
 		status = worse(status, stat)
 		if !goOn || m.abort {
+			m.mem = m.mem[:top] // what was begun behind the workspace is nothing
 			return at, status, false
 		}
 		if at = top; at-base > far {
@@ -420,7 +422,14 @@ func (m *machine) matches(r *rule, base int) (ok bool, status int) {
 	}
 	m.caps = m.caps[:r.caps]
 	m.steps += 12
-	ok = r.glob != nil && m.glob(r.glob, ws) || r.glob == nil && m.backtrack(r.lhs, r.rest, ws)
+	switch g := r.glob; {
+	case g == nil:
+		ok = m.backtrack(r.lhs, r.rest, ws)
+	case g.class != none:
+		ok = m.globClass(g, ws)
+	default:
+		ok = m.glob(g, ws)
+	}
 	if !ok {
 		if m.steps > m.e.limit {
 			m.tick(0)
