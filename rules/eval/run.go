@@ -179,6 +179,7 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 	status, complete := m.ruleset(rs, 0)
 	if m.abort {
 		status = m.final
+		m.mem = m.mem[:min(len(m.mem), MaxTokens)] // where calls were open, their workspaces lie behind each other
 	}
 	r := Result{Status: status, Rule: m.rule, Complete: complete}
 	if st != nil && cap(st.Out) >= len(m.mem) {
