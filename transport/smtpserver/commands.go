@@ -197,7 +197,7 @@ func (c *conn) rcpt(ctx context.Context, arg string) {
 		return
 	}
 	if over(c.rcpts+1, c.cfg.MaxRecipients) {
-		c.send(smtp.NewReply(452, "4.5.3", "too many recipients")) // RFC 5321 4.5.3.1.10
+		c.send(c.in(smtp.NewReply(452, "4.5.3", "too many recipients"), smtp.NewReply(452, "4.5.3", "Too many recipients"))) // RFC 5321 4.5.3.1.10
 		return
 	}
 	if c.exceeds(c.srv.rcptRates, 1, c.cfg.RecipientRate) {

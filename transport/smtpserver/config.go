@@ -112,7 +112,7 @@ func (c *Config) setDefaults() error {
 		return fmt.Errorf("smtpserver: %q is no host name", c.Hostname)
 	case c.Log == nil:
 		return errors.New("smtpserver: no logger")
-	case c.MaxRecipients > 0 && c.MaxRecipients < 100:
+	case c.MaxRecipients > 0 && c.MaxRecipients < 100 && !c.Sendmail: // which leaves it to its configuration
 		return fmt.Errorf("smtpserver: %d recipients are fewer than the 100 of RFC 5321 4.5.3.1.8", c.MaxRecipients)
 	}
 	for _, s := range []string{c.Hostname, c.Greeting} {

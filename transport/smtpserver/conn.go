@@ -140,7 +140,7 @@ func (c *conn) greet(ctx context.Context) bool {
 		pause = c.cfg.PauseFor(ctx, c.client)
 	}
 	if pause > 0 && !c.trusted && c.talksEarly(pause) {
-		return false
+		return c.denied != nil
 	}
 	return c.open(ctx)
 }
@@ -150,15 +150,21 @@ func (c *conn) open(ctx context.Context) bool {
 	session, refusal := c.srv.backend.NewSession(ctx, c.client)
 	c.session = session
 	switch {
+	case refusal != nil && c.cfg.Sendmail && refusal.Code != 421:
+		// sendmail greets, and says no to whatever is asked
+		c.log.Info("client refused", "reply", refusal.String())
+		c.denied = refusal
+		c.send(smtp.NewReply(220, "", c.cfg.Hostname+" "+c.cfg.Greeting))
+		return true
 	case refusal != nil && refusal.Permanent():
 		// RFC 5321 3.1: 554 in place of the greeting, and then we wait for QUIT.
 		c.log.Info("client refused", "reply", refusal.String())
 		c.denied = refusal
-		c.send(smtp.NewReply(554, "", c.cfg.Hostname+" "+c.in(smtp.NewReply(554, "", refusal.Text()), smtp.NewReply(554, "", "ESMTP not accepting messages")).Text()))
+		c.send(smtp.NewReply(554, "", c.cfg.Hostname+" "+refusal.Text()))
 		return true
 	case refusal != nil && !refusal.Positive():
 		c.log.Info("client refused", "reply", refusal.String())
-		c.close(smtp.NewReply(421, refusal.Enhanced, c.cfg.Hostname+" "+refusal.Text())) // RFC 5321 3.8
+		c.close(c.in(smtp.NewReply(421, refusal.Enhanced, c.cfg.Hostname+" "+refusal.Text()), refusal)) // RFC 5321 3.8
 		return false
 	case session == nil:
 		c.log.Error("no session for a client that was not refused")
@@ -178,6 +184,11 @@ func (c *conn) talksEarly(pause time.Duration) bool {
 	switch {
 	case err == nil:
 		c.log.Info("client talked before the greeting")
+		if c.cfg.Sendmail { // which goes on, and says no to whatever is asked
+			c.denied = smtp.NewReply(550, "5.0.0", "Command rejected")
+			c.send(smtp.NewReply(554, "", c.cfg.Hostname+" ESMTP not accepting messages"))
+			return true
+		}
 		c.close(smtp.NewReply(554, "5.5.1", "you talked before the greeting"))
 		return true
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -252,10 +263,25 @@ func (c *conn) deny(verb string) {
 	case verb == "QUIT":
 		c.quit(c.ctx, "")
 	case c.cfg.Sendmail && (verb == "EHLO" || verb == "HELO"):
-		c.reply(smtp.NewReply(250, "", c.cfg.Hostname))
+		reply := &smtp.Reply{Code: 250, Lines: []string{c.cfg.Hostname + " Hello " + c.deniedName() + ", pleased to meet you"}}
+		if verb == "EHLO" {
+			reply.Lines = append(reply.Lines, "ENHANCEDSTATUSCODES")
+		}
+		c.reply(reply)
+	case c.cfg.Sendmail && verb == "NOOP":
+		c.reply(smtp.NewReply(250, "2.0.0", "OK"))
 	default:
 		c.reply(c.in(smtp.NewReply(503, c.denied.Enhanced, c.denied.Text()), c.denied))
 	}
+}
+
+// deniedName is how sendmail calls a client in its answer to EHLO.
+func (c *conn) deniedName() string {
+	addr := "[" + c.client.Remote.Addr().String() + "]"
+	if c.client.Name == "" {
+		return addr
+	}
+	return c.client.Name + " " + addr
 }
 
 // outOfOrder says which command was expected (RFC 5321 4.3.2).

@@ -26,13 +26,13 @@ func (c *conn) starttls(ctx context.Context, _ string) {
 	nc, ok := c.netConn()
 	switch {
 	case c.cfg.TLS == nil || !ok || !c.offers("STARTTLS"):
-		c.reply(smtp.NewReply(502, "5.5.1", "command not implemented"))
+		c.reply(c.in(smtp.NewReply(502, "5.5.1", "command not implemented"), smtp.NewReply(503, "5.5.0", "TLS not available")))
 		return
 	case c.client.TLS != nil:
 		c.reply(smtp.NewReply(503, "5.5.1", "TLS is in use already")) // RFC 3207 4.2
 		return
 	}
-	c.send(smtp.NewReply(220, "2.0.0", "go ahead"))
+	c.send(c.in(smtp.NewReply(220, "2.0.0", "go ahead"), smtp.NewReply(220, "2.0.0", "Ready to start TLS")))
 	if err := c.w.bw.Flush(); err != nil {
 		c.lost(err)
 		return

@@ -196,9 +196,8 @@ func (r reverse) word() string {
 // cfPause is what greet_pause says for a client, in milliseconds (FEATURE(greet_pause)).
 func (s *site) cfPause(ctx context.Context, client *smtpserver.Client) time.Duration {
 	name, r := s.nameOf(ctx, client.Remote.Addr())
-	seen := *client
-	seen.Name = name
-	p := cfPolicy{s.cf, &seen, r}
+	client.Name = name
+	p := cfPolicy{s.cf, client, r}
 	q := rules.Query{Client: rules.Client{Addr: client.Remote.Addr(), Name: name}}
 	words, ok, err := s.cf.rw.Answer(ctx, "greet_pause", []string{p.name(), cfAddr(client.Remote.Addr())}, p.macros(q))
 	n, nerr := strconv.Atoi(strings.Join(words, ""))

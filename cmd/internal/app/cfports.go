@@ -43,6 +43,9 @@ func (c *cfSite) receiving(conf *smtpserver.Config) {
 		conf.BadRcptThrottle = n
 	}
 	conf.DataTimeout = c.timeout("datablock", time.Hour)
+	if n := c.number("MaxRecipientsPerMessage", 0); n > 0 {
+		conf.MaxRecipients = n // also fewer than the hundred of RFC 5321 4.5.3.1.8
+	}
 	conf.AuthInClear = !strings.Contains(c.text("AuthOptions", "", ""), "p")
 	conf.UTF8 = c.conf.Bool("SmtpUTF8", false)
 	conf.DeliverBy = !strings.HasPrefix(c.text("DeliverByMin", "", ""), "-")

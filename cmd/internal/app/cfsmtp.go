@@ -100,7 +100,7 @@ func (s cfSession) Offers(word string) bool {
 	case "EXPN":
 		return !s.site.cf.privacy("noexpn")
 	case "VERB":
-		return !s.site.cf.privacy("noverb")
+		return !s.site.cf.privacy("noverb") && s.Offers("EXPN") // noexpn means noverb, too
 	case "ETRN":
 		return !s.site.cf.privacy("noetrn") && !strings.Contains(modifiers(s.client), "E")
 	}
@@ -198,9 +198,6 @@ func (s cfSession) Help(_ context.Context, topic string) *smtp.Reply {
 		want = "smtp"
 	}
 	var lines []string
-	if want == "smtp" {
-		lines = append(lines, "This is Sendmail version "+cf.Version)
-	}
 	found := false
 	const most = 200 // lines: enough for any help, and a bound
 	for in := bufio.NewScanner(f); in.Scan() && len(lines) < most; {
@@ -284,7 +281,9 @@ func (l *lister) add(addr envelope.Address, from queue.LocalUser) int {
 		return 451
 	}
 	if len(e.Members) == 0 || !l.expand {
-		l.lines = append(l.lines, l.line(d.User, len(e.Members) == 0))
+		if line := l.line(d.User, len(e.Members) == 0); !slices.Contains(l.lines, line) { // one who is there by two lists is shown once
+			l.lines = append(l.lines, line)
+		}
 		return 250
 	}
 	next := queue.LocalUser{Depth: from.Depth + 1, Trail: append(slices.Clone(from.Trail), from.Name)}
@@ -312,6 +311,9 @@ func (l *lister) line(user string, full bool) string {
 	p, _ := submit.FindUser(l.s.settings.Users, func(login string, _ int) bool { return login == user })
 	return strings.TrimSpace(p.Name + " " + at)
 }
+
+// namesAddress reports whether sendmail puts the address in front of the text of a refusal with this code.
+func namesAddress(code int) bool { return code == 450 || code == 550 || code == 553 }
 
 // asGiven shows the address in a reply as the client wrote it.
 func asGiven(r *smtp.Reply, addr, text string) *smtp.Reply {

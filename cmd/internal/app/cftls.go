@@ -62,12 +62,12 @@ func (c *cfSite) askClients(conf *smtpserver.Config) {
 	}
 }
 
-// clientVerified is {verify} of a client (Operations Guide, "Macros"): NONE without TLS, NO without a certificate, OK or
-// FAIL with one.
+// clientVerified is {verify} of a client (Operations Guide, "Macros"): nothing without TLS, NO without a certificate, OK
+// or FAIL with one.
 func (c *cfSite) clientVerified(state *tls.ConnectionState) string {
 	switch {
 	case state == nil:
-		return "NONE"
+		return "" // the macro has no value
 	case len(state.PeerCertificates) == 0:
 		return "NO"
 	}
@@ -79,7 +79,7 @@ func (c *cfSite) clientVerified(state *tls.ConnectionState) string {
 	if roots == nil {
 		roots = x509.NewCertPool()
 	}
-	if _, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+	if _, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
 		return "FAIL"
 	}
 	return "OK"

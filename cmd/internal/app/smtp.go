@@ -152,7 +152,7 @@ func (s *smtpSession) refuse(ruleset, arg string, v rules.Verdict, err error) *s
 		return nil
 	}
 	text := v.Refusal.Text
-	if strings.HasPrefix(arg, "<") && !strings.HasPrefix(text, "<") {
+	if strings.HasPrefix(arg, "<") && !strings.HasPrefix(text, "<") && (s.site.cf == nil || namesAddress(v.Refusal.Code)) {
 		text = arg + "... " + text // as sendmail says it, and as log readers want it: "<a@b>... Relaying denied"
 	}
 	reply := smtp.NewReply(v.Refusal.Code, v.Refusal.Enhanced, text)
