@@ -10,21 +10,28 @@ import (
 	"time"
 )
 
-// deadLetter appends the message to dead.letter in the caller's home, with the caller's rights.
-func (h *handOver) deadLetter() {
+// deadLetter appends the message to dead.letter in the caller's home, with the caller's rights. It reports whether there is
+// such a file now; a sendmail mails the message back where there is not.
+func (h *handOver) deadLetter() bool {
 	h.saved = true
+	if h.site.Sendmail && (os.Getuid() == 0 || h.rights.root) && h.caller.Home != "" {
+		if info, err := os.Stat(h.caller.Home + "/dead.letter"); err == nil && !info.Mode().IsRegular() {
+			return false
+		}
+	}
 	dropPrivilege()
 	file := h.caller.Home + "/dead.letter"
 	if h.caller.Home == "" {
 		fmt.Fprintln(h.out, "No home directory for dead.letter: the message is lost")
-		return
+		return true
 	}
 	err := appendLetter(file, h.caller.Login, io.MultiReader(strings.NewReader(h.head), h.memory.replay()))
 	if err != nil {
 		fmt.Fprintf(h.out, "%s... Cannot save message: %v\n", file, err)
-		return
+		return true
 	}
 	fmt.Fprintf(h.out, "%s... Saved message in %s\n", file, file)
+	return true
 }
 
 // appendLetter adds a message to a mailbox file of the user's own, in mbox form (RFC 4155). A write that fails is taken

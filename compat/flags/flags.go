@@ -211,6 +211,9 @@ func (p *parse) word(word string, following []string) ([]string, *Error) {
 		case ValueNone:
 		case ValueGlued:
 			value, word = word, ""
+			if letter == 'q' && value == "" && len(following) > 0 && following[0] != "" && following[0][0] != '-' {
+				value, following = following[0], following[1:] // as Debian's sendmail reads "-q 30m"
+			}
 		case ValueNumberAfter:
 			value, word = word, ""
 			if value == "" && len(following) > 0 && startsWithDigit(following[0]) {

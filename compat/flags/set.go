@@ -198,11 +198,19 @@ func (p *parse) setQueue(value string) *Error {
 func (p *parse) setInterval(value string) *Error {
 	d, ok := Duration(value, time.Minute)
 	if !ok {
-		unit := strings.TrimLeft(value, "0123456789smhdw")
-		if unit == "" {
-			unit = value
+		var lines []string
+		for _, unit := range strings.Map(func(c rune) rune {
+			if strings.ContainsRune("0123456789smhdw", c) {
+				return -1
+			}
+			return c
+		}, value) {
+			lines = append(lines, "Invalid time unit `"+clean(string(unit))+"'")
 		}
-		return usage("Invalid time unit `" + clean(unit[:1]) + "'")
+		if len(lines) == 0 {
+			lines = []string{"Invalid time unit `" + clean(value[:1]) + "'"}
+		}
+		return usage(strings.Join(lines, "\n"))
 	}
 	p.v.Queue.Interval = d
 	return nil

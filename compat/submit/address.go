@@ -33,12 +33,18 @@ func ParseList(list string) []Mailbox {
 	elements, commas := split(list)
 	for _, e := range elements {
 		if e.warning != "" || e.problem != "" {
+			if e.warning != "" && len(elements) == 1 {
+				e.mend(list)
+			}
 			m := Mailbox{Text: e.text, Warning: e.warning, Problem: e.problem, Exit: sysexits.Usage}
 			if e.problem == unknownUser {
 				m.Exit = sysexits.NoUser
 			}
 			if e.problem == "" {
 				m.Addr = envelope.Address(strings.Join(e.words(), "."))
+			}
+			if m.Addr != "" {
+				m = check(m)
 			}
 			out = append(out, m)
 			continue
@@ -76,6 +82,19 @@ const unknownUser = "User unknown"
 
 func (e *element) unbalanced(c string) { e.problem, e.warning = unknownUser, "Unbalanced '"+c+"'" }
 
+// mend takes an element with one sign too much or too few, and nothing else that is wrong: sendmail closes what is open and
+// leaves out what was not opened, says so, and takes what remains.
+func (e *element) mend(list string) {
+	if strings.ContainsAny(list, ",;:\\(") {
+		return
+	}
+	rest := strings.NewReplacer("<", "", ">", "", `"`, "", ")", "").Replace(list)
+	if strings.TrimSpace(rest) == "" || len(strings.TrimSpace(rest)) != len(strings.TrimSpace(list))-1 || strings.ContainsAny(strings.TrimSpace(rest), " \t") {
+		return
+	}
+	e.problem, e.tokens, e.text = "", []string{strings.TrimSpace(rest)}, strings.TrimSpace(list)
+}
+
 // split cuts a list at the commas (and group ends) that stand outside quotes, comments, angle and square brackets.
 func split(list string) (elements []element, commas bool) {
 	for len(list) > 0 && len(elements) < maxElements {
@@ -89,7 +108,7 @@ func split(list string) (elements []element, commas bool) {
 			list = inGroup(rest)
 			continue
 		}
-		if len(e.tokens) > 0 || e.angle || e.problem != "" {
+		if len(e.tokens) > 0 || e.angle || e.problem+e.warning != "" {
 			elements = append(elements, e)
 		}
 		list = rest

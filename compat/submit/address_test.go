@@ -89,9 +89,27 @@ func FuzzParseList(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, m := range ParseList(s) {
-			if m.Problem == "" && (m.Addr == "" || len(m.Addr) > maxAddress || strings.ContainsAny(string(m.Addr), "\x00\n\r\t\x7f")) {
+			if m.Problem == "" && (m.Addr == "" && m.Warning == "" || len(m.Addr) > maxAddress || strings.ContainsAny(string(m.Addr), "\x00\n\r\t\x7f")) {
 				t.Errorf("%q gives %q", s, m.Addr)
 			}
 		}
 	})
+}
+
+// TestMended: one bracket or quote too much or too few is put right, and said.
+func TestMended(t *testing.T) {
+	for _, c := range []struct{ in, addr, warning, problem string }{
+		{"<bob", "bob", "Unbalanced '<'", ""},
+		{"bob>", "bob", "Unbalanced '>'", ""},
+		{`"bob`, "bob", `Unbalanced '"'`, ""},
+		{"bob)", "bob", "Unbalanced ')'", ""},
+		{"(x bob", "", "Unbalanced '('", ""},
+		{"<bob, carol", "", "Unbalanced '<'", unknownUser},
+		{"<", "", "Unbalanced '<'", unknownUser},
+	} {
+		list := ParseList(c.in)
+		if len(list) != 1 || string(list[0].Addr) != c.addr || list[0].Warning != c.warning || list[0].Problem != c.problem {
+			t.Errorf("%q: %+v", c.in, list)
+		}
+	}
 }

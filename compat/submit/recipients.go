@@ -33,6 +33,7 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 			switch {
 			case m.Problem != "":
 				p.m.Refused = append(p.m.Refused, Refusal{printable(m.Text), m.Problem, m.Exit})
+			case m.Warning != "" && m.Addr == "": // nothing but a comment
 			case !seen[m.Addr]:
 				seen[m.Addr] = true
 				p.m.Envelope.Recipients = append(p.m.Envelope.Recipients, envelope.Recipient{Addr: m.Addr, Notify: notify})

@@ -188,6 +188,10 @@ func (p *preparation) sender() {
 	}
 	if p.v.SenderFlag != 0 {
 		given := strings.TrimSpace(p.v.Sender)
+		if p.site.Bare && given == "" && p.v.Sender != "" {
+			p.own() // blanks name nobody
+			return
+		}
 		if given == "" || given == "<>" {
 			p.m.Envelope.Sender = ""
 			p.from = string(p.qualify("MAILER-DAEMON")) // RFC 5322 3.6.2: a From field is never empty
@@ -201,16 +205,26 @@ func (p *preparation) sender() {
 			return
 		}
 		list := ParseList(given)
-		if len(list) == 0 || len(list) > 1 && strings.Contains(given, ",") || list[0].Problem+list[0].Warning != "" {
+		mended := len(list) == 1 && list[0].Warning != "" && list[0].Problem == "" && list[0].Addr != ""
+		if mended {
+			p.complain(printable(given)+"... "+list[0].Warning, sysexits.Usage)
+		}
+		if !mended && (len(list) == 0 || len(list) > 1 && strings.Contains(given, ",") || list[0].Problem+list[0].Warning != "") {
 			problem := "Invalid route address"
 			if len(list) == 1 && list[0].Warning != "" {
 				problem = list[0].Warning
+			}
+			if strings.ContainsAny(given[:1], "|/:") {
+				problem = "Invalid sender address"
 			}
 			p.complain(printable(given)+"... "+problem, sysexits.Usage)
 			p.own() // the message goes out all the same, as the caller's own
 			return
 		}
 		addr := list[0].Addr
+		if i := strings.LastIndexByte(string(addr), ':'); p.site.Bare && i > 0 && addr[0] == '@' { // RFC 5321 appendix F.2: a source route is no use
+			addr = addr[i+1:]
+		}
 		for _, more := range list[1:] { // -f "a b": one name to sendmail
 			addr += "." + more.Addr
 		}

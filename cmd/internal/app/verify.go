@@ -54,6 +54,8 @@ func verify(std stdio, v *flags.Invocation) int {
 			}
 			if m.Problem != "" {
 				x.bad(m.Text, m.Problem, m.Exit)
+			}
+			if m.Problem != "" || m.Addr == "" {
 				continue
 			}
 			addr := m.Addr
