@@ -11,7 +11,43 @@ import (
 	"waybill/rules/compile"
 )
 
-// TestLibrary loads each part of the library with the default rules behind it and runs its own tests.
+// other are rules of a site that has its own, and not the default ones.
+const other = `
+class inside { 127.0.0.1 ::1 }
+class local { ${host} ${short} localhost }
+table aliases aliases ?/nonexistent/aliases
+transport local mbox
+transport esmtp smtp
+transport uucp uucp
+ruleset canonify {
+    $site- ! $user+     -> $user < @ $site . UUCP >
+    $user+ @ $domain+   -> $user < @ $domain >
+}
+ruleset uncanonify { $user+ < @ $domain+ > -> return $user @ $domain }
+route {
+    $user+ < @ $=local >   => local $user
+    $user+ < @ $domain+ >  => esmtp gate.site.example $user@$domain
+    $user+                 => local $user
+}
+accept rcpt {
+    auth          ok
+    mailer local  ok
+    otherwise     reject 554 5.7.0 "another text"
+}
+`
+
+// behind says what each part leaves to the default rules.
+var behind = map[string]string{
+	"domaintable": "bob@other.example => esmtp other.example bob@other.example",
+	"mailertable": "bob@example.org => esmtp example.org bob@example.org\nbob@com => esmtp com bob@com",
+	"plus-detail": "bob+x@example.com => esmtp example.com bob+x@example.com",
+	"uucp": "beta!bob => uucp beta bob\nbeta!bob@localhost.UUCP => uucp beta bob\nlocalhost!beta!bob => uucp beta bob\nbob@localhost.UUCP => local bob\n" +
+		"bob@example.com => esmtp example.com bob@example.com\nbob@localhost => local bob\nother!bob => uucp other bob",
+	"virtusers":     "bob@example.org => esmtp example.org bob@example.org",
+	"virtusertable": "other@example.com => esmtp example.com other@example.com\nbob@localhost => local bob",
+}
+
+// TestLibrary loads each part of the library, with the default rules behind it and with others, and runs its own tests.
 func TestLibrary(t *testing.T) {
 	args := map[string]string{"smarthost": "[192.0.2.7]", "nullclient": "hub.example.net", "masquerade": "example.org", "dnsbl": "bl.example", "local-lmtp": "/run/lmtp"}
 	names, err := fs.Glob(etc.Library(), "*.rules")
@@ -21,32 +57,39 @@ func TestLibrary(t *testing.T) {
 	for _, name := range names {
 		name = strings.TrimSuffix(name, ".rules")
 		t.Run(name, func(t *testing.T) {
-			text := "use " + name + " " + args[name] + "\nuse standard\n"
-			// The tests of the default rules do not hold behind each part; those of the part must.
-			opt := Options{Text: []byte(text), Library: etc.Library(), Hostname: "mail.example.org", LibraryTests: true, SkipTests: true}
-			r, err := Load("site.rules", opt)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ran := 0
-			for _, res := range r.Tests(nil) {
-				if res.File != "<"+name+">" {
+			use := "use " + name + " " + args[name] + "\n"
+			// The tests of the default rules do not hold behind each part; those of the part must, whatever is behind it.
+			opt := Options{Library: etc.Library(), Hostname: "mail.example.org", LibraryTests: true, SkipTests: true}
+			for _, rules := range []string{other, "use standard\n"} {
+				opt.Text = []byte(use + rules)
+				r, err := Load("site.rules", opt)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ran := 0
+				for _, res := range r.Tests(nil) {
+					if res.File != "<"+name+">" {
+						continue
+					}
+					ran++
+					if res.Failed != "" {
+						t.Errorf("%s:%d: %s: %s", res.File, res.LineNo, res.Line, res.Failed)
+					}
+				}
+				if ran == 0 {
+					t.Error("it has no tests")
+				}
+				if rules == other {
 					continue
 				}
-				ran++
-				if res.Failed != "" {
-					t.Errorf("%s:%d: %s: %s", res.File, res.LineNo, res.Line, res.Failed)
+				for _, w := range r.Warnings() {
+					t.Errorf("%v", w)
+				}
+				for _, d := range r.Analyse() {
+					t.Errorf("%v", d)
 				}
 			}
-			if ran == 0 {
-				t.Error("it has no tests")
-			}
-			for _, w := range r.Warnings() {
-				t.Errorf("%v", w)
-			}
-			for _, d := range r.Analyse() {
-				t.Errorf("%v", d)
-			}
+			opt.Text = []byte(use + "use standard\ntest \"what is left\" {\n" + behind[name] + "\n}\n")
 			opt.SkipTests, opt.LibraryTests = false, false
 			if _, err := Load("site.rules", opt); err != nil {
 				t.Errorf("as a site has it: %v", err)

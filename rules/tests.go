@@ -282,6 +282,11 @@ func (t *tester) check(s compile.Step, tracer Tracer) string {
 	case "route":
 		q.Recipient = s.Input
 		d, err := r.Route(ctx, q, tracer)
+		if other := r.other(s); other != "" {
+			q.Recipient = other
+			like, likeErr := r.Route(ctx, q, tracer)
+			return unlike(decisionWords(d, err), decisionWords(like, likeErr), other)
+		}
 		want, got := cutMore(s.Output, d)
 		if got != "" {
 			return got
@@ -312,7 +317,28 @@ func (t *tester) check(s compile.Step, tracer Tracer) string {
 	} else {
 		v, err = r.Accept(ctx, Stage(s.Kind), q, tracer)
 	}
+	if other := r.other(s); other != "" && Stage(s.Kind) == StageRcpt {
+		q.Recipient = other
+		like, likeErr := r.Accept(ctx, StageRcpt, q, tracer)
+		return unlike(verdictWords(v, err), verdictWords(like, likeErr), other)
+	}
 	return compare(s.Output, verdictWords(v, err), Decision{})
+}
+
+// other is the address of which "=> as ADDRESS" says that the same becomes of it; empty for other lines.
+func (r *Router) other(s compile.Step) string {
+	if len(s.Output) == 2 && s.Output[0] == "as" && !r.mailers["as"] {
+		return s.Output[1]
+	}
+	return ""
+}
+
+// unlike tells how two outcomes differ.
+func unlike(got, want []string, other string) string {
+	if slices.Equal(got, want) {
+		return ""
+	}
+	return gives(strings.Join(got, " ")) + ", and " + other + " gives " + strings.Join(want, " ")
 }
 
 func compareText(want, got string) string {
