@@ -49,8 +49,8 @@ func FuzzStranger(f *testing.F) {
 	})
 }
 
-// FuzzLoad: no text makes Load fail otherwise than with diagnostics that have a place.
-func FuzzLoad(f *testing.F) {
+// ruleSeeds adds the rules that are shipped, and those of the test files.
+func ruleSeeds(f *testing.F) {
 	for _, pattern := range []string{"../etc/*.rules", "../etc/lib/*.rules", "../testdata/rules/*.txtar"} {
 		names, _ := filepath.Glob(pattern)
 		for _, name := range names {
@@ -66,9 +66,19 @@ func FuzzLoad(f *testing.F) {
 			f.Add(rules + "\n")
 		}
 	}
+}
+
+// namesFiles reports whether rules may name files: those of this machine are not for a fuzzer.
+func namesFiles(text string) bool {
+	return strings.Contains(text, "include") || strings.Contains(text, "/") && strings.Contains(text, "table") || strings.Contains(text, "@/") || strings.Contains(text, "@?")
+}
+
+// FuzzLoad: no text makes Load fail otherwise than with diagnostics that have a place.
+func FuzzLoad(f *testing.F) {
+	ruleSeeds(f)
 	f.Fuzz(func(t *testing.T, text string) {
-		if strings.Contains(text, "include") || strings.Contains(text, "/") && strings.Contains(text, "table") || strings.Contains(text, "@/") || strings.Contains(text, "@?") {
-			return // no files of this machine
+		if namesFiles(text) {
+			return
 		}
 		r, err := Load("x", Options{Text: []byte(text), Hostname: "h", Library: etc.Library()})
 		if err != nil {
@@ -89,24 +99,10 @@ func FuzzLoad(f *testing.F) {
 
 // FuzzShown: what "rules show" prints of any rules is read again as the same rules.
 func FuzzShown(f *testing.F) {
-	for _, pattern := range []string{"../etc/*.rules", "../etc/lib/*.rules", "../testdata/rules/*.txtar"} {
-		names, _ := filepath.Glob(pattern)
-		for _, name := range names {
-			text, err := os.ReadFile(name)
-			if err != nil {
-				f.Fatal(err)
-			}
-			_, rules, ok := strings.Cut(string(text), "-- rules --\n")
-			if !ok {
-				rules = string(text)
-			}
-			rules, _, _ = strings.Cut(rules, "\n-- ")
-			f.Add(rules + "\n")
-		}
-	}
+	ruleSeeds(f)
 	f.Fuzz(func(t *testing.T, text string) {
-		if strings.Contains(text, "include") || strings.Contains(text, "/") && strings.Contains(text, "table") || strings.Contains(text, "@/") || strings.Contains(text, "@?") {
-			return // no files of this machine
+		if namesFiles(text) {
+			return
 		}
 		opt := Options{Text: []byte(text), Hostname: "h", Library: etc.Library(), SkipTests: true}
 		one, err := Load("x", opt)

@@ -360,21 +360,16 @@ type Name struct {
 // word anew.
 
 // Pattern is what an address must look like.
-type Pattern struct {
-	Pos, EndPos Pos
-	Run         []lexer.Token
-	items       []Item // of Run, once somebody asked for them
-}
+type Pattern struct{ Words }
 
 // Text is literal text and captures.
-type Text struct {
-	Pos, EndPos Pos
-	Run         []lexer.Token
-	items       []Item // of Run, once somebody asked for them
-}
+type Text struct{ Words }
 
 // Values is whatever stands on the rest of a line.
-type Values struct {
+type Values struct{ Words }
+
+// Words are a run of words and quoted texts.
+type Words struct {
 	Pos, EndPos Pos
 	Run         []lexer.Token
 	items       []Item // of Run, once somebody asked for them
@@ -385,22 +380,13 @@ Text = (<word> | <var> | <string> | <quoted> | <sym>)+ .
 Values = (<word> | <keyword> | <call> | <var> | <string> | <quoted> | <sym> | <comma> | <lparen> | <rparen>)+ .`
 
 // Parse takes the words of a pattern.
-func (p *Pattern) Parse(lex *lexer.PeekingLexer) (err error) {
-	p.Run, p.Pos, p.EndPos, err = takeRun(lex, isText)
-	return err
-}
+func (p *Pattern) Parse(lex *lexer.PeekingLexer) error { return p.take(lex, isText) }
 
 // Parse takes the words of a text.
-func (t *Text) Parse(lex *lexer.PeekingLexer) (err error) {
-	t.Run, t.Pos, t.EndPos, err = takeRun(lex, isText)
-	return err
-}
+func (t *Text) Parse(lex *lexer.PeekingLexer) error { return t.take(lex, isText) }
 
 // Parse takes everything up to the end of the line.
-func (v *Values) Parse(lex *lexer.PeekingLexer) (err error) {
-	v.Run, v.Pos, v.EndPos, err = takeRun(lex, isValue)
-	return err
-}
+func (v *Values) Parse(lex *lexer.PeekingLexer) error { return v.take(lex, isValue) }
 
 func isText(t lexer.TokenType) bool {
 	switch t {
@@ -418,15 +404,15 @@ func isValue(t lexer.TokenType) bool {
 	return isText(t)
 }
 
-// takeRun takes the longest run of tokens of a kind, at least one.
-func takeRun(lex *lexer.PeekingLexer, kind func(lexer.TokenType) bool) (run []lexer.Token, from, to Pos, err error) {
+// take takes the longest run of tokens of a kind, at least one.
+func (w *Words) take(lex *lexer.PeekingLexer, kind func(lexer.TokenType) bool) error {
 	start := lex.RawCursor()
 	for kind(lex.Peek().Type) {
 		lex.Next()
 	}
-	run = lex.Range(start, lex.RawCursor())
-	if len(run) == 0 {
-		return nil, from, to, participle.NextMatch
+	if w.Run = lex.Range(start, lex.RawCursor()); len(w.Run) == 0 {
+		return participle.NextMatch
 	}
-	return run, Pos(run[0].Pos), Pos(lex.Peek().Pos), nil
+	w.Pos, w.EndPos = Pos(w.Run[0].Pos), Pos(lex.Peek().Pos)
+	return nil
 }

@@ -443,20 +443,12 @@ func items(run []lexer.Token) []Item {
 	return out
 }
 
-// Items returns the pattern's words and captures.
-func (p *Pattern) Items() []Item {
-	if p.items == nil {
-		p.items = items(p.Run)
+// Items returns the words and captures.
+func (w *Words) Items() []Item {
+	if w.items == nil {
+		w.items = items(w.Run)
 	}
-	return p.items
-}
-
-// Items returns the text's words and captures.
-func (t *Text) Items() []Item {
-	if t.items == nil {
-		t.items = items(t.Run)
-	}
-	return t.items
+	return w.items
 }
 
 // Item returns the name of the ruleset.
@@ -467,10 +459,7 @@ func (v *Values) Items() []Item {
 	if v == nil {
 		return nil
 	}
-	if v.items == nil {
-		v.items = items(v.Run)
-	}
-	return v.items
+	return v.Words.Items()
 }
 
 // Fields returns the values as words: what stands together without a blank is one word, quotes removed.

@@ -49,13 +49,13 @@ func plainRule(line []lexer.Token) *Rule {
 	}{}
 	at, behind := Pos(line[0].Pos), Pos(end)
 	n.rule = Rule{Pos: at, EndPos: behind, Pattern: &n.pattern, Action: &n.action}
-	n.pattern = Pattern{Pos: at, EndPos: Pos(line[arrow].Pos), Run: line[:arrow:arrow]}
+	n.pattern = Pattern{Words{Pos: at, EndPos: Pos(line[arrow].Pos), Run: line[:arrow:arrow]}}
 	n.action = Action{Pos: Pos(line[arrow].Pos), EndPos: behind}
 	textEnd := behind
 	if when != "" {
 		textEnd = Pos(last.Pos)
 	}
-	n.text = Text{Pos: Pos(right[0].Pos), EndPos: textEnd, Run: right[:len(right):len(right)]}
+	n.text = Text{Words{Pos: Pos(right[0].Pos), EndPos: textEnd, Run: right[:len(right):len(right)]}}
 	n.part = Part{Pos: n.text.Pos, EndPos: textEnd, Text: &n.text}
 	n.parts[0] = &n.part
 	if line[arrow].Value == "->" {

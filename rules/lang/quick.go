@@ -65,38 +65,24 @@ func (q *quick) need(kinds ...lexer.TokenType) string {
 }
 
 // run takes the longest run of tokens of some kinds, at least one.
-func (q *quick) run(kind func(lexer.TokenType) bool) []lexer.Token {
+func (q *quick) run(kind func(lexer.TokenType) bool) Words {
+	w := Words{Pos: q.pos()}
 	from := q.at
 	for q.at < len(q.line) && kind(q.line[q.at].Type) {
 		q.at++
 	}
 	if q.at == from {
 		q.lost = true
-		return nil
 	}
-	return q.line[from:q.at:q.at]
+	w.Run, w.EndPos = q.line[from:q.at:q.at], q.pos()
+	return w
 }
 
-func (q *quick) pattern() *Pattern {
-	p := &Pattern{Pos: q.pos()}
-	p.Run = q.run(isText)
-	p.EndPos = q.pos()
-	return p
-}
+func (q *quick) pattern() *Pattern { return &Pattern{q.run(isText)} }
 
-func (q *quick) text() *Text {
-	t := &Text{Pos: q.pos()}
-	t.Run = q.run(isText)
-	t.EndPos = q.pos()
-	return t
-}
+func (q *quick) text() *Text { return &Text{q.run(isText)} }
 
-func (q *quick) values() *Values {
-	v := &Values{Pos: q.pos()}
-	v.Run = q.run(isValue)
-	v.EndPos = q.pos()
-	return v
-}
+func (q *quick) values() *Values { return &Values{q.run(isValue)} }
 
 func (q *quick) name() *Name {
 	n := &Name{Pos: q.pos()}
