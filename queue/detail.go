@@ -43,6 +43,7 @@ type DetailRecipient struct {
 	Code    string    `json:"code,omitempty"`
 	Text    string    `json:"text,omitempty"`
 	Remote  string    `json:"remote,omitempty"`
+	TLS     string    `json:"tls,omitempty"` // version, cipher, and how far its certificate was believed
 	Reply   string    `json:"reply,omitempty"`
 	At      time.Time `json:"at,omitzero"`
 	Next    time.Time `json:"next_try,omitzero"`
@@ -110,7 +111,7 @@ func (a *try) detail(ctx context.Context, i int) DetailRecipient {
 	s := &r.Status
 	d := DetailRecipient{
 		Name: r.Name(), Outcome: firstOf(s.Outcome, "new"), Mailer: s.Mailer, Host: s.Host, User: s.User, Code: s.Code, Text: s.Text,
-		Remote: s.Remote, Reply: s.Reply, At: s.At, Warned: s.Warned, Notify: r.Notify.String(),
+		Remote: s.Remote, TLS: s.TLS, Reply: s.Reply, At: s.At, Warned: s.Warned, Notify: r.Notify.String(),
 	}
 	if root := a.root(i); root != i {
 		d.From = a.m.Recipients[root].Name()

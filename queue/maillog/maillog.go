@@ -152,6 +152,9 @@ func (l *Log) To(t To) {
 	rest.optional("mailer", t.Mailer)
 	rest.add("pri", t.Priority)
 	rest.optional("relay", relay)
+	if l.classic == nil {
+		rest.optional("tls", t.Status.TLS)
+	}
 	rest.add("dsn", t.Status.Code())
 	if t.Status.Reply != "" && t.Status.Outcome() != transport.Delivered && t.Status.Outcome() != transport.Relayed {
 		rest.add("reply", t.Status.Reply)

@@ -109,17 +109,34 @@ func tellMessage(w io.Writer, d queue.Detail) {
 	}
 }
 
+func over(tls string) string {
+	if tls == "" {
+		return ""
+	}
+	return " over " + tls
+}
+
 func cameFrom(d queue.Detail) string {
 	o := d.Origin
 	switch {
 	case o.ClientName != "" && o.ClientAddr != "" && !strings.Contains(o.ClientName, o.ClientAddr):
-		return " from " + o.ClientName + " [" + o.ClientAddr + "] by " + o.Protocol
+		return " from " + o.ClientName + " [" + o.ClientAddr + "] by " + o.Protocol + over(o.TLS)
 	case o.ClientAddr != "":
-		return " from [" + o.ClientAddr + "] by " + o.Protocol
+		return " from [" + o.ClientAddr + "] by " + o.Protocol + over(o.TLS)
 	case o.User != "":
 		return " from the local user " + o.User
 	}
 	return " from this host"
+}
+
+// tellTLS says how the next hop was reached.
+func tellTLS(say func(form string, a ...any), r queue.DetailRecipient) {
+	switch {
+	case r.TLS != "":
+		say("The way there was encrypted: %s.", r.TLS)
+	case r.Reply != "":
+		say("The way there was not encrypted.")
+	}
 }
 
 func tellRecipient(w io.Writer, d queue.Detail, r queue.DetailRecipient) {
@@ -139,12 +156,14 @@ func tellRecipient(w io.Writer, d queue.Detail, r queue.DetailRecipient) {
 		return
 	case spool.Delivered, spool.Relayed, spool.Discarded, spool.Failed:
 		say("%s%s%s: %s %s", strings.ToUpper(r.Outcome[:1])+r.Outcome[1:], by(r.Mailer, r.Host), when, r.Code, said(r))
+		tellTLS(say, r)
 		return
 	case spool.Deferred:
 		say("Not delivered yet%s%s: %s %s", by(r.Mailer, r.Host), when, r.Code, said(r))
 		if name, _, _ := strings.Cut(r.Remote, " "); name != "" && name != r.Host {
 			say("That host was %s.", r.Remote)
 		}
+		tellTLS(say, r)
 	default:
 		say("Not tried yet.")
 	}

@@ -101,6 +101,14 @@ transport out smtp { port PORT; tls-policy policy; tls-ca CERT }
 				t.Errorf("%s: no %q in %s", to, x, line)
 			}
 		}
+		if !strings.Contains(line, "stat=Sent") {
+			continue
+		}
+		_, id, _ := strings.Cut(line, "]: ")
+		id, _, _ = strings.Cut(id, ":")
+		if r, err := w.a.Waybill("explain", "-C", w.a.Rules, id); err != nil || r.Exit != 0 || !strings.Contains(r.Out, "tls=TLSv1.3 TLS_") || !strings.Contains(r.Out, " verified") {
+			t.Errorf("explain %s: %+v, %v", id, r, err)
+		}
 	}
 	if err := os.WriteFile(filepath.Join(w.a.Dir, "policy"), []byte("plain.test dane\n"), 0o644); err != nil {
 		t.Fatal(err)
