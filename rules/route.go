@@ -12,7 +12,6 @@ import (
 	"waybill/rules/eval"
 	"waybill/rules/prog"
 	"waybill/rules/table"
-	"waybill/rules/trace"
 )
 
 // Route decides about one recipient. Its plan: cut the address into tokens, bring it into the canonical form, find
@@ -223,20 +222,18 @@ func (r *Router) when(ctx context.Context, q *Query, d *Decision, rule *prog.Rul
 		if q.Failures != nil {
 			st.facts.Failures = q.Failures(d.Mailer, d.Host)
 		}
-		var prio *priorities
-		if r.prioOnly {
-			prio = &priorities{next: st.Tracer}
-			st.Tracer = prio
+		tracer := st.Tracer
+		if r.prioOnly { // the last line that says a priority and goes on counts, and else the one that decides
+			st.Tracer = &applied{tracer, func(rule *prog.Rule) {
+				if a := rule.Attr; a != nil && a.When == prog.Unset && a.Priority != nil {
+					d.Priority = *a.Priority
+				}
+			}}
 		}
 		res, err := r.engine.Run(ctx, r.at.send, noTokens, &st.State)
-		if prio != nil {
-			st.Tracer = prio.next
-		}
+		st.Tracer = tracer
 		if err != nil {
 			return fmt.Errorf("deciding when to send to %q: %w", q.Recipient, err)
-		}
-		if prio != nil && prio.value != nil {
-			d.Priority = *prio.value
 		}
 		if res.Rule != nil && res.Rule.Attr != nil {
 			if d.When == Unset {
@@ -264,32 +261,6 @@ func opens(w prog.Window, t time.Time) time.Time {
 		day++
 	}
 	return time.Date(t.Year(), t.Month(), day, w.From/60, w.From%60, 0, 0, t.Location())
-}
-
-// priorities hears which lines of the send block apply, for those that set a priority and go on.
-type priorities struct {
-	next  trace.Tracer
-	value *int
-}
-
-// Wants is what the next tracer wants, and rewriting.
-func (p *priorities) Wants() trace.Kind {
-	switch next := p.next.(type) {
-	case nil:
-		return trace.Rewrite
-	case trace.Chooser:
-		return next.Wants() | trace.Rewrite
-	}
-	return trace.All
-}
-
-func (p *priorities) Event(e *trace.Event) {
-	if e.Kind == trace.Rewrite && e.Rule != nil && e.Rule.Attr != nil && e.Rule.Attr.When == prog.Unset && e.Rule.Attr.Priority != nil {
-		p.value = e.Rule.Attr.Priority
-	}
-	if p.next != nil {
-		p.next.Event(e)
-	}
 }
 
 // refusal reads the mailers that deliver nothing: error and discard. It returns nil for all others.

@@ -9,7 +9,6 @@ import (
 
 	"waybill/rules/compile"
 	"waybill/rules/prog"
-	"waybill/rules/trace"
 )
 
 // Plan is what the schedule block says about mail to one destination; what it does not say is nil or 0.
@@ -36,60 +35,41 @@ func (r *Router) Schedule(ctx context.Context, q Query, d Decision, t Tracer) (P
 		st.facts.Failures = q.Failures(d.Mailer, d.Host)
 	}
 	st.facts.Priority = d.Priority
-	p := &planner{next: t}
+	var plan Plan
 	state := st.State
-	state.Tracer = p
+	state.Tracer = &applied{t, plan.hear}
 	if _, err := r.engine.RunNamed(st.view.In(ctx), compile.Schedule, noTokens, &state); err != nil {
 		return Plan{}, fmt.Errorf("the schedule for %q: %w", q.Recipient, err)
 	}
-	return p.plan, nil
+	return plan, nil
 }
 
 // HasSchedule reports whether there is a schedule block at all.
 func (r *Router) HasSchedule() bool { return r.hasSchedule }
 
-// planner collects what the lines that hold say: of each thing, the first line.
-type planner struct {
-	plan Plan
-	next trace.Tracer
-}
-
-// Wants is what the next tracer wants, and rewriting.
-func (p *planner) Wants() trace.Kind {
-	switch next := p.next.(type) {
-	case nil:
-		return trace.Rewrite
-	case trace.Chooser:
-		return next.Wants() | trace.Rewrite
-	}
-	return trace.All
-}
-
-func (p *planner) Event(e *trace.Event) {
-	if p.next != nil {
-		p.next.Event(e)
-	}
-	if e.Kind != trace.Rewrite || e.Rule == nil || e.Rule.Attr == nil || e.Rule.Attr.Plan == nil {
+// hear takes from a line that holds what no line before it has said.
+func (p *Plan) hear(rule *prog.Rule) {
+	if rule.Attr == nil || rule.Attr.Plan == nil {
 		return
 	}
-	said, used := e.Rule.Attr.Plan, false
-	if p.plan.Retry == nil && said.Retry != nil {
-		p.plan.Retry, used = said.Retry, true
+	said, used := rule.Attr.Plan, false
+	if p.Retry == nil && said.Retry != nil {
+		p.Retry, used = said.Retry, true
 	}
-	if p.plan.GiveUp == nil && said.GiveUp != nil {
-		p.plan.GiveUp, used = said.GiveUp, true
+	if p.GiveUp == nil && said.GiveUp != nil {
+		p.GiveUp, used = said.GiveUp, true
 	}
-	if p.plan.WarnAfter == nil && said.WarnAfter != nil {
-		p.plan.WarnAfter, used = said.WarnAfter, true
+	if p.WarnAfter == nil && said.WarnAfter != nil {
+		p.WarnAfter, used = said.WarnAfter, true
 	}
-	if p.plan.RatePer == 0 && said.Rate != nil {
-		p.plan.Rate, p.plan.RatePer, used = said.Rate.N, max(said.Rate.Per, time.Second), true
+	if p.RatePer == 0 && said.Rate != nil {
+		p.Rate, p.RatePer, used = said.Rate.N, max(said.Rate.Per, time.Second), true
 	}
-	if p.plan.Concurrency == 0 && said.Concurrency > 0 {
-		p.plan.Concurrency, used = said.Concurrency, true
+	if p.Concurrency == 0 && said.Concurrency > 0 {
+		p.Concurrency, used = said.Concurrency, true
 	}
 	if used {
-		p.plan.Why = append(p.plan.Why, fmt.Sprintf("%s:%d: %s", e.Rule.Pos.File, e.Rule.Pos.Line, e.Rule.Source))
+		p.Why = append(p.Why, fmt.Sprintf("%s:%d: %s", rule.Pos.File, rule.Pos.Line, rule.Source))
 	}
 }
 
