@@ -49,7 +49,7 @@ var behind = map[string]string{
 
 // TestLibrary loads each part of the library, with the default rules behind it and with others, and runs its own tests.
 func TestLibrary(t *testing.T) {
-	args := map[string]string{"smarthost": "[192.0.2.7]", "nullclient": "hub.example.net", "masquerade": "example.org", "dnsbl": "bl.example", "local-lmtp": "/run/lmtp"}
+	args := map[string]string{"smarthost": "[192.0.2.7]", "nullclient": "hub.example.net", "masquerade": "example.org", "dnsbl": "bl.example", "rhsbl": "dbl.example", "local-lmtp": "/run/lmtp"}
 	names, err := fs.Glob(etc.Library(), "*.rules")
 	if err != nil || len(names) < 13 {
 		t.Fatalf("the library has %v: %v", names, err)

@@ -337,6 +337,25 @@ func (p *printer) uses() {
 	if s.has("require_rdns") {
 		p.linef("use reverse-name")
 	}
+	if s.has("block_bad_helo") {
+		p.linef("use block-bad-helo")
+	}
+	for i, list := range s.rhsbl {
+		switch {
+		case !plainName.MatchString(first(list)):
+			s.Problems = append(s.Problems, Problem{Text: "rhsbl: no name of a list: " + first(list)})
+		case i == 0:
+			p.linef("use rhsbl %s", compile.Quote(first(list)))
+		default:
+			p.linef("accept mail { $_user+ < @ $domain+ > where not client local and not client in inside and not auth and rhsbl($domain.%s) is 127 . $_code+ reject 550 5.7.1 \"Mail from $domain is refused, see %s\" }", first(list), first(list))
+		}
+	}
+	if s.has("bestmx_is_local") {
+		p.linef("use bestmx-is-local")
+	}
+	if s.has("relay_based_on_MX") {
+		p.linef("use relay-based-on-mx")
+	}
 	if len(s.relay)+len(s.relayFiles) > 0 || s.has("virtusertable") && len(s.virtual)+len(s.virtualFiles) > 0 || s.relayDomains {
 		p.linef("use relay-domains")
 	}

@@ -16,6 +16,7 @@ type Site struct {
 	defines  map[string]string
 	features map[string][]string // name -> arguments
 	dnsbl    [][]string
+	rhsbl    [][]string
 	mailers  []string
 	daemons  []string
 
@@ -141,7 +142,7 @@ func domain(_ *Site, a []string) string {
 var harmless = []string{
 	"nocanonify", "always_add_domain", "notsticky", "no_default_msa", "accept_unqualified_senders", "accept_unresolvable_domains", "use_client_ptr", "compat_check",
 	"bcc", "local_no_masquerade", "loose_relay_check", "lookupdotdomain", "blocklist_recipients", "blacklist_recipients", "check_other", "conncontrol", "ratecontrol", "tls_session_features",
-	"tls_failures", "check_cert_altnames", "preserve_local_plus_detail", "preserve_luser_host", "smrsh", "stickyhost", "block_bad_helo", "relay_hosts_only",
+	"tls_failures", "check_cert_altnames", "preserve_local_plus_detail", "preserve_luser_host", "smrsh", "stickyhost", "relay_hosts_only",
 	"masquerade_envelope", "prefixmod",
 }
 
@@ -152,7 +153,6 @@ var remarks = map[string]string{
 	"ratecontrol":          "~the limits of the access table are settings here: set client-rate N",
 	"tls_session_features": "~the TLS words of the access table are not asked",
 	"bcc":                  "copies are not made",
-	"block_bad_helo":       "write an accept helo block",
 	"prefixmod":            "it is not in the library",
 	"stickyhost":           "~unqualified names are not sent to the hub",
 }
@@ -161,7 +161,7 @@ var remarks = map[string]string{
 var supported = []string{
 	"use_cw_file", "use_ct_file", "redirect", "virtusertable", "virtuser_entire_domain", "domaintable", "mailertable", "genericstable", "generics_entire_domain",
 	"allmasquerade", "limited_masquerade", "masquerade_entire_domain", "local_lmtp", "local_procmail", "nouucp", "nopercenthack", "promiscuous_relay",
-	"relay_entire_domain", "access_db", "delay_checks", "greet_pause", "nullclient", "uucpdomain", "bitdomain", "require_rdns",
+	"relay_entire_domain", "access_db", "delay_checks", "greet_pause", "nullclient", "uucpdomain", "bitdomain", "require_rdns", "block_bad_helo", "bestmx_is_local", "relay_based_on_MX",
 }
 
 func feature(s *Site, a []string) string {
@@ -169,6 +169,8 @@ func feature(s *Site, a []string) string {
 	switch {
 	case name == "dnsbl" || name == "enhdnsbl":
 		s.dnsbl = append(s.dnsbl, a[1:])
+	case name == "rhsbl":
+		s.rhsbl = append(s.rhsbl, a[1:])
 	case slices.Contains(supported, name):
 		s.features[name] = a[1:]
 	case slices.Contains(harmless, name):

@@ -220,5 +220,5 @@ func addressTest(std stdio, v *flags.Invocation, args []string) int {
 	if err != nil {
 		return failed(std, err)
 	}
-	return testmode.Main(args, std.in, std.out, testmode.Config{Read: readCF, Resolver: ruleTables{resolver}})
+	return testmode.Main(args, std.in, std.out, testmode.Config{File: v.ConfigFile, Read: readCF, Resolver: ruleTables{resolver}})
 }
