@@ -21,6 +21,9 @@ func Local(e *envelope.Envelope) {
 	if e.Origin.Protocol == "" {
 		e.Origin.Protocol = "local"
 	}
+	if e.For == envelope.Listed {
+		e.For = envelope.Nobody
+	}
 }
 
 // returned tells the sender that a dropped message could not be accepted.

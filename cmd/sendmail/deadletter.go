@@ -13,6 +13,9 @@ import (
 // deadLetter appends the message to dead.letter in the caller's home, with the caller's rights. It reports whether there is
 // such a file now; a sendmail mails the message back where there is not.
 func (h *handOver) deadLetter() bool {
+	if h.saved {
+		return true
+	}
 	h.saved = true
 	if h.site.Sendmail && (os.Getuid() == 0 || h.rights.root) && h.caller.Home != "" {
 		if info, err := os.Stat(h.caller.Home + "/dead.letter"); err == nil && !info.Mode().IsRegular() {

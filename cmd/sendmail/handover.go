@@ -48,6 +48,12 @@ func (h *handOver) run(ctx context.Context) int {
 	e.Untold = h.tells() || h.v.Errors == flags.Quiet // what fails while we wait, we tell, or nobody is to hear of it
 	h.layOut()
 	refused := h.message.Refused
+	if h.listed() && len(refused) > 0 {
+		e.When = envelope.WhenQueue
+	}
+	if h.listed() && e.For == envelope.Nobody {
+		e.For = envelope.Listed
+	}
 	if len(e.Recipients) == 0 {
 		if len(refused) == 0 {
 			return sysexits.OK // only empty arguments
@@ -100,10 +106,14 @@ func (h *handOver) run(ctx context.Context) int {
 	return exit
 }
 
+// listed reports whether the recipients were read from the header as a sendmail.cf has it: then each one that is wrong is
+// told on standard output whatever the error mode, and the sender hears of it by mail.
+func (h *handOver) listed() bool { return h.v.Recipients && h.site.Sendmail }
+
 // tells reports whether trouble is for the caller to hear here and now: in error mode p, of mail of their own. Who sends
 // for somebody else has that one told by mail.
 func (h *handOver) tells() bool {
-	if h.v.Errors != flags.Print {
+	if h.v.Errors != flags.Print || h.site.Nameless { // to a null client, everybody is somebody else
 		return false
 	}
 	local, domain := h.message.Envelope.Sender.Split()
@@ -222,8 +232,8 @@ func exitOf(code string) int {
 	return sysexits.Unavailable
 }
 
-// report tells about refused recipients. When nobody was accepted, -oep leaves the message in dead.letter; else, and
-// with -oem, -oew and -oee, a bounce goes to the sender: the spool takes the message for those recipients alone, and the
+// report tells about refused recipients. When nobody was accepted, and in the foreground, -oep leaves the message in
+// dead.letter; else, and with -oem, -oew and -oee, a bounce goes to the sender: the spool takes the message for those recipients alone, and the
 // queue finds out by itself that they do not exist.
 func (h *handOver) report(refused []submit.Refusal, all bool) int {
 	exit := sysexits.NoUser
@@ -231,13 +241,15 @@ func (h *handOver) report(refused []submit.Refusal, all bool) int {
 		if r.Exit != sysexits.OK {
 			exit = r.Exit
 		}
-		if h.v.Errors == flags.Print {
+		if h.v.Errors == flags.Print || h.listed() {
 			fmt.Fprintf(h.out, "%s... %s\n", cmp.Or(h.blamed[r.Name], r.Name), r.Text)
 		}
 	}
+	// Who waits for the delivery, or for none, is told here also when others were accepted.
+	here := all || h.v.When != envelope.WhenDefault && h.v.When != envelope.WhenBackground
 	switch {
-	case h.v.Errors == flags.Quiet && all:
-	case h.tells() && all && !h.v.Recipients && h.deadLetter():
+	case h.v.Errors == flags.Quiet && here:
+	case h.tells() && here && !h.v.Recipients && h.deadLetter():
 	default:
 		if err := h.bounce(refused); err != nil {
 			fail(exit, "the sender cannot be told", err)
@@ -291,7 +303,9 @@ func (h *handOver) bounce(refused []submit.Refusal) error {
 	}
 	id, err := spool.Drop(h.site.Spool, &e, h.memory.replay())
 	if err == nil && syscall.Access(h.site.Socket, accessWrite) != nil {
-		h.deliverHere(id)
+		now, v := *h, *h.v
+		v.When, now.v = envelope.WhenBackground, &v // the notice does not wait with the message
+		now.deliverHere(id)
 	}
 	return err
 }

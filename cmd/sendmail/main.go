@@ -146,6 +146,7 @@ func (p program) deliver(v *flags.Invocation, r rights, in io.Reader, out io.Wri
 		FullName:     p.fullName,
 		ReceiptIsDSN: !site.Sendmail,
 		Bare:         bare,
+		Nameless:     site.Nameless,
 	})
 	var known *submit.Error
 	switch {

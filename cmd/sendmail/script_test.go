@@ -160,7 +160,7 @@ func (k *keeper) Submit(_ context.Context, _ spool.Peer, e *envelope.Envelope, b
 	var good []envelope.Recipient
 	for i, r := range e.Recipients {
 		switch {
-		case strings.HasPrefix(strings.TrimPrefix(r.Name(), `\`), "nosuch"):
+		case strings.HasPrefix(strings.TrimLeft(r.Name(), `\`), "nosuch"):
 			reply.Refused = append(reply.Refused, spool.Refusal{Index: i, Code: "5.1.1", Text: "User unknown"})
 		case r.Name() == "busy":
 			return reply, &spool.RefusedError{Exit: 75, Text: "too busy"}

@@ -84,8 +84,12 @@ func (w *window) section(keepFromLine bool) ([]envelope.Field, error) {
 			return finish(), nil
 		}
 		next, isField := fieldName(line)
-		blank := len(bytes.Trim(line, " \t\n")) == 0
 		continues := line[0] == ' ' || line[0] == '\t'
+		blank := len(bytes.Trim(line, " \t\n")) == 0
+		if blank && len(line) > len(" \n") && len(raw) > 0 {
+			w.pos += len(line) // as sendmail has it, two blanks continue a field; they are left out, lest others see its end in them
+			continue
+		}
 		switch {
 		case first && bytes.HasPrefix(line, []byte("From ")) && !keepFromLine:
 			w.pos += len(line)

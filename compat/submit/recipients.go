@@ -40,8 +40,18 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 			}
 		}
 	}
+	empty := func(text string) {
+		if p.site.Bare { // its rules refuse a list without members
+			for _, name := range emptyGroups(text) {
+				named = append(named, name)
+				p.m.Refused = append(p.m.Refused, Refusal{name, "List:; syntax illegal for recipient addresses", sysexits.Usage})
+			}
+		}
+	}
 	for _, arg := range p.v.Args {
-		add(ParseList(strings.ReplaceAll(arg, "\x00", "")))
+		arg = strings.ReplaceAll(arg, "\x00", "")
+		add(ParseList(arg))
+		empty(arg)
 	}
 	if p.site.Bare { // a sendmail names a single recipient of the command line, whoever else the header adds
 		p.m.Envelope.For = envelope.Nobody
@@ -63,6 +73,7 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 				list := ParseList(valueOf(f))
 				found = found || len(list) > 0
 				add(list)
+				empty(valueOf(f))
 			}
 		}
 	}
@@ -70,6 +81,21 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 		return &Error{NothingInHeader, sysexits.OK}
 	}
 	return nil
+}
+
+// emptyGroups returns the groups of an address list that have no members, "undisclosed-recipients:;".
+func emptyGroups(list string) (names []string) {
+	for rest := list; ; {
+		before, after, ok := strings.Cut(rest, ";")
+		if !ok {
+			return names
+		}
+		name := strings.TrimSpace(before[strings.LastIndexAny(before, ",;")+1:])
+		if label, found := strings.CutSuffix(name, ":"); found && label != "" && !strings.ContainsAny(label, "\"<>()@:") {
+			names = append(names, printable(name+";"))
+		}
+		rest = after
+	}
 }
 
 func (p *preparation) complain(line string, exit int) {

@@ -41,7 +41,7 @@ func (p *preparation) repair(fields []envelope.Field) {
 	}
 	if name != "" && !strings.Contains(string(p.m.Envelope.Sender), "!") && p.from != "" {
 		if p.v.SenderFlag == 0 || p.isOwn(p.m.Envelope.Sender) {
-			p.from = withName(name, string(p.m.Envelope.Sender))
+			p.from = p.withName(name, string(p.m.Envelope.Sender))
 		}
 	}
 	missing := p.missing(kept, resent)

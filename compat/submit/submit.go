@@ -45,6 +45,8 @@ type Site struct {
 	// Bare leaves the sender and the generated From field without "@Host" when they are logins of this host: for
 	// configurations that qualify them per mailer.
 	Bare bool
+	// Nameless leaves the full name out of a From field that is made.
+	Nameless bool
 	// ReceiptIsDSN makes a Return-Receipt-To field ask for a success report (RrtImpliesDsn).
 	ReceiptIsDSN bool
 	HeaderLimit  int // 0: DefaultHeaderLimit
@@ -249,7 +251,7 @@ func (p *preparation) sender() {
 			addr = p.qualify(local)
 		}
 		p.m.Envelope.Sender = addr
-		p.full, p.from = name, withName(name, string(addr))
+		p.full, p.from = name, p.withName(name, string(addr))
 		return
 	}
 	p.own()
@@ -266,7 +268,15 @@ func (p *preparation) own() {
 	}
 	addr := p.qualify(p.caller.Login)
 	p.m.Envelope.Sender = addr
-	p.full, p.from = name, withName(name, string(addr))
+	p.full, p.from = name, p.withName(name, string(addr))
+}
+
+// withName is the value of a From field, with the full name where this site gives one.
+func (p *preparation) withName(name, addr string) string {
+	if p.site.Nameless {
+		return "<" + addr + ">"
+	}
+	return withName(name, addr)
 }
 
 func (p *preparation) qualify(login string) envelope.Address {

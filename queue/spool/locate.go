@@ -31,6 +31,8 @@ type Site struct {
 	// Queue and LocalMailer tell that a sendmail.cf has a QueueDirectory and a mailer of the name local.
 	Queue, LocalMailer bool
 	Privacy            string // PrivacyOptions of a sendmail.cf, in lower case
+	// Nameless tells that the From field of a sendmail.cf has no full name: that of a null client, where no user is local.
+	Nameless bool
 }
 
 // Anything reports whether this host has a configuration, or was set up without one: there is a default rules file, a

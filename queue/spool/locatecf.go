@@ -44,7 +44,8 @@ func DefaultCF(choice byte, submission bool) string {
 }
 
 // scanCF reads from a sendmail.cf what a front end must know: the queue directory (O QueueDirectory=, OQ), our name
-// (Dj, where it is a plain name), the trusted users (T lines, class t and its file), and our other names (class w).
+// (Dj, where it is a plain name), the trusted users (T lines, class t and its file), our other names (class w), and
+// whether a From field that we make has a full name.
 func (s *Site) scanCF(in io.Reader) error {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(make([]byte, 0, 4096), 1<<20)
@@ -62,6 +63,10 @@ func (s *Site) scanCF(in io.Reader) error {
 				s.Privacy = strings.ToLower(value)
 			} else if line[1] == 'Q' {
 				s.Spool, s.Queue = strings.TrimSpace(line[2:]), true
+			}
+		case 'H':
+			if template, ok := strings.CutPrefix(line, "H?F?From:"); ok {
+				s.Nameless = !strings.Contains(template, "$x")
 			}
 		case 'M':
 			name, _, _ := strings.Cut(line[1:], ",")

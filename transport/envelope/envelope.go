@@ -133,6 +133,9 @@ const (
 // Nobody as Envelope.For keeps a Received line from naming anybody.
 const Nobody Address = "-"
 
+// Listed as Envelope.For, from a front end, is Nobody and says that the recipients were read from the header (sendmail -t).
+const Listed Address = "-t"
+
 // When says at which moment delivery is tried.
 type When uint8
 

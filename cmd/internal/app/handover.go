@@ -44,7 +44,11 @@ func (f frontEnds) Submit(ctx context.Context, peer spool.Peer, e *envelope.Enve
 			return spool.Reply{}, err
 		}
 	}
-	reply, err := f.s.submitLooking(ctx, e, body, verbose)
+	listed := e.For == envelope.Listed
+	if listed {
+		e.For = envelope.Nobody
+	}
+	reply, err := f.s.submitLooking(ctx, e, body, verbose, listed)
 	var no *spool.RefusedError
 	if f.s.cf != nil && e.Untold && errors.As(err, &no) && strings.Contains(no.Text, "Too many hops") {
 		reply, err = spool.Reply{Exit: no.Exit, Untold: true}, nil // which it tells by dead.letter alone

@@ -15,8 +15,9 @@ import (
 
 // submitLooking is queue.Submit for a program that hears of unknown users now, as sendmail's callers do: it follows
 // aliases and .forward files before anything is accepted. A recipient of whom nothing is left is refused; one of whom
-// somebody is left is accepted, and the exit status tells that the sender gets a bounce for the others.
-func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.Reader, verbose func(string)) (spool.Reply, error) {
+// somebody is left is accepted, and the exit status tells that the sender gets a bounce for the others. With a sendmail.cf
+// and recipients that were listed in the header, one who is refused leaves the others to the next queue run.
+func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.Reader, verbose func(string), listed bool) (spool.Reply, error) {
 	if e.Anyway {
 		return s.queue.Submit(ctx, e, body, verbose)
 	}
@@ -48,6 +49,9 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 		default:
 			exit = queue.ExitOf(w.failed[0])
 		}
+	}
+	if s.cf != nil && listed && len(reply.Refused) > 0 {
+		some.When = envelope.WhenQueue
 	}
 	if len(some.Recipients) == 0 && len(reply.Refused) > 0 {
 		_, err = io.Copy(io.Discard, body)

@@ -49,7 +49,7 @@ func TestAliasesAreFollowedBeforeAMessageIsAccepted(t *testing.T) {
 			e.Recipients = append(e.Recipients, envelope.Recipient{Addr: envelope.Address(a)})
 		}
 		body := strings.NewReader("Subject: x\n\nb\n")
-		reply, err := s.submitLooking(context.Background(), e, body, nil)
+		reply, err := s.submitLooking(context.Background(), e, body, nil, false)
 		if err != nil {
 			t.Fatal(to, err)
 		}
