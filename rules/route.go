@@ -37,6 +37,7 @@ type run struct {
 	toks   []addr.Token // of the address
 	view   *table.View  // what tables hold
 	steps  int          // of the budget that all evaluations of the question share
+	prio   *int         // what the last line of the send block says that says a priority and goes on
 }
 
 // maxKept is how many tokens of memory a run keeps for the next question.
@@ -49,7 +50,7 @@ func (r *Router) done(s *run) {
 	clear(s.toks)
 	s.toks = s.toks[:0]
 	s.State.Reset()
-	s.facts, s.macros, s.rec, s.view, s.steps = eval.Facts{}, eval.Macros{}, nil, nil, 0
+	s.facts, s.macros, s.rec, s.view, s.steps, s.prio = eval.Facts{}, eval.Macros{}, nil, nil, 0, nil
 	r.runs.Put(s)
 }
 
@@ -157,7 +158,8 @@ func (r *Router) decide(ctx context.Context, q *Query, st *run) (Decision, error
 	if err != nil || d.Refusal != nil {
 		return d, err
 	}
-	return d, r.when(ctx, q, &d, rule, st)
+	err = r.when(ctx, q, &d, rule, st)
+	return d, err
 }
 
 // resolve decides where the mail for an address in canonical form goes, and tells which rule said so.
@@ -226,7 +228,7 @@ func (r *Router) when(ctx context.Context, q *Query, d *Decision, rule *prog.Rul
 		if r.prioOnly { // the last line that says a priority and goes on counts, and else the one that decides
 			st.Tracer = &applied{tracer, func(rule *prog.Rule) {
 				if a := rule.Attr; a != nil && a.When == prog.Unset && a.Priority != nil {
-					d.Priority = *a.Priority
+					st.prio = a.Priority
 				}
 			}}
 		}
@@ -234,6 +236,9 @@ func (r *Router) when(ctx context.Context, q *Query, d *Decision, rule *prog.Rul
 		st.Tracer = tracer
 		if err != nil {
 			return fmt.Errorf("deciding when to send to %q: %w", q.Recipient, err)
+		}
+		if st.prio != nil {
+			d.Priority = *st.prio
 		}
 		if res.Rule != nil && res.Rule.Attr != nil {
 			if d.When == Unset {
