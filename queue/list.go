@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -137,16 +138,38 @@ func (q *Queue) describe(l *Listed, m *spool.Message) {
 	if l.Held {
 		l.Quarantine = firstOf(m.HeldFor, "held")
 	}
-	l.Arrival, l.Sender, l.BodyType = m.Envelope.Arrival, m.Envelope.Sender, m.Envelope.BodyType
+	l.Arrival, l.Sender, l.BodyType = m.Envelope.Arrival, envelope.Address(q.given(m, string(m.Envelope.Sender), true)), m.Envelope.BodyType
 	if l.Changed = m.LastTry; l.Changed.IsZero() {
 		l.Changed = l.Arrival
 	}
 	l.Priority, l.Attempts, l.NextTry = m.Envelope.Priority, m.Attempts, m.NextTry
-	for i := range m.Recipients {
+	for _, i := range q.inTurn(m) {
 		if r := &m.Recipients[i]; !r.Final() {
-			l.Recipients = append(l.Recipients, ListedRecipient{r.Name(), r.Status.Mailer, r.Status.Host, r.Status.Code, r.Status.Text})
+			l.Recipients = append(l.Recipients, ListedRecipient{q.given(m, r.Name(), r.Parent < 0), r.Status.Mailer, r.Status.Host, r.Status.Code, r.Status.Text})
 		}
 	}
+}
+
+// given is an address as a listing has it: with a sendmail.cf, the brackets of MAIL and RCPT stay around what an SMTP client
+// named.
+func (q *Queue) given(m *spool.Message, name string, named bool) string {
+	if w := q.wiring.Load(); w == nil || !w.Spoken || !named || name == "" || m.Envelope.Origin.UID >= 0 {
+		return name
+	}
+	return "<" + name + ">"
+}
+
+// inTurn is the order in which a listing has the recipients: with a sendmail.cf, members of a list from the last to the
+// first.
+func (q *Queue) inTurn(m *spool.Message) []int {
+	order := make([]int, len(m.Recipients))
+	for i := range order {
+		order[i] = i
+	}
+	if w := q.wiring.Load(); w != nil && w.Spoken {
+		slices.SortStableFunc(order, (&try{m: m}).earlier)
+	}
+	return order
 }
 
 // sizes are the octets of a message's body, and of the whole as it came in. Where the header cannot be read, both are

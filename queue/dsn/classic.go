@@ -18,6 +18,8 @@ type Classic struct {
 	Composer
 	// Head writes the header section of the message as the notice returns it; nil: as it is.
 	Head func(e *envelope.Envelope, h *envelope.Header) []byte
+	// Words is a name of this host as sendmail passes it on, with BlankSub between words; nil: as it is.
+	Words func(name string) string
 }
 
 // Compose writes the notice. Where the message goes and how it is returned is as with a Composer.
@@ -91,7 +93,11 @@ func (c Classic) header(n Notice, to envelope.Address, back returned) string {
 	b.WriteString("From: Mail Delivery Subsystem <MAILER-DAEMON>\n")
 	fmt.Fprintf(&b, "Message-Id: <%s.%s@%s>\n", n.Time.UTC().Format("200601021504"), c.token()[:16], c.Host)
 	for _, to := range sendmailOrder(to, n.Also) {
-		fmt.Fprintf(&b, "To: %s\n", to)
+		name := string(to)
+		if to == n.Envelope.Sender {
+			name = n.given(name)
+		}
+		fmt.Fprintf(&b, "To: %s\n", name)
 	}
 	b.WriteString("MIME-Version: 1.0\n")
 	fmt.Fprintf(&b, "Content-Type: multipart/report; report-type=delivery-status;\n\tboundary=\"%s\"\n", back.boundary)
@@ -147,7 +153,7 @@ func (c Classic) text(b *strings.Builder, n Notice) {
 			if r.good() {
 				fmt.Fprintf(b, "%s  (%s)\n", r.shown(n), r.classicArrival())
 				if r.expanded(n) {
-					fmt.Fprintf(b, "    (expanded from: %s)\n", oneLine(r.from()))
+					fmt.Fprintf(b, "    (expanded from: %s)\n", oneLine(r.from(n)))
 				}
 				continue
 			}
@@ -156,7 +162,7 @@ func (c Classic) text(b *strings.Builder, n Notice) {
 				fmt.Fprintf(b, "    (reason: %s)\n", why)
 			}
 			if r.expanded(n) {
-				fmt.Fprintf(b, "    (expanded from: %s)\n", oneLine(r.from()))
+				fmt.Fprintf(b, "    (expanded from: %s)\n", oneLine(r.from(n)))
 			}
 		}
 		b.WriteByte('\n')
@@ -166,11 +172,19 @@ func (c Classic) text(b *strings.Builder, n Notice) {
 }
 
 // from is the alias or the :include: file that named Actual.
-func (r Recipient) from() string {
+func (r Recipient) from(n Notice) string {
 	if r.From != "" {
 		return r.From
 	}
-	return r.Orig.Name()
+	return n.given(r.Orig.Name())
+}
+
+// given is an address of the envelope as its sender wrote it: sendmail keeps the brackets of MAIL and RCPT.
+func (n Notice) given(address string) string {
+	if n.Envelope.Origin.UID < 0 && address != "" {
+		return "<" + address + ">"
+	}
+	return address
 }
 
 func (r Recipient) classicArrival() string {
@@ -188,14 +202,10 @@ func (r Recipient) classicArrival() string {
 
 // shown is who it is about: what aliases made of the recipient, where the sender may know.
 func (r Recipient) shown(n Notice) string {
-	name := r.Orig.Name()
 	if r.expanded(n) {
-		name = r.Actual
+		return oneLine(r.Actual)
 	}
-	if strings.HasPrefix(name, "|") && strings.Contains(name, " ") && !strings.HasPrefix(name, `|"`) {
-		name = `"` + name + `"` // as it stood in its list
-	}
-	return oneLine(name)
+	return oneLine(n.given(r.Orig.Name()))
 }
 
 func (r Recipient) expanded(n Notice) bool {
@@ -289,8 +299,15 @@ func (c Classic) transcript(b *strings.Builder, n Notice, shown []Recipient) {
 			fmt.Fprintf(b, "Message delivered to mailing list %s\n", oneLine(list))
 		}
 		for _, l := range r.Status.Transcript {
-			if f := strings.SplitN(l, " ", 3); r.Status.Became != "" && len(f) == 3 && !r.expanded(n) {
-				l = f[0] + " " + f[1] + " " + r.shown(n) + "... " + f[2] // the rules refused the recipient itself
+			if f := strings.SplitN(l, " ", 3); r.Status.Became != "" && len(f) == 3 && (!r.expanded(n) || f[1] == "5.1.3") {
+				who := r.shown(n)
+				if r.Where != "" {
+					who = r.Where + ": " + who
+				}
+				l = f[0] + " " + f[1] + " " + who + "... " + f[2] // the rules refused the recipient itself
+			}
+			if name := r.Orig.Name() + "... "; !r.expanded(n) && (strings.HasPrefix(l, name) || strings.Contains(l, " "+name)) {
+				l = strings.Replace(l, name, n.given(r.Orig.Name())+"... ", 1)
 			}
 			if l != "" {
 				b.WriteString(oneLine(l) + "\n")
@@ -343,6 +360,13 @@ func (r Recipient) closing(n Notice) string {
 		exit, byExit = sysexits.NoUser, true
 	}
 	if !byExit {
+		switch s.Code() {
+		case "5.2.4", "5.1.3": // of an entry of a list
+			if r.Where != "" {
+				who = r.Where + ": " + who
+			}
+			return map[string]string{"5.2.4": "550 ", "5.1.3": "553 "}[s.Code()] + s.Code() + " " + who + "... " + s.Text()
+		}
 		return class(s) + " " + s.Code() + " " + s.Text()
 	}
 	code, enhanced, text, named, known := sysexits.Response(exit)
@@ -435,11 +459,20 @@ func (c Classic) actual(n Notice, r Recipient) string {
 	if r.Status.Became != "" {
 		name = r.Status.Became
 	}
-	if rest, ok := strings.CutPrefix(name, `|"`); ok {
-		name = "|" + strings.TrimSuffix(rest, `"`)
+	if strings.HasPrefix(name, "|") && !strings.HasPrefix(name, `|"`) && c.Words != nil {
+		name = c.Words(name)
+	}
+	for _, mark := range []string{`|"`, `"|`} {
+		if rest, ok := strings.CutPrefix(name, mark); ok {
+			name = "|" + strings.TrimSuffix(rest, `"`)
+		}
 	}
 	if strings.HasPrefix(name, "|") || strings.HasPrefix(name, "/") {
 		return "X-Unix; " + name
+	}
+	name = strings.TrimPrefix(name, ":include:")
+	if c.Words != nil && strings.Contains(name, " ") && !strings.Contains(name, "@") {
+		name = c.Words(name)
 	}
 	return "rfc822; " + qualified(envelope.Address(name), c.Host)
 }

@@ -84,3 +84,32 @@ func TestClassicGolden(t *testing.T) {
 		}
 	}
 }
+
+// TestClassicBrackets: what an SMTP client wrote in MAIL and RCPT keeps its brackets.
+func TestClassicBrackets(t *testing.T) {
+	n := local(example(Failure))
+	n.Envelope.Origin.UID = -1
+	n.Recipients = []Recipient{
+		{Orig: envelope.Recipient{Addr: "nosuchlocal"}, Status: transport.NewStatus(transport.Failed, "5.1.1", "user unknown")},
+		{Orig: envelope.Recipient{Addr: "team"}, Actual: "bob", Status: transport.NewStatus(transport.Failed, "5.1.1", "user unknown")},
+	}
+	n.Recipients[0].Status.Exit, n.Recipients[1].Status.Exit = sysexits.NoUser, sysexits.NoUser
+	m, err := Classic{Composer: composer()}.Compose(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := m.Body.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	text, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\nTo: <" + string(n.Envelope.Sender) + ">\n", "\n<nosuchlocal>\n", "550 5.1.1 <nosuchlocal>... User unknown", "\nbob\n", "(expanded from: <team>)"} {
+		if !bytes.Contains(text, []byte(want)) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
