@@ -80,6 +80,7 @@ type try struct {
 
 	where   map[int]string // file and line that named a recipient, of those that came by this attempt
 	loops   []loopOf       // recipients that lead back to themselves
+	from    map[int]string // the :include: file that named a recipient, likewise
 	told    []Noticed      // what the log hears behind the outcomes
 	mu      sync.Mutex
 	order   []int // recipients as transports had them

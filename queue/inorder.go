@@ -18,6 +18,15 @@ const stageSelf = "noalias"
 // arrange puts the targets of a message into the order of sendmail: by host, and for one host as the recipients stand
 // in the envelope, those of a list from the last to the first.
 func (a *try) arrange(jobs []*job) {
+	for _, j := range jobs {
+		slices.SortStableFunc(j.indices, a.earlier)
+	}
+	slices.SortStableFunc(jobs, func(x, y *job) int { return a.earlier(x.indices[0], y.indices[0]) })
+	slices.SortStableFunc(jobs, func(x, y *job) int { return strings.Compare(strings.ToLower(x.host), strings.ToLower(y.host)) })
+}
+
+// earlier compares recipients i and j by that order, hosts apart.
+func (a *try) earlier(i, j int) int {
 	path := func(i int) []int {
 		var p []int
 		for ; i >= 0; i = a.m.Recipients[i].Parent {
@@ -26,27 +35,20 @@ func (a *try) arrange(jobs []*job) {
 		slices.Reverse(p)
 		return p
 	}
-	before := func(i, j int) int {
-		p, q := path(i), path(j)
-		for depth := 0; depth < len(p) && depth < len(q); depth++ {
-			if p[depth] != q[depth] {
-				if depth == 0 {
-					return cmp.Compare(p[0], q[0])
-				}
-				// Who stands in his own alias keeps the place that he had before it was looked at.
-				if x, y := a.m.Recipients[p[depth]].Stage == stageSelf, a.m.Recipients[q[depth]].Stage == stageSelf; x != y {
-					return map[bool]int{true: -1, false: 1}[x]
-				}
-				return cmp.Compare(q[depth], p[depth])
+	p, q := path(i), path(j)
+	for depth := 0; depth < len(p) && depth < len(q); depth++ {
+		if p[depth] != q[depth] {
+			if depth == 0 {
+				return cmp.Compare(p[0], q[0])
 			}
+			// Who stands in his own alias keeps the place that he had before it was looked at.
+			if x, y := a.m.Recipients[p[depth]].Stage == stageSelf, a.m.Recipients[q[depth]].Stage == stageSelf; x != y {
+				return map[bool]int{true: -1, false: 1}[x]
+			}
+			return cmp.Compare(q[depth], p[depth])
 		}
-		return cmp.Compare(len(p), len(q))
 	}
-	for _, j := range jobs {
-		slices.SortStableFunc(j.indices, before)
-	}
-	slices.SortStableFunc(jobs, func(x, y *job) int { return before(x.indices[0], y.indices[0]) })
-	slices.SortStableFunc(jobs, func(x, y *job) int { return strings.Compare(strings.ToLower(x.host), strings.ToLower(y.host)) })
+	return cmp.Compare(len(p), len(q))
 }
 
 // deliverInOrder hands the groups to their transports, one after the other; the recipients of one stand from the last to

@@ -83,6 +83,12 @@ func (a *try) expand(ctx context.Context, i int, j *job) *job {
 			}
 			a.where[entry.Base+n] = member.Where
 		}
+		if member.From != "" {
+			if a.from == nil {
+				a.from = map[int]string{}
+			}
+			a.from[entry.Base+n] = member.From
+		}
 		child := spool.Recipient{As: member.As, Stage: member.Stage, HasOwner: x.HasOwner, Owner: owner}
 		child.Addr, child.Command, child.File = member.Addr, member.Command, member.File
 		if s := member.Refused; s != nil {
@@ -109,7 +115,12 @@ func (a *try) expand(ctx context.Context, i int, j *job) *job {
 		}
 	}
 	name, orig := r.Name(), a.m.Recipients[a.root(i)].Recipient
-	if a.how.verbose != nil {
+	for _, line := range x.Told {
+		if a.how.verbose != nil {
+			a.how.verbose(line)
+		}
+	}
+	if a.how.verbose != nil && x.Told == nil {
 		a.how.verbose(name + "... " + aliased(entry.Members))
 	}
 	if err := a.m.Note(entry); err != nil {

@@ -115,7 +115,7 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 		}
 		r.Where = a.where[i]
 		if p := a.m.Recipients[i].Parent; p >= 0 && a.w.Spoken {
-			r.From = a.m.Recipients[p].Name()
+			r.From = firstOf(a.from[i], a.m.Recipients[p].Name())
 		}
 		for p := i; p >= 0; p = a.m.Recipients[p].Parent {
 			if a.m.Recipients[p].HasOwner {
@@ -210,11 +210,11 @@ func (a *try) tellGrown(ctx context.Context) {
 	a.grown = nil
 }
 
-// arrived are the recipients behind i who got the message and whose next hop tells nobody.
+// arrived are the recipients behind i who got the message here.
 func (a *try) arrived(i int) (all []dsn.Recipient) {
 	for _, k := range a.order {
 		res := a.results[k]
-		if o := res.status.Outcome(); o != transport.Delivered && (o != transport.Relayed || res.status.DSN) {
+		if res.status.Outcome() != transport.Delivered {
 			continue
 		}
 		for p := a.m.Recipients[k].Parent; p >= 0; p = a.m.Recipients[p].Parent {

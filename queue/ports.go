@@ -90,6 +90,7 @@ type Member struct {
 	Refused *transport.Status
 	Name    string
 	Where   string // file and line that named Addr, for reports; empty: an alias
+	From    string // the :include: file that named it, for reports
 }
 
 // Expansion is what one step makes of a local user: exactly one of Mailbox, Members and Status is set.
@@ -103,6 +104,8 @@ type Expansion struct {
 	HasOwner bool
 	// Status, if not nil, ends it: an unknown user, an alias loop, a refusal; Failed or Discarded.
 	Status *transport.Status
+	// Told are the lines with which sendmail -v tells of Members; nil: the queue finds words of its own.
+	Told []string
 	// Loop says that Status is the end of a loop: where a message has other recipients, nobody is missing.
 	Loop bool
 }

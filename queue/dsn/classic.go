@@ -421,6 +421,9 @@ func (c Classic) status(b *strings.Builder, n Notice) {
 		if exit, ok := unix(s); ok && n.Kind != Success && n.Kind != Delay && exitCodes[exit] != "" {
 			code = exitCodes[exit]
 		}
+		if s.Exit == sysexits.Software && code == "5.3.5" {
+			code = exitCodes[s.Exit]
+		}
 		field("Status", code)
 		remote, _, _ := strings.Cut(s.Remote, " ")
 		for _, name := range []string{hostUnknown(s), r.nowhere()} {

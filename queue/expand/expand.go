@@ -115,6 +115,7 @@ type Member struct {
 	Refused *transport.Status
 	Name    string
 	Where   string // "FILE: line N" of an Addr in a .forward or :include: file, for reports
+	From    string // ":include:FILE" that named it; empty: the list itself
 }
 
 // Result is the answer. Exactly one of Mailbox, Members and Status is set.
@@ -126,7 +127,8 @@ type Result struct {
 	HasOwner bool
 	Source   string // where the members come from: "alias list", a path; for people
 	Status   *transport.Status
-	Loop     bool // with Status: it leads back to where it came from; nobody is missing where others are left
+	Told     []string // with Members, and Config.Sendmail: how sendmail -v tells of them
+	Loop     bool     // with Status: it leads back to where it came from; nobody is missing where others are left
 }
 
 // Expand takes one step.
@@ -177,12 +179,13 @@ func (x *Expander) Expand(ctx context.Context, u User) (Result, error) {
 	// A name that comes round again through .forward files ends in its mailbox, and who sends it round keeps a copy: two
 	// users who forward to each other both get it, as with sendmail.
 	if stage != StageFinal && !again && u.Depth < x.conf.MaxDepth {
-		members, source, err := x.forward(entry, detail)
+		var told []string
+		members, source, err := x.forward(entry, detail, &told)
 		if err != nil {
 			return Result{}, err
 		}
 		if len(members) > 0 {
-			return Result{Members: keepCopy(members, entry.Name, u.Trail, x.conf.LastFirst), Source: source}, nil
+			return Result{Members: keepCopy(members, entry.Name, u.Trail, x.conf.LastFirst), Source: source, Told: told}, nil
 		}
 	}
 	return Result{Mailbox: entry.Name, Detail: detail}, nil
@@ -229,7 +232,10 @@ func (x *Expander) fromAlias(ctx context.Context, key, value string) (Result, er
 		return Result{}, fmt.Errorf("alias %s: %w", key, err)
 	}
 	r := Result{Source: "alias " + key}
-	in := including{x: x, self: key, selfStage: StageNoAlias}
+	in := including{x: x, self: key, selfStage: StageNoAlias, told: &r.Told}
+	if x.conf.Sendmail != nil {
+		r.Told = []string{key + "... aliased to " + value}
+	}
 	if r.Members, err = in.members(items, nil); err != nil {
 		return Result{}, fmt.Errorf("alias %s: %w", key, err)
 	}

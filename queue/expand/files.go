@@ -2,9 +2,12 @@ package expand
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +34,7 @@ type including struct {
 	self      string        // the name whose list this is: found in its own list, it goes on with selfStage
 	selfStage string        //
 	user      *passwd.Entry // whose rights files are read, written and programs run with; nil: the administrator's list
+	told      *[]string     // what sendmail -v would tell; nil: nobody asks
 	barred    string        // why no programs and files may be used; empty: they may
 }
 
@@ -69,6 +73,11 @@ func (in including) members(items []Item, within []string) ([]Member, error) {
 		}
 		if len(all) > maxItems {
 			return nil, fmt.Errorf("more than %d members", maxItems)
+		}
+	}
+	if len(within) > 0 {
+		for i := range all {
+			all[i].From = cmp.Or(all[i].From, ":include:"+within[len(within)-1])
 		}
 	}
 	return all, nil
@@ -126,7 +135,10 @@ func (in including) include(item Item, within []string) ([]Member, error) {
 				return nil
 			}
 		}
-		items, err = in.x.readLists(f, name, maxInclude)
+		if mode != nil && in.told != nil {
+			*in.told = append(*in.told, ":include:"+name+"... including file "+name)
+		}
+		items, err = in.readLists(f, name, maxInclude, "sending to")
 		return err
 	})
 	if lookup != nil {
@@ -206,8 +218,8 @@ func (in including) asReader(work func() error) error {
 
 // forward reads the first .forward file of the user that exists. No members mean: there is none, it is empty, or it is
 // ignored because others may have written it (sendmail does that silently; we log it).
-func (x *Expander) forward(user passwd.Entry, detail string) ([]Member, string, error) {
-	in := including{x: x, self: user.Name, selfStage: StageFinal, user: &user}
+func (x *Expander) forward(user passwd.Entry, detail string, told *[]string) ([]Member, string, error) {
+	in := including{x: x, told: told, self: user.Name, selfStage: StageFinal, user: &user}
 	for _, template := range x.conf.Forward {
 		name, ok := x.forwardPath(template, user, detail)
 		if !ok {
@@ -230,14 +242,18 @@ func (x *Expander) forward(user passwd.Entry, detail string) ([]Member, string, 
 			if st.Mode&0o022 != 0 && !mode.allow("GroupWritableForwardFileSafe") {
 				in.barred = "Address " + user.Name + " is unsafe for mailing to programs"
 			}
-			items, err = x.readLists(f, name, maxForward)
+			items, err = in.readLists(f, name, maxForward, "forwarding to")
 			return err
 		})
 		switch {
 		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.EACCES), errors.Is(err, unix.ENAMETOOLONG):
 			continue
 		case errors.Is(err, errUnsafe), errors.Is(err, errNotPlain), errors.Is(err, unix.ELOOP):
-			x.conf.Log.Info("forward file ignored", "file", name, "user", user.Name, "err", err)
+			level := slog.LevelInfo
+			if x.conf.Sendmail != nil {
+				level = slog.LevelDebug
+			}
+			x.conf.Log.Log(context.Background(), level, "forward file ignored", "file", name, "user", user.Name, "err", err)
 			continue
 		case err != nil:
 			return nil, "", err
@@ -348,7 +364,9 @@ func unsafePath(name string, st unix.Stat_t, uid int, anyDir, anyMode bool) stri
 }
 
 // readLists reads a file of lists, one a line; a "#" at the beginning of a line makes it a comment.
-func (x *Expander) readLists(r io.Reader, name string, limit int64) ([]Item, error) {
+// verb is sendmail's word for what a line does.
+func (in including) readLists(r io.Reader, name string, limit int64, verb string) ([]Item, error) {
+	x := in.x
 	var items []Item
 	limited := &io.LimitedReader{R: r, N: limit + 1}
 	lines := bufio.NewScanner(limited)
@@ -357,6 +375,9 @@ func (x *Expander) readLists(r io.Reader, name string, limit int64) ([]Item, err
 		line := lines.Text()
 		if strings.HasPrefix(line, "#") {
 			continue
+		}
+		if x.conf.Sendmail != nil && in.told != nil && strings.TrimSpace(line) != "" {
+			*in.told = append(*in.told, fmt.Sprintf("%s: line %d: %s %s", name, number, verb, line))
 		}
 		more, err := x.parse(line)
 		if err != nil {

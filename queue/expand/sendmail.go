@@ -12,9 +12,6 @@ import (
 
 // Sendmail has what sendmail does otherwise with aliases(5) and forward(5).
 type Sendmail struct {
-	// Words is an entry without quotes as sendmail passes it on: taken apart into tokens, and put together with BlankSub
-	// between two words. A command with arguments that nobody has quoted becomes one long name that way.
-	Words func(text string) string
 	// Default is the login name of DefaultUser, who reads the :include: files of aliases; empty: we do.
 	Default string
 	// MatchGECOS finds users by their full names.
@@ -38,20 +35,12 @@ func (m *Sendmail) forbids(mode uint32, kind string) bool {
 
 // parse reads a list. sendmail complains about one that is not well formed, and uses what it understands.
 func (x *Expander) parse(text string) ([]Item, error) {
-	m := x.conf.Sendmail
-	if m == nil {
+	if x.conf.Sendmail == nil {
 		return ParseList(text)
 	}
 	items, err := parseList(text, true)
 	if err != nil {
 		items, err = parseList(mended(text), true)
-	}
-	if m.Words != nil {
-		for i := range items {
-			if c := string(items[i].Command); c != "" && c[0] != '"' {
-				items[i].Command = envelope.Command(strings.TrimPrefix(m.Words("|"+c), "|"))
-			}
-		}
 	}
 	return items, err
 }

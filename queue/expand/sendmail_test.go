@@ -33,7 +33,7 @@ func TestSendmailWays(t *testing.T) {
 		"prog": `|/bin/prog a "b c"`, "prog2": `"|/bin/prog a"`, "bs": `\bob`, "paren": "bob (x, carol", "quote": `"bob, carol`, "lt": "<bob, carol", "gt": "bob>, carol",
 		"rel": ":include:f/list", "team+x": "dave", "team+*": "carol", "deep": "x@y",
 	}
-	x, home := sendmailSite(t, aliases, &Sendmail{Words: func(s string) string { return strings.ReplaceAll(s, " ", ".") }})
+	x, home := sendmailSite(t, aliases, &Sendmail{})
 	aliases["inc"] = ":include:" + home + "/list"
 	put(t, home+"/list", "dave\nINC\n:include:"+home+"/list\n", 0o644)
 	for _, c := range []struct {
@@ -47,7 +47,7 @@ func TestSendmailWays(t *testing.T) {
 		{User{Name: "ring", Trail: []string{"ring", "dave"}}, "[dave final]"},
 		{User{Name: "own"}, "[bob] [own noalias] [own noalias]"}, // reported twice, since there is no such user
 		{User{Name: "deep", Depth: 10}, "failed 5.4.6"},
-		{User{Name: "prog"}, `[|/bin/prog.a."b.c"]`}, // nobody quoted it
+		{User{Name: "prog"}, `[|/bin/prog a "b c"]`},
 		{User{Name: "prog2"}, `["|/bin/prog a"]`},
 		{User{Name: "bs"}, `[\bob final]`},
 		{User{Name: "paren"}, "[bob]"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"math"
 	"os"
 	"os/exec"
@@ -336,7 +337,11 @@ func (r *run) outcome(res result, program string) transport.Status {
 		return transport.NewStatus(transport.Deferred, "4.3.0", "the program "+program+" could not be started")
 	case res.signal != 0:
 		log.Warn("program ended by a signal", "program", program, "signal", res.signal, "output", output)
-		return reply(transport.NewStatus(transport.Deferred, "4.3.0", "the program "+program+" was ended by a signal"), res)
+		text := "the program " + program + " was ended by a signal"
+		if r.conf.Name != "" { // sendmail's words
+			text = fmt.Sprintf("mailer %s died with signal %d", r.conf.Name, res.signal)
+		}
+		return reply(transport.NewStatus(transport.Deferred, "4.3.0", text), res)
 	case res.exit == 0:
 		return transport.NewStatus(transport.Delivered, "2.0.0", "Sent")
 	}
@@ -345,12 +350,18 @@ func (r *run) outcome(res result, program string) transport.Status {
 		verdict = transportVerdict{transport.Failed, "5.0.0", "unknown mailer error " + strconv.Itoa(res.exit)}
 	}
 	text := verdict.text
-	if word := tempWords[res.exit]; word != "" && r.conf.Name != "" {
-		text = r.conf.Name + " mailer (" + program + ") exited with " + word
+	if res.exit == sysexits.TempFail && r.conf.Name != "" {
+		text = r.conf.Name + " mailer (" + program + ") exited with EX_TEMPFAIL"
+	} else if _, _, said, _, known := sysexits.Response(res.exit); known && r.conf.Name != "" && verdict.outcome == transport.Deferred {
+		text = said
 	} else if output != "" {
 		text += ": " + output
 	}
-	log.Info("program refused", "program", program, "exit", res.exit, "output", output)
+	level := slog.LevelInfo
+	if r.conf.Name != "" { // the lines of sendmail's log tell of it
+		level = slog.LevelDebug
+	}
+	log.Log(context.Background(), level, "program refused", "program", program, "exit", res.exit, "output", output)
 	s := reply(transport.NewStatus(verdict.outcome, verdict.code, text), res)
 	s.Transcript = r.out.lines()
 	if verdict.outcome == transport.Failed {
@@ -361,9 +372,6 @@ func (r *run) outcome(res result, program string) transport.Status {
 	}
 	return s
 }
-
-// tempWords are the statuses that ask for another try, as sendmail names them.
-var tempWords = map[int]string{sysexits.OSErr: "EX_OSERR", sysexits.IOErr: "EX_IOERR", sysexits.TempFail: "EX_TEMPFAIL"}
 
 // reply adds what a delivery report shows as the diagnostic code: "x-unix; 67" (RFC 3464 2.3.6).
 func reply(s transport.Status, res result) transport.Status {

@@ -12,7 +12,7 @@ func (c *cfSite) listWays(defaultUser string) *expand.Sendmail {
 	text, _ := c.conf.Option("DontBlameSendmail", "")
 	words := strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
 	return &expand.Sendmail{
-		Default: defaultUser, MatchGECOS: c.conf.Bool("MatchGECOS", false), Words: c.rw.Words,
+		Default: defaultUser, MatchGECOS: c.conf.Bool("MatchGECOS", false),
 		Blame: func(word string) bool { return slices.Contains(words, strings.ToLower(word)) },
 	}
 }

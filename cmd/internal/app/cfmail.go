@@ -66,7 +66,7 @@ func (s *site) cfWiring() (queue.Wiring, error) {
 
 // cfNotifier writes notices as sendmail does.
 func (s *site) cfNotifier() queue.Notifier {
-	return dsn.Classic{Composer: dsn.Composer{Host: s.settings.Host, Bare: true}, Head: func(e *envelope.Envelope, h *envelope.Header) []byte {
+	return dsn.Classic{Composer: dsn.Composer{Host: s.settings.Host, Bare: true}, Words: s.cf.rw.Words, Head: func(e *envelope.Envelope, h *envelope.Header) []byte {
 		m, whole := macros(e.Sender, e.Origin), *h
 		s.cf.stamp(m, e, h)
 		s.cf.received(m, e, &whole)
@@ -236,6 +236,7 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	out.Host = strings.TrimSuffix(req.Host, ".") // the rules' sign for a name that is complete
 	out.Body = envelope.ReplaceHead(text, header.Octets, req.Body)
 	env.Made = int(out.Body.Size() - given)
+	out.Recipients = t.site.programs(out.Recipients)
 	if t.mailer.Has('A') || t.mailer.Has('w') { // "+detail" is the host of a user of this host
 		out.Host = strings.TrimPrefix(out.Host, "+")
 	}
@@ -251,6 +252,21 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 		return statuses
 	}
 	return t.watched(ctx, inner, &out)
+}
+
+// programs are recipients with their commands as sendmail starts them: one that nobody has quoted was taken apart as an
+// address, and put together with BlankSub between two words.
+func (c *cfSite) programs(rs []transport.Recipient) []transport.Recipient {
+	own := false
+	for i, r := range rs {
+		if command := string(r.Orig.Command); command != "" && command[0] != '"' {
+			if !own {
+				rs, own = slices.Clone(rs), true
+			}
+			rs[i].Orig.Command = envelope.Command(strings.TrimPrefix(c.rw.Words("|"+command), "|"))
+		}
+	}
+	return rs
 }
 
 // stamp sets what the templates of H lines say about a message: its id, dates, and who sent it.

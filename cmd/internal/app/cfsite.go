@@ -227,6 +227,10 @@ func (r cfRouter) Route(ctx context.Context, q queue.Question) (queue.Decision, 
 	if err == nil && t.Mailer != nil && t.Mailer.Has('5') && !t.Listed && !strings.HasPrefix(string(q.Recipient), expand.NoAlias) {
 		t, err = r.unaliased(ctx, t, m)
 	}
+	if errors.Is(err, errNoAliases) {
+		later := transport.NewStatus(transport.Deferred, "4.3.0", "alias database unavailable")
+		return queue.Decision{Refused: &later}, nil
+	}
 	var down *eval.NotNow
 	if errors.As(err, &down) {
 		later := transport.NewStatus(transport.Deferred, "4.3.0", down.Table+" map: lookup ("+down.Key+"): deferred")
@@ -340,10 +344,14 @@ func aliasTables(sources []cf.AliasSource) (aliasFiles, error) {
 	for _, source := range sources {
 		def, env := &prog.Table{Name: "aliases", Class: source.Class, Args: source.Args}, table.Env{}
 		if source.Class != "ldap" {
-			for len(source.Args) > 0 && strings.HasPrefix(source.Args[0], "-") { // map flags such as -o
+			var flags []string
+			for len(source.Args) > 0 && strings.HasPrefix(source.Args[0], "-") { // of map flags only -o says something here
+				if source.Args[0] == "-o" {
+					flags = []string{"-o"}
+				}
 				source.Args = source.Args[1:]
 			}
-			def, env = &prog.Table{Name: "aliases", Class: "aliases", Args: append([]string{"-o"}, source.Args...)}, table.Env{Native: true}
+			def, env = &prog.Table{Name: "aliases", Class: "aliases", Args: append(flags, source.Args...)}, table.Env{Native: true}
 		}
 		t, err := table.Open(def, env)
 		if t == nil {
@@ -357,9 +365,15 @@ func aliasTables(sources []cf.AliasSource) (aliasFiles, error) {
 func (a aliasFiles) Lookup(ctx context.Context, key string) (string, bool, error) {
 	for _, t := range a {
 		r, found, err := t.Lookup(ctx, key, nil)
-		if found || err != nil {
-			return r.Value, found, err
+		if err != nil {
+			return "", false, fmt.Errorf("%w: %w", errNoAliases, err)
+		}
+		if found {
+			return r.Value, true, nil
 		}
 	}
 	return "", false, nil
 }
+
+// errNoAliases is what sendmail says while it cannot read its aliases; mail for users of this host waits.
+var errNoAliases = errors.New("alias database unavailable")

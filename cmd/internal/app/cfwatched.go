@@ -19,10 +19,10 @@ func (t cfTransport) watched(ctx context.Context, next transport.Transport, req 
 		t.site.noteHosts(statuses)
 		return statuses
 	}
-	if _, dialogue := next.(*smtpclient.Client); !dialogue {
+	if _, dialogue := next.(*smtpclient.Client); !dialogue && t.mailer.Name != "*file*" {
 		var names []string
 		for _, r := range req.Recipients {
-			names = append(names, r.User)
+			names = append(names, r.Orig.Name())
 		}
 		req.Verbose(strings.Join(names, ",") + "... Connecting to " + t.mailer.Name + "...")
 	}
@@ -31,7 +31,7 @@ func (t cfTransport) watched(ctx context.Context, next transport.Transport, req 
 	var sent []string
 	text := ""
 	for i, s := range statuses {
-		who := req.Recipients[i].User
+		who := req.Recipients[i].Orig.Name()
 		switch s.Outcome() {
 		case transport.Delivered, transport.Relayed:
 			sent, text = append(sent, who), maillog.Stat(s)

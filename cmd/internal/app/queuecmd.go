@@ -311,9 +311,19 @@ func listEntry(l queue.Listed, sendmail bool) mailq.Entry {
 	}
 	if len(l.Recipients) > 0 && same && l.Recipients[0].Reason != "" {
 		e.Reason = "Deferred: " + l.Recipients[0].Reason
-		if why := l.Recipients[0].Reason; strings.HasPrefix(why, "reply: ") || strings.HasPrefix(why, "Warning: ") || strings.Contains(why, " map: lookup (") { // sendmail's own words
+		if ownWords(l.Recipients[0].Reason) {
 			e.Reason = l.Recipients[0].Reason
 		}
 	}
 	return e
+}
+
+// ownWords reports whether a reason is one before which sendmail puts no "Deferred".
+func ownWords(why string) bool {
+	for _, prefix := range []string{"reply: ", "Warning: ", "mailer ", "Operating system error", "I/O error", "alias database unavailable"} {
+		if strings.HasPrefix(why, prefix) {
+			return true
+		}
+	}
+	return strings.Contains(why, " map: lookup (")
 }

@@ -273,12 +273,12 @@ func (l localNames) Expand(ctx context.Context, u queue.LocalUser) (queue.Expans
 	if err != nil {
 		return queue.Expansion{}, err
 	}
-	out := queue.Expansion{Mailbox: r.Mailbox, Detail: r.Detail, Owner: r.Owner, HasOwner: r.HasOwner, Status: r.Status, Loop: r.Loop}
+	out := queue.Expansion{Mailbox: r.Mailbox, Detail: r.Detail, Owner: r.Owner, HasOwner: r.HasOwner, Status: r.Status, Loop: r.Loop, Told: r.Told}
 	for _, m := range r.Members {
 		if l.notMe != nil && m.Addr != "" && l.notMe(u.Sender, m.Addr) {
 			continue
 		}
-		out.Members = append(out.Members, queue.Member{Addr: m.Addr, Command: m.Command, File: m.File, As: m.As, Stage: m.Stage, Refused: m.Refused, Name: m.Name, Where: m.Where})
+		out.Members = append(out.Members, queue.Member{Addr: m.Addr, Command: m.Command, File: m.File, As: m.As, Stage: m.Stage, Refused: m.Refused, Name: m.Name, Where: m.Where, From: m.From})
 	}
 	if len(r.Members) > 0 && len(out.Members) == 0 { // nobody but the sender is on the list
 		l.notMe = nil
