@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -111,7 +112,10 @@ func readPlan(p *prog.Plan, words []string) (problem string) {
 			}
 			p.Concurrency = n
 		default:
-			return strconv.Quote(word) + " is not known here"
+			if near := lang.Nearest(word, []string{"retry", "give-up", "warn-after", "rate", "concurrency"}); near != "" {
+				return fmt.Sprintf("%q is not known here; did you mean %q?", word, near)
+			}
+			return fmt.Sprintf("%q is not known here", word)
 		}
 		words = words[1:]
 	}
