@@ -16,6 +16,9 @@ const (
 	rescanDrops = time.Minute
 	// rescanQueue is how often the queue directory is read for messages that other processes put there.
 	rescanQueue = 5 * time.Minute
+	// rescanFirst is how long after the start it is read again, and then twice as long after that, until rescanQueue: a
+	// process that worked while there was no daemon may put a message there a moment after the daemon looked, and die.
+	rescanFirst = 2 * time.Second
 	// retryTrouble is the delay after trouble of our own: a full disk, no descriptors.
 	retryTrouble = 5 * time.Second
 	// stillRunning is when a message is looked at again whose attempt is just ending.
@@ -126,7 +129,8 @@ func (q *Queue) Kick() {
 // Run delivers what is queued, when it is due, until ctx ends. One process at a time should, the one that has the
 // spool's daemon lock; several do no harm. Messages that were accepted before are read in the background.
 func (q *Queue) Run(ctx context.Context) {
-	drops, queue := time.NewTicker(rescanDrops), time.NewTicker(rescanQueue)
+	drops, wait := time.NewTicker(rescanDrops), rescanFirst
+	queue := time.NewTimer(wait)
 	q.mu.Lock()
 	q.runners++
 	q.mu.Unlock()
@@ -156,6 +160,8 @@ func (q *Queue) Run(ctx context.Context) {
 			q.Kick()
 		case <-queue.C:
 			q.background(ctx, q.scanQueue)
+			wait = min(2*wait, rescanQueue)
+			queue.Reset(wait)
 		case <-q.drops:
 			select {
 			case scanning <- struct{}{}:
