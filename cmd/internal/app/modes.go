@@ -144,9 +144,19 @@ func daemon(std stdio, v *flags.Invocation) int {
 	child := exec.Command(self, append(append([]string{"serve"}, configArgs(v)...), overridesOf(v).args()...)...)
 	child.Dir = "/"
 	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	child.Stderr = std.err
+	says, err := nameless() // not our own standard error: whoever reads that would wait for the end of the daemon
+	if err != nil {
+		return failed(std, err)
+	}
+	defer says.Close()
+	child.Stderr = says
 	if err := child.Start(); err != nil {
 		return failed(std, err)
+	}
+	tell := func() {
+		if _, err := says.Seek(0, io.SeekStart); err == nil {
+			io.Copy(std.err, io.LimitReader(says, 1<<20))
+		}
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- child.Wait() }()
@@ -155,8 +165,10 @@ func daemon(std stdio, v *flags.Invocation) int {
 	for {
 		select {
 		case <-ended:
+			tell()
 			return child.ProcessState.ExitCode()
 		case <-ctx.Done():
+			tell()
 			fmt.Fprintln(std.err, "waybill: the daemon does not answer yet")
 			return sysexits.TempFail
 		case <-time.After(20 * time.Millisecond):
@@ -167,6 +179,15 @@ func daemon(std stdio, v *flags.Invocation) int {
 			return sysexits.OK
 		}
 	}
+}
+
+// nameless is an empty file that has no name any more.
+func nameless() (*os.File, error) {
+	f, err := os.CreateTemp("", "waybill-")
+	if err == nil {
+		err = os.Remove(f.Name())
+	}
+	return f, err
 }
 
 // smtpOnPipe is -bs: SMTP on standard input and output.
