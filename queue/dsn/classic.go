@@ -404,7 +404,7 @@ func (c Classic) status(b *strings.Builder, n Notice) {
 		if r.good() {
 			n.Kind = Success
 		}
-		field("Original-Recipient", originalRecipient(r.Orig.ORcpt, false))
+		field("Original-Recipient", strings.Replace(originalRecipient(r.Orig.ORcpt, false), "; ", ";", 1))
 		field("Final-Recipient", typedAddress(c.named(r), false))
 		field("X-Actual-Recipient", c.actual(n, r))
 		action := action(n.Kind, s)

@@ -5,7 +5,8 @@ import (
 	"encoding/base64"
 )
 
-// quotedWriter writes quoted-printable (RFC 2045 6.7): lines of at most 76 octets, line ends as they are.
+// quotedWriter writes quoted-printable (RFC 2045 6.7): lines of at most 76 octets, broken where sendmail breaks them, line
+// ends as they are.
 type quotedWriter struct {
 	out   *bufio.Writer
 	col   int
@@ -15,6 +16,10 @@ type quotedWriter struct {
 const hexDigits = "0123456789ABCDEF"
 
 func (q *quotedWriter) write(b []byte) {
+	if len(b) == 1 && b[0] == '.' && q.col == 0 && q.space == 0 { // no gateway shall take it for the end
+		q.hex('.')
+		return
+	}
 	for _, c := range b {
 		q.flushSpace(false)
 		switch {
@@ -42,7 +47,7 @@ func (q *quotedWriter) hex(c byte) {
 
 // room puts a soft line break where n octets more do not fit.
 func (q *quotedWriter) room(n int) {
-	if q.col+n > 75 {
+	if q.col > 72 {
 		q.out.WriteString("=\n")
 		q.col = 0
 	}
@@ -68,10 +73,10 @@ func (q *quotedWriter) lineEnd() {
 
 func (q *quotedWriter) end() { q.flushSpace(true) }
 
-// base64Writer writes base64 in lines of 76 (RFC 2045 6.8). Line ends are part of the data, as CRLF.
+// base64Writer writes base64 in lines of 72 (RFC 2045 6.8 allows 76). Line ends are part of the data, as CRLF.
 type base64Writer struct {
 	out *bufio.Writer
-	buf [57]byte // 57 octets make a line of 76
+	buf [54]byte // 54 octets make a line of 72
 	n   int
 	any bool
 }
@@ -88,7 +93,7 @@ func (w *base64Writer) write(b []byte) {
 }
 
 func (w *base64Writer) line() {
-	var text [76]byte
+	var text [72]byte
 	if w.any {
 		w.out.WriteByte('\n')
 	}

@@ -102,9 +102,9 @@ func (h *section) bytes(converted, top bool, by, encoding string) []byte {
 		if h.find("MIME-Version") < 0 {
 			h.set("MIME-Version", "1.0")
 		}
-		if by != "" && encoding != "" {
-			h.fields = append(h.fields, []byte("X-MIME-Autoconverted: from 8bit to "+encoding+" by "+by+"\n"))
-		}
+	}
+	if converted && by != "" && encoding != "" { // in the section of the part that changed
+		h.fields = append(h.fields, []byte("X-MIME-Autoconverted: from 8bit to "+encoding+" by "+by+"\n"))
 	}
 	return append(bytes.Join(h.fields, nil), h.blank...)
 }

@@ -211,7 +211,7 @@ func (w *walker) finish(inside bool) {
 		e := asIs
 		switch {
 		case l.eight == 0 || l.encoded:
-		case l.text && l.eight*4 <= l.octets:
+		case l.text && l.eight*8 <= l.octets:
 			e = quoted
 		default:
 			e = base64Enc
@@ -253,7 +253,7 @@ func (w *walker) header(top bool) error {
 		if encoded == "8bit" || encoded == "binary" {
 			h.set("Content-Transfer-Encoding", "7bit")
 		}
-		w.raw(h.bytes(w.converted(), top, w.by, "7bit"))
+		w.raw(h.bytes(w.converted(), top, w.by, ""))
 		if err == nil && !strings.HasPrefix(kind, "multipart/") {
 			return w.header(false) // the header section of the message inside
 		}
@@ -269,10 +269,13 @@ func (w *walker) header(top bool) error {
 		return ErrTooManyParts
 	}
 	if e != asIs {
-		h.set("Content-Transfer-Encoding", encodingNames[e])
+		if top && h.find("MIME-Version") < 0 {
+			h.set("MIME-Version", "1.0")
+		}
 		if merr != nil && h.value("Content-Type") == "" && top {
 			h.set("Content-Type", "text/plain; charset=unknown-8bit") // RFC 1428 3
 		}
+		h.set("Content-Transfer-Encoding", encodingNames[e])
 		if w.out != nil {
 			w.leaf.enc = &quotedWriter{out: w.out}
 			if e == base64Enc {

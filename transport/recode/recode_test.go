@@ -29,25 +29,25 @@ func TestConvert(t *testing.T) {
 	for name, c := range map[string]struct{ in, want string }{
 		"7 bit": {"Subject: x\n\nhello\n", "Subject: x\n\nhello\n"},
 		"no mime": {"Subject: x\n\nGr\xfc\xdfe aus K\xf6ln =\n.\nend \n",
-			"Subject: x\nContent-Transfer-Encoding: quoted-printable\nContent-Type: text/plain; charset=unknown-8bit\nMIME-Version: 1.0\n" +
-				"X-MIME-Autoconverted: from 8bit to quoted-printable by mail.example.org id X1\n\nGr=FC=DFe aus K=F6ln =3D\n.\nend=20\n"},
+			"Subject: x\nMIME-Version: 1.0\nContent-Type: text/plain; charset=unknown-8bit\nContent-Transfer-Encoding: quoted-printable\n" +
+				"X-MIME-Autoconverted: from 8bit to quoted-printable by mail.example.org id X1\n\nGr=FC=DFe aus K=F6ln =3D\n=2E\nend=20\n"},
 		"text": {"MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\nSubject: x\n\na long line of ordinary words with one ü in it, to be broken softly somewhere\n",
 			"MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\nSubject: x\n" +
-				"X-MIME-Autoconverted: from 8bit to quoted-printable by mail.example.org id X1\n\na long line of ordinary words with one =C3=BC in it, to be broken softly so=\nmewhere\n"},
+				"X-MIME-Autoconverted: from 8bit to quoted-printable by mail.example.org id X1\n\na long line of ordinary words with one =C3=BC in it, to be broken softly =\nsomewhere\n"},
 		"mostly 8 bit": {"MIME-Version: 1.0\nContent-Type: text/plain; charset=koi8-r\nContent-Transfer-Encoding: 8bit\n\n\xd0\xd2\xc9\n\xd7\n",
 			"MIME-Version: 1.0\nContent-Type: text/plain; charset=koi8-r\nContent-Transfer-Encoding: base64\n" +
 				"X-MIME-Autoconverted: from 8bit to base64 by mail.example.org id X1\n\n" + base64.StdEncoding.EncodeToString([]byte("\xd0\xd2\xc9\r\n\xd7\r\n"))},
 		"parts": {"MIME-Version: 1.0\nContent-Type: multipart/mixed;\n boundary=\"b 1\"\nContent-Transfer-Encoding: 8bit\n\npre\xe4mble\n--b 1\nContent-Type: text/plain\n\nplain\n" +
 			"--b 1\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nein Grüß Gott\n\n--b 1\nContent-Type: image/png\nContent-Transfer-Encoding: binary\n\n\x89PNG\n\x00\n" +
 			"--b 1\nContent-Type: image/gif\nContent-Transfer-Encoding: base64\n\nAAAA\n--b 1--\nepilogue\n",
-			"MIME-Version: 1.0\nContent-Type: multipart/mixed;\n boundary=\"b 1\"\nContent-Transfer-Encoding: 7bit\nX-MIME-Autoconverted: from 8bit to 7bit by mail.example.org id X1\n\npre?mble\n--b 1\nContent-Type: text/plain\n\nplain\n" +
-				"--b 1\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\nein Gr=C3=BC=C3=9F Gott\n\n" +
-				"--b 1\nContent-Type: image/png\nContent-Transfer-Encoding: base64\n\n" + base64.StdEncoding.EncodeToString([]byte("\x89PNG\r\n\x00")) + "\n" +
+			"MIME-Version: 1.0\nContent-Type: multipart/mixed;\n boundary=\"b 1\"\nContent-Transfer-Encoding: 7bit\n\npre?mble\n--b 1\nContent-Type: text/plain\n\nplain\n" +
+				"--b 1\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\nX-MIME-Autoconverted: from 8bit to base64 by mail.example.org id X1\n\n" + base64.StdEncoding.EncodeToString([]byte("ein Grüß Gott\r\n")) + "\n" +
+				"--b 1\nContent-Type: image/png\nContent-Transfer-Encoding: base64\nX-MIME-Autoconverted: from 8bit to base64 by mail.example.org id X1\n\n" + base64.StdEncoding.EncodeToString([]byte("\x89PNG\r\n\x00")) + "\n" +
 				"--b 1\nContent-Type: image/gif\nContent-Transfer-Encoding: base64\n\nAAAA\n--b 1--\nepilogue\n"},
 		"message inside": {"MIME-Version: 1.0\nContent-Type: multipart/digest; boundary=o\n\n--o\nContent-Type: message/rfc822\nContent-Transfer-Encoding: 8bit\n\nSubject: in\nContent-Type: multipart/alternative; boundary=i\n\n" +
 			"--i\n\nten words and one ü is little here, so quoted it is\n--i--\n--o--\n",
-			"MIME-Version: 1.0\nContent-Type: multipart/digest; boundary=o\nX-MIME-Autoconverted: from 8bit to 7bit by mail.example.org id X1\n\n--o\nContent-Type: message/rfc822\nContent-Transfer-Encoding: 7bit\n\nSubject: in\nContent-Type: multipart/alternative; boundary=i\n\n" +
-				"--i\nContent-Transfer-Encoding: quoted-printable\n\nten words and one =C3=BC is little here, so quoted it is\n--i--\n--o--\n"},
+			"MIME-Version: 1.0\nContent-Type: multipart/digest; boundary=o\n\n--o\nContent-Type: message/rfc822\nContent-Transfer-Encoding: 7bit\n\nSubject: in\nContent-Type: multipart/alternative; boundary=i\n\n" +
+				"--i\nContent-Transfer-Encoding: quoted-printable\nX-MIME-Autoconverted: from 8bit to quoted-printable by mail.example.org id X1\n\nten words and one =C3=BC is little here, so quoted it is\n--i--\n--o--\n"},
 		"no end":     {"Content-Type: text/plain; charset=utf-8\n\nten words and one ü", ""},
 		"no header":  {"über\n", ""},
 		"empty":      {"", ""},

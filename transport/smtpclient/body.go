@@ -82,10 +82,21 @@ func (m *message) Read(p []byte) (int, error) {
 }
 
 // recoded reports whether the message was declared to have octets that the peer does not take (RFC 6152 3). One that
-// was not declared is sent as it is, as sendmail does.
+// was not declared is sent as it is, as sendmail does, unless it is MIME.
 func (d *delivery) recoded(s *session) bool {
 	body := d.req.Envelope.BodyType
-	return body == envelope.BodyBinaryMIME || (body == envelope.Body8BitMIME && !s.ext.eightBit)
+	return body == envelope.BodyBinaryMIME || (body == envelope.Body8BitMIME && !s.ext.eightBit) ||
+		body == envelope.BodyUndeclared && s.conf.Sendmail && !s.ext.eightBit && d.mime()
+}
+
+// mime reports whether the message is MIME: sendmail recodes such a one for a peer that takes 7 bits, declared or not.
+func (d *delivery) mime() bool {
+	if d.isMIME == nil {
+		h, err := envelope.HeaderOf(d.req.Body)
+		is := err == nil && d.req.Body.Size() >= 0 && h.Value("MIME-Version") != ""
+		d.isMIME = &is
+	}
+	return *d.isMIME
 }
 
 // prepare finds out, before anything is said, how the message is to be recoded for the peer.

@@ -53,6 +53,7 @@ type delivery struct {
 	lines  map[int][]string // of the transcript, by recipient
 	took   map[int]string   // replies to RCPT, by recipient
 	plan   *recode.Plan     // how the message becomes 7-bit; nil: nobody needed it yet
+	isMIME *bool            // found out when a peer asks
 }
 
 // Deliver tries the hosts in order until each recipient has an answer.
@@ -155,7 +156,7 @@ func (d *delivery) tryAll(ctx context.Context, domain string, list []exchange) {
 		}
 		if slices.ContainsFunc(hops, c.own) {
 			// RFC 5321 5.1: this host is ourselves; those behind it would only send the message back
-			d.settle(d.open(), loop(domain))
+			d.settle(d.open(), d.client.loop(domain))
 			return
 		}
 		dem, v := d.demand(ctx, x, addrs)
@@ -282,7 +283,11 @@ func (d *delivery) logTLS(s *session) {
 
 // unusable records that an address could not be used.
 func (d *delivery) unusable(ctx context.Context, h hop, v verdict) {
-	d.log.Info("host not usable", "id", d.req.Envelope.ID, "host", h.String(), "status", v.status.Code(), "why", v.status.Text())
+	level := slog.LevelInfo
+	if d.client.conf.Sendmail { // the lines of sendmail's log tell of it
+		level = slog.LevelDebug
+	}
+	d.log.Log(ctx, level, "host not usable", "id", d.req.Envelope.ID, "host", h.String(), "status", v.status.Code(), "why", v.status.Text())
 	if v.down && context.Cause(ctx) == nil {
 		d.client.memory.failed(h, v, time.Now())
 	}

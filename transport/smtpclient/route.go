@@ -162,7 +162,7 @@ func (c *Client) exchanges(ctx context.Context, group []target) ([]exchange, *ve
 		pref := list[own].pref
 		list = slices.DeleteFunc(list, func(x exchange) bool { return x.pref >= pref })
 		if len(list) == 0 {
-			v := loop(group[0].name)
+			v := c.loop(group[0].name)
 			trouble = worse(trouble, &v)
 		}
 	}
@@ -181,6 +181,9 @@ func (c *Client) hops(ctx context.Context, x exchange) ([]hop, dns.Addresses, *v
 	a, err := c.conf.Resolver.Addrs(ctx, x.name)
 	if err != nil {
 		return nil, a, notNow(x.name)
+	}
+	if len(a.Addrs) == 0 && c.conf.Sendmail {
+		return nil, a, never(refused("5.1.2", "Host unknown (Name server: "+x.name+".: host not found)", sysexits.NoHost))
 	}
 	if len(a.Addrs) == 0 { // RFC 3463 X.4.4 "unable to route"
 		return nil, a, never(refused("5.4.4", "Host unknown (Name server: "+x.name+": no address)", sysexits.NoHost))
@@ -208,6 +211,17 @@ func never(st transport.Status) *verdict { return &verdict{status: st, next: tru
 // loop is a domain whose mail we would have to give to ourselves.
 func loop(name string) verdict {
 	return verdict{status: refused("5.4.6", "mail for "+name+" loops back to me (MX problem?)", sysexits.Software), next: true}
+}
+
+// loop is the same where the DNS says so, in sendmail's words if they are asked for.
+func (c *Client) loop(name string) verdict {
+	if !c.conf.Sendmail {
+		return loop(name)
+	}
+	st := refused("5.3.5", "Local configuration error", sysexits.Software)
+	st.Remote = name
+	st.Transcript = []string{"554 5.0.0 MX list for " + name + ". points back to " + c.conf.Hello, "554 5.3.5 Local configuration error"}
+	return verdict{status: st, next: true}
 }
 
 // worse keeps the verdict that leaves more hope: "not now" wins over "no".
