@@ -375,19 +375,24 @@ func (l *loader) use(u *lang.Use, src *lang.Source) {
 	}
 	text, err := fs.ReadFile(l.opt.Library, name+".rules")
 	if err != nil {
+		lost := l.lost.All
 		l.fail(u.Name.Pos, u.Name.EndPos, src, "the library has no %q", name)
-		if all, err := fs.Glob(l.opt.Library, "*.rules"); err == nil {
-			d := &l.diags[len(l.diags)-1]
-			for i := range all {
-				all[i] = strings.TrimSuffix(all[i], ".rules")
-			}
-			if near := lang.Nearest(name, all); near != "" {
-				d.Remedy = fmt.Sprintf("did you mean %q?", near)
-			} else {
-				d.Remedy = "it has: " + strings.Join(all, ", ")
-			}
+		d := &l.diags[len(l.diags)-1]
+		all, _ := fs.Glob(l.opt.Library, "*.rules")
+		for i := range all {
+			all[i] = strings.TrimSuffix(all[i], ".rules")
 		}
-		return
+		near := lang.Nearest(name, all)
+		if near == "" {
+			d.Remedy = "it has: " + strings.Join(all, ", ")
+			return
+		}
+		// What else is wrong is told as if the right name stood there.
+		d.Remedy = fmt.Sprintf("did you mean %q?", near)
+		if text, err = fs.ReadFile(l.opt.Library, near+".rules"); err != nil || l.used[near] != "" {
+			return
+		}
+		name, l.lost.All = near, lost
 	}
 	wants := strings.Contains(string(text), "${"+name+"}")
 	switch {
