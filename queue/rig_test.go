@@ -29,6 +29,7 @@ type rig struct {
 	slog   *lines
 	users  *users
 	route  func(q Question) (Decision, error)
+	passes bool // route says that mail is to be passed on at once
 	cfg    Config
 	useLog bool // with the intake log
 
