@@ -62,6 +62,10 @@ func serve(in io.Reader, out io.Writer, s session) int {
 		verb, rest, _ := strings.Cut(line, " ")
 		switch strings.ToUpper(verb) {
 		case "LHLO":
+			if strings.TrimSpace(rest) == "" {
+				s.say("500 5.5.2 Syntax error")
+				continue
+			}
 			s.hello(host)
 		case "MAIL":
 			s.from(rest)
@@ -150,7 +154,7 @@ func (s *session) from(rest string) {
 	case s.mail:
 		s.say("503 5.5.1 Nested MAIL command")
 		return
-	case !ok:
+	case !ok || !strings.HasPrefix(strings.TrimLeft(after, " "), "<") || !strings.Contains(after, ">"):
 		s.say("501 5.5.4 Syntax error in parameters")
 		return
 	}
@@ -172,6 +176,9 @@ func (s *session) recipient(rest string) {
 		return
 	case !ok || !strings.HasPrefix(strings.TrimLeft(after, " "), "<"):
 		s.say("501 5.5.4 Syntax error in parameters")
+		return
+	case strings.TrimSpace(after) == "<>":
+		s.say("550 5.1.1 User unknown")
 		return
 	case len(s.to) >= maxUsers:
 		s.say("452 4.5.3 Too many recipients")

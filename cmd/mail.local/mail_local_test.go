@@ -202,3 +202,18 @@ func TestManualPageHasEveryOption(t *testing.T) {
 		t.Errorf("options of the manual page that do not exist: %v", documented)
 	}
 }
+
+// What mail.local of sendmail 8.17 answers to paths without brackets, and to LHLO without a name.
+func TestLMTPSyntax(t *testing.T) {
+	_, out, _ := call([]string{"-l"}, lines("LHLO", "LHLO x", "MAIL FROM:a", "MAIL FROM:<a", "MAIL FROM:<a>", "RCPT TO:<>", "RCPT TO:root+x", "QUIT"))
+	var codes []string
+	for _, line := range strings.Split(strings.TrimSpace(out), "\r\n")[1:] {
+		if line[3] == ' ' {
+			codes = append(codes, line[:9])
+		}
+	}
+	const want = "500 5.5.2|250 PIPEL|501 5.5.4|501 5.5.4|250 2.5.0|550 5.1.1|501 5.5.4|221 2.0.0"
+	if got := strings.Join(codes, "|"); got != want {
+		t.Errorf("%s\nnot %s", got, want)
+	}
+}

@@ -34,7 +34,7 @@ func Editmap(args []string, env Env) int {
 	if err != nil {
 		fmt.Fprintf(env.Err, "editmap: %v\n", err)
 	}
-	if err != nil || len(verbs) != 1 || len(rest) < 3 || verbs == "u" && len(rest) < 4 {
+	if err != nil || len(verbs) != 1 || len(rest) < 3 || verbs == "u" && len(rest) < 4 || verbs != "u" && len(rest) > 3 {
 		fmt.Fprint(env.Err, usageEditmap)
 		return sysexits.Usage
 	}

@@ -3,7 +3,6 @@
 package praliases
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -34,7 +33,7 @@ func Parse(args []string) (Options, error) {
 		return nil
 	})
 	if err != nil {
-		return o, errors.New("usage: praliases [-C cffile] [-f aliasfile] [key ...]")
+		return o, fmt.Errorf("praliases: %w\nusage: praliases [-C cffile] [-f aliasfile] [key ...]", err)
 	}
 	o.Keys = keys
 	return o, nil

@@ -48,6 +48,8 @@ type options struct {
 	debug, initialise, always bool
 	list, exclude             bool
 	null, noUser              bool
+	databaseGiven             bool
+	messageGiven              bool
 	database, message         string
 	returnAddress, sender     string
 	interval                  time.Duration
@@ -85,7 +87,7 @@ func (o *options) set(c byte, value string) {
 	case 'd':
 		o.debug = true
 	case 'f':
-		o.database = value
+		o.database, o.databaseGiven = value, true
 	case 'i', 'I':
 		o.initialise = true
 	case 'j':
@@ -93,7 +95,7 @@ func (o *options) set(c byte, value string) {
 	case 'l':
 		o.list = true
 	case 'm':
-		o.message = value
+		o.message, o.messageGiven = value, true
 	case 'R':
 		o.returnAddress = value
 	case 'r':
@@ -126,8 +128,14 @@ func Run(args []string, env Env) int {
 		return exit
 	}
 	if err != nil {
-		fmt.Fprintln(env.Err, usage)
+		if o.debug || env.Log == nil { // nobody reads it elsewhere
+			fmt.Fprintln(env.Err, usage)
+		}
 		return complain(sysexits.Usage, err)
+	}
+	if quiet := o.initialise || o.list || o.exclude; o.noUser && !quiet && !(o.databaseGiven && o.messageGiven) {
+		fmt.Fprintln(env.Err, "vacation: -U requires setting both -f and -m")
+		return sysexits.NoInput
 	}
 	if !o.noUser {
 		home, found := env.Home(o.login)
@@ -192,7 +200,7 @@ func (o *options) print(env Env) error {
 		return err
 	}
 	for _, e := range s.entries {
-		when := "never"
+		when := "(exclusion)"
 		if !e.never {
 			when = e.when.Format(time.ANSIC)
 		}

@@ -166,7 +166,7 @@ func TestExclusionList(t *testing.T) {
 		t.Error(w.sent)
 	}
 	w.run("", "-l", "alice")
-	if !strings.Contains(w.out.String(), "@example.com") || !strings.Contains(w.out.String(), "never") {
+	if !strings.Contains(w.out.String(), "@example.com") || !strings.Contains(w.out.String(), "(exclusion)") {
 		t.Error(w.out.String())
 	}
 }
@@ -227,4 +227,12 @@ func FuzzStore(f *testing.F) {
 			s.due("a@b", time.Unix(1_800_000_000, 0))
 		}
 	})
+}
+
+// -U has no home directory where the usual files could be.
+func TestWithoutUserBothFilesAreNamed(t *testing.T) {
+	w := newWorld(t)
+	if exit := w.run(question, "-U", "-f", "db", "alice"); exit != 66 || len(w.sent) != 0 {
+		t.Errorf("exit %d, sent %v", exit, w.sent)
+	}
 }

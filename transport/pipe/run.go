@@ -183,7 +183,11 @@ func (l Line) walk(programs string, out io.Writer, missing func(name string, err
 		}
 		program, err := find(programs, argv[0])
 		if err != nil {
-			fmt.Fprintf(out, "%q not available for sendmail programs\n", argv[0])
+			why := "stat failed"
+			if errors.Is(err, fs.ErrInvalid) {
+				why = "not a file"
+			}
+			fmt.Fprintf(out, "smrsh: \"%s\" not available for sendmail programs (%s)\n", filepath.Base(argv[0]), why)
 			missing(argv[0], err)
 			last = result{exit: sysexits.Unavailable}
 		} else {

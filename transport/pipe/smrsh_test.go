@@ -23,7 +23,7 @@ func TestSmrsh(t *testing.T) {
 	}{
 		{"keep a b", 0, "<a>\n<b>\nin"}, {"/usr/bin/keep x", 0, "<x>\nin"}, {"exec keep y", 0, "<y>\nin"}, {"exit 75", 75, ""}, {"exit", 0, ""}, {"echo hello  world", 0, "hello world\n"},
 		{"fail || exit 75", 75, ""}, {"fail && keep", 67, ""}, {"keep && fail", 67, "in"}, {"../keep", 0, "in"}, {`keep "a b"`, 0, "<a b>\nin"}, {"keep 'a b'", 0, "<a b>\nin"}, {`keep a\ b`, 0, "<a b>\nin"},
-		{"nosuch", 69, "\"nosuch\" not available for sendmail programs\n"}, {"notexec", 69, "\"notexec\" not available for sendmail programs\n"},
+		{"nosuch", 69, "smrsh: \"nosuch\" not available for sendmail programs (stat failed)\n"}, {"notexec", 69, "smrsh: \"notexec\" not available for sendmail programs (stat failed)\n"},
 		{"keep $HOME", 69, "smrsh: cannot use $ in command\n"}, {"keep `id`", 69, "smrsh: cannot use ` in command\n"}, {"keep a;b", 69, "smrsh: cannot use ; in command\n"}, {"keep a > b", 69, "smrsh: cannot use > in command\n"},
 		{"keep a | keep", 69, "smrsh: cannot use | in command\n"}, {"keep a & keep", 69, "smrsh: cannot use & in command\n"}, {"keep (a)", 69, "smrsh: cannot use ( in command\n"},
 		{"keep #x", 0, "in"}, {"keep ~", 0, "<~>\nin"}, {"keep a||fail", 0, "<a>\nin"}, {"keep {a}", 0, "<{a}>\nin"},

@@ -14,6 +14,7 @@ import (
 	"waybill/compat/praliases"
 	"waybill/compat/vacation"
 	"waybill/queue/spool"
+	"waybill/rules/table"
 	"waybill/transport/passwd"
 	"waybill/transport/sysexits"
 )
@@ -70,6 +71,10 @@ func printAliases(std stdio, args []string) int {
 		if o.Config == "" {
 			o.Config = spool.DefaultCF(0, false)
 		}
+		if _, err := os.Stat(o.Config); o.Config != "" && errors.Is(err, os.ErrNotExist) {
+			fmt.Fprintf(std.err, "praliases: %s: No such file or directory\n", o.Config)
+			return sysexits.NoInput
+		}
 		if files, err = aliasPaths(o.Config); err != nil {
 			return cannotOpen(std, err)
 		}
@@ -94,6 +99,9 @@ type aliasFile string
 // Each implements praliases.Source: names in lower case, members on one line.
 func (a aliasFile) Each(f func(name, members string) error) error {
 	text, err := os.ReadFile(string(a))
+	if errors.Is(err, os.ErrNotExist) { // a database that newaliases of sendmail made
+		return eachOfDB(string(a)+".db", f, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -132,6 +140,27 @@ func (a aliasFile) Each(f func(name, members string) error) error {
 		}
 	}
 	return flush()
+}
+
+// eachOfDB calls f for the entries of a Berkeley DB file, "@:@" too; missing is the error where there is none.
+func eachOfDB(file string, f func(name, members string) error, missing error) error {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return missing
+	}
+	if err != nil {
+		return err
+	}
+	all, err := table.ReadDB(data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	for _, e := range all {
+		if err := f(strings.TrimSuffix(string(e.Key), "\x00"), strings.TrimSuffix(string(e.Value), "\x00")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // cutQuoted takes a quoted name from the beginning of a line.

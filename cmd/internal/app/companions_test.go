@@ -35,3 +35,20 @@ func TestVacationIsThere(t *testing.T) {
 		t.Errorf("exit %d, %q", exit, errs.String())
 	}
 }
+
+// Where there is no text file praliases reads the database beside it, with the mark that newaliases leaves.
+func TestPraliasesOfDatabase(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "al")
+	var out, errs strings.Builder
+	if exit := Main([]string{"makemap", "-N", "hash", file}, strings.NewReader("a bob\nteam carol, dave\n@ @\n"), &out, &errs); exit != 0 {
+		t.Fatal(exit, errs.String())
+	}
+	if exit := Main([]string{"praliases", "-f", file, "team", "zz"}, strings.NewReader(""), &out, &errs); exit != 0 || out.String() != "team:carol, dave\nzz: No such key\n" {
+		t.Errorf("exit %d, %q, %q", exit, out.String(), errs.String())
+	}
+	out.Reset()
+	Main([]string{"praliases", "-f", file}, strings.NewReader(""), &out, &errs)
+	if !strings.Contains(out.String(), "@:@\n") || !strings.Contains(out.String(), "a:bob\n") {
+		t.Errorf("%q", out.String())
+	}
+}
