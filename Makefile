@@ -18,7 +18,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # cgo would cost the front end most of its start-up time, and is never needed.
 export CGO_ENABLED = 0
 
-.PHONY: all build try test check peers unit bench bench-rules fuzz fuzz-rules soak install uninstall deb clean help
+.PHONY: all build try test check peers unit bench bench-rules bench-bt fuzz fuzz-rules soak install uninstall deb clean help
 
 all: build
 
@@ -45,11 +45,15 @@ peers: ## install the Debian packages that the tests talk to, and unpack other m
 bench: build ## print the figures, as ratios to peers where they are installed
 	$(GO) run ./cmd/internal/bench $(BIN)
 	$(MAKE) bench-rules
+	$(MAKE) bench-bt
 
 # The output is that of testing.B: benchstat compares two of them.
 COUNT ?= 5
 bench-rules: ## print the figures of the rule engine: decisions, loading, tables and classes of a million entries
 	$(GO) test -run '^$$' -bench 'DefaultRules|LargeRules|Load$$|LoadMixed|Million|LookupSize' -count $(COUNT) -timeout 30m ./rules
+
+bench-bt: ## print how fast sendmail -bt is beside the real one, which make peers unpacks: lines, loading, the engine alone
+	$(GO) test -run '^$$' -bench BesideSendmail -benchtime 1x -timeout 30m ./compat/testmode
 
 # DESTDIR and PREFIX as everywhere. Without DESTDIR, as root, the user and the spool are made, too.
 install: ## install what "make build" made: the commands under all their names, manual pages, units

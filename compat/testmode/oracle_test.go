@@ -17,7 +17,7 @@ import (
 )
 
 // peer finds Debian's sendmail, which make peers unpacks: its binaries and the macros of sendmail-cf.
-func peer(t *testing.T) (binaries, macros string) {
+func peer(t testing.TB) (binaries, macros string) {
 	t.Helper()
 	dir := os.Getenv("PEERS")
 	if dir == "" {
@@ -35,10 +35,9 @@ func peer(t *testing.T) (binaries, macros string) {
 	return binaries, macros
 }
 
-// TestBesideSendmail runs the real sendmail 8.17 beside ours, over random commands for the rule files of the recordings
-// and for configurations that its own macros make of testdata/mc, and compares every answer.
-func TestBesideSendmail(t *testing.T) {
-	binaries, macros := peer(t)
+// workDir makes a directory in which the real one takes files, with those that both need.
+func workDir(t testing.TB) string {
+	t.Helper()
 	base, err := os.UserCacheDir() // below /tmp, sendmail would refuse the files
 	if err != nil {
 		base = "/root/.cache"
@@ -50,18 +49,31 @@ func TestBesideSendmail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	write := func(name, text string) {
-		t.Helper()
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.NewReplacer("$DIR", dir, "@DIR@", dir).Replace(text)), 0o644); err != nil {
-			t.Fatal(err)
-		}
+	writeFile(t, dir, "switch", "hosts\tfiles\naliases\tfiles\n")
+	writeFile(t, dir, "etc-hosts", hostsText)
+	writeFile(t, dir, "etc-resolv", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+	writeFile(t, dir, "etc-nsswitch", "passwd: files\ngroup: files\nhosts: files\n")
+	return dir
+}
+
+// writeFile writes a file that may name its directory.
+func writeFile(t testing.TB, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.NewReplacer("$DIR", dir, "@DIR@", dir).Replace(text)), 0o644); err != nil {
+		t.Fatal(err)
 	}
-	write("switch", "hosts\tfiles\naliases\tfiles\n")
-	write("etc-hosts", hostsText)
+}
+
+// TestBesideSendmail runs the real sendmail 8.17 beside ours, over random commands for the rule files of the recordings
+// and for configurations that its own macros make of testdata/mc, and compares every answer.
+func TestBesideSendmail(t *testing.T) {
+	binaries, macros := peer(t)
+	dir := workDir(t)
+	write := func(name, text string) { writeFile(t, dir, name, text) }
 	files, _ := filepath.Glob("testdata/*.txtar")
 	mcs, _ := filepath.Glob("testdata/mc/*")
 	cases, wrong := 0, 0
@@ -118,7 +130,7 @@ func TestBesideSendmail(t *testing.T) {
 }
 
 // makeMaps makes the hash and btree files that a configuration names, with sendmail's own makemap.
-func makeMaps(t *testing.T, binaries, text string) {
+func makeMaps(t testing.TB, binaries, text string) {
 	t.Helper()
 	for _, m := range regexp.MustCompile(`(?m)^K\S+\s+(hash|btree)\s+(?:-\S+\s+)*(/\S+)$`).FindAllStringSubmatch(text, -1) {
 		in, err := os.Open(m[2])
@@ -165,21 +177,42 @@ func beside(t *testing.T, binaries, dir, conf, file string, seed uint64) (cases,
 // hostsText is the hosts file for both.
 const hostsText = "127.0.0.1\tlocalhost\n192.0.2.10\toracle.example.org oracle\n192.0.2.11\trelay.example.org relay\n"
 
+// inside is a command of the shell in namespaces of its own: no network, the host's name and hosts file of the recordings.
+func inside(ctx context.Context, dir, script string, args ...string) *exec.Cmd {
+	script = "echo oracle.example.org >/proc/sys/kernel/hostname && mount --bind etc-hosts /etc/hosts && " +
+		"mount --bind etc-resolv /etc/resolv.conf && mount --bind etc-nsswitch /etc/nsswitch.conf && " + script
+	cmd := exec.CommandContext(ctx, "unshare", append([]string{"-n", "-u", "-m", "--", "/bin/sh", "-c", script}, args...)...)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TZ=UTC", "HOME=/nonexistent"}
+	return cmd
+}
+
+// m4 makes a configuration of testdata/mc.
+func m4(t testing.TB, binaries, macros, dir, name string) string {
+	t.Helper()
+	files, _ := filepath.Glob("testdata/mc/*")
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, dir, filepath.Base(f), string(data))
+	}
+	text, err := exec.Command("m4", "-D_CF_DIR_="+macros+"/", filepath.Join(macros, "m4/cf.m4"), filepath.Join(dir, name+".mc")).Output()
+	if err != nil {
+		t.Fatalf("m4 %s: %v", name, err)
+	}
+	writeFile(t, dir, name+".cf", string(text))
+	makeMaps(t, binaries, string(text))
+	return filepath.Join(dir, name+".cf")
+}
+
 // runReal runs the real one in namespaces of its own: no network, the host's name and hosts file of the recordings.
 func runReal(t *testing.T, binary, dir, conf, input string) string {
 	t.Helper()
-	for name, text := range map[string]string{"etc-resolv": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n", "etc-nsswitch": "passwd: files\ngroup: files\nhosts: files\n"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	script := "echo oracle.example.org >/proc/sys/kernel/hostname && mount --bind etc-hosts /etc/hosts && " +
-		"mount --bind etc-resolv /etc/resolv.conf && mount --bind etc-nsswitch /etc/nsswitch.conf && exec \"$0\" -bt -C \"$1\" 2>&1"
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "unshare", "-n", "-u", "-m", "--", "/bin/sh", "-c", script, binary, conf)
-	cmd.Dir = dir
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TZ=UTC", "HOME=/nonexistent"}
+	cmd := inside(ctx, dir, `exec "$0" -bt -C "$1" 2>&1`, binary, conf)
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.Output()
 	if len(out) == 0 {
