@@ -52,7 +52,7 @@ func sortFlags(s string) string {
 func (r *reader) defaultMailers() {
 	unix := [3]string{"X-Unix", "X-Unix", "X-Unix"}
 	r.cfg.Mailers = []*Mailer{
-		{Name: "prog", Path: "/bin/sh", Flags: sortFlags("lsDFMoqeu9"), EOL: "\n", Types: unix, MaxRcpts: 100, UID: -1, GID: -1, Args: "sh -c $u"},
+		{Name: "prog", Path: "/bin/sh", Flags: sortFlags("lsDoqu9"), EOL: "\n", Types: unix, MaxRcpts: 100, UID: -1, GID: -1, Args: "sh -c $u"},
 		{Name: "*file*", Path: "[FILE]", Flags: sortFlags("lsDFMPEouq9"), EOL: "\n", Types: unix, MaxRcpts: 100, UID: -1, GID: -1, Args: "FILE $u"},
 		{Name: "*include*", Path: "/dev/null", Flags: "su", EOL: "\n", MaxRcpts: 100, UID: -1, GID: -1, Args: "INCLUDE $u"},
 	}

@@ -2,6 +2,7 @@ package cf
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"waybill/rules/addr"
@@ -331,18 +332,17 @@ func (r *reader) defineRuleset(text string) (rs *prog.Ruleset, as string) {
 		for i < len(text) && text[i] >= '0' && text[i] <= '9' {
 			i++
 		}
-		if len(text[:i]) > 9 {
+		long, err := strconv.ParseInt(text[:i], 10, 64)
+		if err != nil {
 			r.errorf("bad ruleset -1 (%d max): Numerical result out of range", maxNumbered)
 			return nil, ""
 		}
-		n := 0
-		fmt.Sscan(text[:i], &n)
-		if n >= maxNumbered {
+		n := int(int32(long)) // the real one cuts it so
+		if n < 0 || n >= maxNumbered {
 			r.errorf("bad ruleset %d (%d max)", n, maxNumbered)
 			return nil, ""
 		}
-		name := fmt.Sprint(n)
-		return r.numbered(n, name), name
+		return r.numbered(n, strconv.Itoa(n)), text
 	}
 	i := 0
 	for i < len(text) && isNameChar(text[i]) {
