@@ -266,8 +266,15 @@ func TestCutThroughTeachesTheWindow(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		d := r.q.limits.dest[destinationKey("smtp", "there.test")]
-		if d == nil || !d.proven || d.window < 8 || d.running != 0 {
+		seen := func() destination {
+			r.q.limits.mu.Lock()
+			defer r.q.limits.mu.Unlock()
+			if d := r.q.limits.dest[destinationKey("smtp", "there.test")]; d != nil {
+				return *d
+			}
+			return destination{}
+		}
+		if d := seen(); !d.proven || d.window < 8 || d.running != 0 {
 			t.Fatalf("after eight messages: %+v", d)
 		}
 		r.world.answer = func(string, string, int) transport.Status {
@@ -278,8 +285,8 @@ func TestCutThroughTeachesTheWindow(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, dead := r.q.limits.dead(destinationKey("smtp", "there.test"), time.Time{}); !dead || d.window > 4 || d.failures < deadAfter {
-			t.Errorf("after %d failures the host is not left alone: %+v", deadAfter, d)
+		if _, dead := r.q.limits.dead(destinationKey("smtp", "there.test"), time.Time{}); !dead || seen().window > 4 || seen().failures < deadAfter {
+			t.Errorf("after %d failures the host is not left alone: %+v", deadAfter, seen())
 		}
 		r.closeQueue()
 	})

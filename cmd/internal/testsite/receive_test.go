@@ -278,6 +278,7 @@ func TestInternationalMail(t *testing.T) {
 	w := newWorld(t, func(a, _ *testsite.Options) {
 		a.Settings = "set retry 1s\n"
 		a.Users = []string{"root", "alice", "jörg"}
+		a.Aliases = "prögramm: \"|tee " + filepath.Join(a.Dir, "program") + "\"\n"
 	})
 	start(t, w.a)
 	k := dialFrom(t, "127.0.0.1", "tcp", w.a.Addr)
@@ -286,12 +287,17 @@ func TestInternationalMail(t *testing.T) {
 	k.say("MAIL FROM:<grüße@sink.test>", "553 5.6.7")
 	k.say("MAIL FROM:<grüße@sink.test> SMTPUTF8", "250")
 	k.say("RCPT TO:<jörg@a.example.test>", "250")
+	k.say("RCPT TO:<prögramm@a.example.test>", "250")
 	k.say("RCPT TO:<päul@sink.test>", "250")
 	k.say("DATA", "354")
 	k.say("Subject: Grüße\r\nFrom: <grüße@sink.test>\r\n\r\nhallo\r\n.", "250")
 	waitFor(t, "jörg's mail", func() bool {
 		text, _ := os.ReadFile(filepath.Join(w.a.Dir, "mail", "jörg"))
 		return bytes.Contains(text, []byte("Subject: Grüße\n")) && bytes.Contains(text, []byte("with UTF8SMTP"))
+	})
+	waitFor(t, "the program's copy", func() bool {
+		text, _ := os.ReadFile(filepath.Join(w.a.Dir, "program"))
+		return bytes.Contains(text, []byte("Subject: Grüße\n")) && bytes.Contains(text, []byte("From: <grüße@sink.test>\n")) && bytes.HasSuffix(text, []byte("hallo\n"))
 	})
 	waitFor(t, "the failure in the log", func() bool { // the sink has no SMTPUTF8: returned, never mangled (RFC 6531 3.2)
 		text, _ := os.ReadFile(w.a.LogFile)
