@@ -23,7 +23,9 @@ func (r *cfRefused) Error() string { return strings.Join(r.says, "\n") }
 func refuseCF(conf *cf.Config) error {
 	r := &cfRefused{}
 	for _, m := range conf.Messages {
-		r.says = append(r.says, m.String())
+		if m.Pos.Line > 0 || !strings.HasPrefix(m.Text, "Warning: ") { // those it keeps to itself here
+			r.says = append(r.says, m.String())
+		}
 	}
 	switch {
 	case conf.Fatal != 0:
@@ -31,7 +33,6 @@ func refuseCF(conf *cf.Config) error {
 		return r
 	case conf.Errors > 0:
 		r.exit = conf.Exit
-		return r
 	}
 	dir, _ := conf.Option("QueueDirectory", "")
 	if dir == "" {
@@ -46,6 +47,9 @@ func refuseCF(conf *cf.Config) error {
 			why = cf.Reason(err)
 		}
 		return &cfRefused{append(r.says, fmt.Sprintf("can not chdir(%s/): %s", strings.TrimSuffix(dir, "/"), why)), sysexits.Config}
+	}
+	if r.exit != 0 {
+		return r
 	}
 	return nil
 }
