@@ -3,21 +3,24 @@ package submit
 import (
 	"bytes"
 	"io"
+	"strings"
 
+	"waybill/compat/flags"
 	"waybill/transport/envelope"
 )
 
 // Complete adds the fields that a message lacks, as Read does, to one that came another way: over SMTP from a program
-// of this host, or with a sendmail.cf whose mailers want them (F=D, F=M, F=F). Nothing else of the message changes.
+// of this host, or with a sendmail.cf whose mailers want them (F=D, F=M, F=F). For the latter (Site.Bare), the fields that
+// are not for the recipients go, too, and a line "From " before the header. Nothing else of the message changes.
 // sender is the envelope's; from it a missing From field is made. body has LF line ends; a header section beyond the
-// limit is passed on as it is. made is how many octets were added.
+// limit is passed on as it is. made is how many octets it has more than before; it may be negative.
 func Complete(body io.Reader, sender envelope.Address, site Site) (whole io.Reader, made int, err error) {
 	limit := site.HeaderLimit
 	if limit == 0 {
 		limit = DefaultHeaderLimit
 	}
 	w := &window{src: body, limit: limit, buf: make([]byte, 0, 8192)}
-	fields, err := w.section(true)
+	fields, err := w.section(!site.Bare)
 	all := func() io.Reader { return io.MultiReader(bytes.NewReader(w.buf), body) }
 	if err != nil {
 		if w.err != nil && w.err != io.EOF {
@@ -25,11 +28,19 @@ func Complete(body io.Reader, sender envelope.Address, site Site) (whole io.Read
 		}
 		return all(), 0, nil // too long
 	}
-	p := &preparation{site: site, m: &Message{Envelope: &envelope.Envelope{Sender: sender}}, from: string(sender)}
+	p := &preparation{v: &flags.Invocation{}, site: site, m: &Message{Envelope: &envelope.Envelope{Sender: sender}}, from: string(sender)}
+	if user, _ := sender.Split(); site.FullName != nil {
+		user, _, _ = strings.Cut(user, "+")
+		p.full = site.FullName(user)
+		p.from = withName(p.full, string(sender))
+	}
 	if sender.Null() && !site.Bare {
 		p.from = string(p.qualify("MAILER-DAEMON"))
 	}
 	p.noFrom = p.from == ""
+	if site.Bare {
+		return p.whole(fields, w, body)
+	}
 	missing := p.missing(fields, isResent(fields))
 	if len(missing) == 0 {
 		return all(), 0, nil
@@ -42,4 +53,18 @@ func Complete(body io.Reader, sender envelope.Address, site Site) (whole io.Read
 		head.WriteByte('\n') // no header section at all: the body must not become one
 	}
 	return io.MultiReader(&head, all()), head.Len(), nil
+}
+
+// whole is the message with a header section as Read would make it.
+func (p *preparation) whole(fields []envelope.Field, w *window, body io.Reader) (io.Reader, int, error) {
+	p.repair(fields)
+	var head bytes.Buffer
+	for _, f := range p.m.Header {
+		head.WriteString(f.Raw)
+	}
+	rest := w.buf[w.pos:]
+	made := head.Len() - w.pos
+	head.WriteByte('\n')
+	made++
+	return io.MultiReader(&head, bytes.NewReader(rest), body), made, nil
 }

@@ -45,3 +45,23 @@ func TestComplete(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestCompleteBare: with a sendmail.cf, what is not for the recipients goes, and a user of this host has a full name.
+func TestCompleteBare(t *testing.T) {
+	s := site()
+	s.Bare = true
+	s.FullName = func(string) string { return "Alice O. Example" }
+	in := "From a@b Mon Jan  1 00:00:00 2001\nTo: x\nBcc: y\nReturn-Path: <q>\nFull-Name: z\nContent-Length: 3\nDate: d\nMessage-Id: <m>\n\nb\n"
+	want := "From: \"Alice O. Example\" <alice@h>\nTo: x\nDate: d\nMessage-Id: <m>\n\nb\n"
+	r, made, err := Complete(strings.NewReader(in), "alice@h", s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(r)
+	if !strings.Contains(string(got), "From: z <alice@h>") {
+		t.Errorf("Full-Name does not count: %q", got)
+	}
+	if text := strings.Replace(string(got), "From: z <", "From: \"Alice O. Example\" <", 1); err != nil || text != want || made != len(got)-len(in) {
+		t.Errorf("%v %d\n%q\n%q", err, made, got, want)
+	}
+}

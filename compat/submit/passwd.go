@@ -36,14 +36,14 @@ func findUser(r io.Reader, fits func(login string, uid int) bool) (Passwd, bool)
 		if err != nil || !fits(col[0], uid) {
 			continue
 		}
-		return Passwd{Login: col[0], Name: gecosName(col[4], col[0]), Home: col[5], UID: uid}, true
+		return Passwd{Login: col[0], Name: GecosName(col[4], col[0]), Home: col[5], UID: uid}, true
 	}
 	return Passwd{}, false
 }
 
-// gecosName is the full name of a gecos field: up to the first of ",;%", with "&" standing for the capitalised login
+// GecosName is the full name of a gecos field: up to the first of ",;%", with "&" standing for the capitalised login
 // name.
-func gecosName(gecos, login string) string {
+func GecosName(gecos, login string) string {
 	if i := strings.IndexAny(gecos, ",;%"); i >= 0 {
 		gecos = gecos[:i]
 	}

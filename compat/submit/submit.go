@@ -147,7 +147,21 @@ func Read(v *flags.Invocation, in io.Reader, caller Caller, site Site) (*Message
 		p.m.Envelope.Again = p.again()
 	}
 	p.m.Reader = io.MultiReader(&head, bytes.NewReader(w.buf[w.pos:]), body)
+	if v.Body == envelope.Body7Bit || option(v, "SevenBitInput") {
+		p.m.Reader = sevenBit{p.m.Reader}
+	}
 	return p.m, nil
+}
+
+// sevenBit takes the eighth bit away.
+type sevenBit struct{ io.Reader }
+
+func (s sevenBit) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	for i := range p[:n] {
+		p[i] &= 0x7f
+	}
+	return n, err
 }
 
 // again is the size of the header in a queue file of sendmail: a flag stands before each field that a template made, and

@@ -474,7 +474,7 @@ func (c Classic) actual(n Notice, r Recipient) string {
 		return "X-Unix; " + name
 	}
 	name = strings.TrimPrefix(name, ":include:")
-	if c.Words != nil && strings.Contains(name, " ") && !strings.Contains(name, "@") {
+	if c.Words != nil && r.Status.Became == "" && strings.Contains(name, " ") && !strings.Contains(name, "@") {
 		name = c.Words(name)
 	}
 	return "rfc822; " + qualified(envelope.Address(name), c.Host)

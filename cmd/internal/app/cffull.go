@@ -36,7 +36,7 @@ func (c *cfSite) diskFull(dir string, e *envelope.Envelope, body io.Reader) erro
 	m := macros(e.Sender, e.Origin)
 	c.stamp(m, e, &envelope.Header{})
 	to := string(e.For)
-	if e.For == envelope.Nobody {
+	if e.For == envelope.Nobody || e.For == envelope.Listed {
 		to = ""
 	}
 	head := fmt.Sprintf("From %s %s\nReturn-Path: <%s>\nReceived: %s\n", e.Sender, time.Now().Format(time.ANSIC), e.Sender, c.receivedLine(m, e, to))

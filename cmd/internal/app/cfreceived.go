@@ -19,7 +19,7 @@ func (c *cfSite) received(m rewrite.Message, e *envelope.Envelope, h *envelope.H
 	if _, rest, ok := strings.Cut(h.Fields[0].Raw, "for <"); ok {
 		to, _, _ = strings.Cut(rest, ">")
 	}
-	if e.For != "" && e.For != envelope.Nobody {
+	if e.For != "" && e.For != envelope.Nobody && e.For != envelope.Listed {
 		to = string(e.For)
 	}
 	text := c.receivedLine(m, e, to)
@@ -90,7 +90,7 @@ func (c *cfSite) reported(e *envelope.Envelope, reply *spool.Reply, watched bool
 	m := macros(e.Sender, e.Origin)
 	c.stamp(m, e, &envelope.Header{})
 	to := string(e.For)
-	if e.For == envelope.Nobody {
+	if e.For == envelope.Nobody || e.For == envelope.Listed {
 		to = ""
 	}
 	reply.Head = "Return-Path: <" + string(e.Sender) + ">\n"

@@ -200,13 +200,18 @@ func (s cfSession) Help(_ context.Context, topic string) *smtp.Reply {
 	var lines []string
 	found := false
 	const most = 200 // lines: enough for any help, and a bound
+	versioned := false // "#vers<tab>2": since then, the first words are the file's to say
 	for in := bufio.NewScanner(f); in.Scan() && len(lines) < most; {
+		versioned = versioned || strings.HasPrefix(in.Text(), "#vers\t")
 		name, text, _ := strings.Cut(in.Text(), "\t")
 		if strings.HasPrefix(name, "#") || !strings.EqualFold(strings.TrimSpace(name), want) {
 			continue
 		}
 		found = true
 		lines = append(lines, s.site.cf.expand(text))
+	}
+	if want == "smtp" && !versioned {
+		lines = append([]string{"This is Sendmail version " + cf.Version}, lines...)
 	}
 	if !found {
 		return smtp.NewReply(504, "5.3.0", `HELP topic "`+want+`" unknown`)

@@ -3,6 +3,7 @@ package app
 import (
 	"crypto/rand"
 	"io"
+	"strings"
 	"time"
 
 	"waybill/compat/submit"
@@ -16,8 +17,21 @@ func (s *site) completed(local bool, sender envelope.Address, body io.Reader) (w
 	if !local && s.cf == nil {
 		return body, 0, nil
 	}
-	return submit.Complete(body, sender, submit.Site{
+	how := submit.Site{
 		Host: s.settings.Host, Now: time.Now(), Bare: s.cf != nil,
 		Unique: func() string { return rand.Text()[:14] },
-	})
+	}
+	if domain := strings.ToLower(sender.Domain()); s.cf != nil && !sender.Null() && (domain == "" || s.cf.rw.InClass("w", domain)) {
+		how.FullName = s.fullName
+	}
+	return submit.Complete(body, sender, how)
+}
+
+// fullName is what the passwd file calls a user.
+func (s *site) fullName(login string) string {
+	e, found, err := s.users.Lookup(strings.ToLower(login))
+	if err != nil || !found {
+		return ""
+	}
+	return submit.GecosName(e.Gecos, e.Name)
 }
