@@ -1,6 +1,7 @@
 package smtpclient
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -338,6 +339,49 @@ func TestLMTPOverASocket(t *testing.T) {
 	defer c.Close()
 	if got := c.Deliver(t.Context(), request("", "x\n", "a")); outcomes(got) != "delivered 2.0.0" {
 		t.Error(outcomes(got), got[0].Text())
+	}
+}
+
+// A server that takes DATA for nobody has nothing to reply to behind the dot (RFC 2033 4.2): nobody waits for it.
+func TestLMTPWithoutRecipients(t *testing.T) {
+	path := t.TempDir() + "/lmtp"
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		in := bufio.NewScanner(c)
+		io.WriteString(c, "220 x\r\n")
+		for in.Scan() {
+			switch verb, _, _ := strings.Cut(in.Text(), " "); verb {
+			case "LHLO":
+				io.WriteString(c, "250-x\r\n250 PIPELINING\r\n")
+			case "RCPT":
+				io.WriteString(c, "550 5.2.2 mailbox full\r\n")
+			case "DATA":
+				io.WriteString(c, "354 go\r\n")
+			case ".":
+			default:
+				io.WriteString(c, "250 2.0.0 ok\r\n")
+			}
+		}
+	}()
+	waits := quick
+	waits.DataFinal = time.Minute
+	c, err := New(Config{Hello: "client.example", LMTP: true, Socket: path, Timeouts: waits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	begin := time.Now()
+	if got := c.Deliver(t.Context(), request("", "x\n", "a")); outcomes(got) != "failed 5.2.2" || time.Since(begin) > 20*time.Second {
+		t.Error(outcomes(got), time.Since(begin))
 	}
 }
 

@@ -216,6 +216,10 @@ func (d *delivery) skip(ctx context.Context, s *session, rcpts int, chunked bool
 		}
 		if r.Intermediate() { // RFC 2920 3.1: the peer wants a message for nobody; it gets an empty one
 			s.send(".")
+			if d.client.conf.LMTP { // RFC 2033 4.2: one reply for each recipient, and there is none
+				s.dead = true
+				return
+			}
 			if _, v := s.expect(ctx, atDot, d.client.conf.Timeouts.DataFinal); v != nil || s.dead {
 				return
 			}

@@ -182,7 +182,7 @@ func (s *site) cfProgram(m *cf.Mailer, user, senderFlag string) (transport.Trans
 			return nil, err
 		}
 		return smtpclient.New(smtpclient.Config{
-			Name: m.Name, Hello: s.settings.Host, LMTP: true, Sendmail: true, Size: givenSize, Socket: m.Path, Dial: dialer.Dial, TLS: smtpclient.TLSNever, MaxIdle: -1,
+			Name: m.Name, Hello: s.settings.Host, LMTP: true, Sendmail: true, Size: givenSize, Socket: m.Name, Dial: dialer.Dial, TLS: smtpclient.TLSNever, MaxIdle: -1,
 			LineLimit: cmp.Or(m.LineLimit, -1), MaxRecipients: m.MaxRcpts, NoChunking: true,
 		})
 	}
@@ -224,7 +224,13 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 		return later(err)
 	}
 	if _, dialogue := t.inner.(*smtpclient.Client); dialogue && t.mailer.Has('P') { // programs and files write it themselves
-		text = append([]byte("Return-Path: <"+sender+">\n"), text...)
+		back := sender
+		if isNotice(req.Envelope.Sender, req.Envelope.Origin) {
+			if back, err = t.site.rw.Remote(ctx, "MAILER-DAEMON", t.mailer, rewrite.EnvelopeSender, m); err != nil {
+				return later(err)
+			}
+		}
+		text = append([]byte("Return-Path: <"+back+">\n"), text...)
 	}
 	env := *req.Envelope
 	if env.BodyType == envelope.Body8BitMIME && plain(req.Body) { // sendmail declares what it has seen
@@ -251,7 +257,13 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 		slices.Reverse(statuses)
 		return statuses
 	}
-	return t.watched(ctx, inner, &out)
+	statuses := t.watched(ctx, inner, &out)
+	for i := range statuses {
+		if statuses[i].Remote == t.mailer.Name { // LMTP on a pipe: that is no host
+			statuses[i].Remote = ""
+		}
+	}
+	return statuses
 }
 
 // programs are recipients with their commands as sendmail starts them: one that nobody has quoted was taken apart as an
