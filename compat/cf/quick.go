@@ -121,6 +121,7 @@ func (r *reader) quickRule(raw string) bool {
 	rule := &q.rules[len(q.rules)-1]
 	setMode(rule)
 	r.cur.Rules = append(r.cur.Rules, rule)
+	r.ruled = true
 	return true
 }
 

@@ -66,7 +66,7 @@ type reader struct {
 	remarked  string      // the last remark about the current line that is no error
 	source    string      // the current line as it stands
 	quick     quick
-	ruled     bool // a ruleset was defined: OperatorChars does not count any more
+	ruled     bool // there was a rule: OperatorChars does not count any more
 	// operatorsSet tells that OperatorChars was given; mailboxes is a MailboxDatabase that does not exist; aliases counts alias files.
 	operatorsSet bool
 	mailboxes    string

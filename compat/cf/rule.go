@@ -34,6 +34,7 @@ func (r *reader) ruleLine(body, source string) {
 		r.errorf("missing valid ruleset for \"R%s\"", body)
 		return
 	}
+	r.ruled = true
 	rule := &prog.Rule{Pos: r.pos(), Source: source}
 	rule.LHS = r.leftSide(left)
 	wild := 0
@@ -308,7 +309,7 @@ func (r *reader) macro(name string) (string, bool) {
 // rulesetLine reads an S line: a number, a name, or both.
 func (r *reader) rulesetLine(body string) {
 	rs, as := r.defineRuleset(body)
-	r.cur, r.ruled = rs, true
+	r.cur = rs
 	if rs == nil {
 		return
 	}

@@ -25,3 +25,20 @@ func TestRulesetNumbers(t *testing.T) {
 		t.Error("4294967297 is not ruleset 1")
 	}
 }
+
+// OperatorChars counts until there is a rule; an S line alone does not matter.
+func TestOperatorCharsAfterRules(t *testing.T) {
+	for file, want := range map[string]int{
+		"V10\nMlocal,P=/bin/true,A=x\nSa\nO OperatorChars=!\nSx\nR$*\ta!b\n":            3,
+		"V10\nMlocal,P=/bin/true,A=x\nSa\nR$*\tx\nO OperatorChars=!\nSx\nR$*\ta!b\n":    1,
+		"V10\nMlocal,P=/bin/true,A=x\nSa\nR$*\tx\\y\nO OperatorChars=!\nSx\nR$*\ta!b\n": 1,
+	} {
+		c, err := Read(strings.NewReader(file), "x.cf", Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rule := c.Prog.Ruleset("x").Rules[0]; len(rule.RHS) != want || (len(c.Messages) > 0) != (want == 1) {
+			t.Errorf("%q: %d tokens, messages %v", file, len(rule.RHS), c.Messages)
+		}
+	}
+}
