@@ -8,7 +8,7 @@ import "strings"
 
 // optionTable has every option that Debian's binary knows, in its order: messages name the first ones that match.
 const optionTable = `
-7 SevenBitInput ! 8-bit text is never cut to 7 bits
+7 SevenBitInput ~ what programs submit is cut to 7 bits
 8 EightBitMode ~ 8-bit text is passed on as it is, and converted for a next hop that cannot take it
 A AliasFile
 a AliasWait - aliases are read from their source; there is no build to wait for
@@ -21,11 +21,11 @@ E ErrorHeader ! bounces have no local text
 e ErrorMode ~ print, unless the command line says otherwise
 F TempFileMode - files are made with mode 0600
 f SaveFromLine
-G MatchGECOS - full names are not guessed
+G MatchGECOS
 H HelpFile
 h MaxHopCount
 I ResolverOptions ~ the reader checks the words; the resolver has no such switches
-i IgnoreDots - only -i and -oi do
+i IgnoreDots
 J ForwardPath
 j SendMimeErrors ~ notices are always MIME
 k ConnectionCacheSize
@@ -33,7 +33,7 @@ K ConnectionCacheTimeout
 l UseErrorsTo - Errors-To is not honoured
 L LogLevel ~ everything of level 9 is logged
 m MeToo
-n CheckAliases - newaliases checks what sendmail would check anyway
+n CheckAliases
 o OldStyleHeaders - commas separate addresses
 O DaemonPortOptions
 p PrivacyOptions
