@@ -321,7 +321,7 @@ func received(e *envelope.Envelope, id, host string) string {
 		b = append(append(b, " with "...), atom(o.Protocol)...)
 	}
 	b = append(append(b, " id "...), id...)
-	if to := e.For; to != "" && to != envelope.Nobody {
+	if to := e.For; to != "" && to != envelope.Nobody && to != envelope.Listed {
 		b = append(append(append(b, "\n\tfor <"...), to...), '>')
 	} else if to == "" && len(e.Recipients) == 1 { // more would tell each of them about the others
 		b = append(append(append(b, "\n\tfor <"...), e.Recipients[0].Addr...), '>')

@@ -42,10 +42,11 @@ type cfSite struct {
 	clients []*smtpclient.Client // of the mailers that speak SMTP
 	roots   *x509.CertPool       // for the certificates of clients
 
-	queueRun bool        // this process runs the queue
-	oneShot  bool        // this process serves one submission
-	pipe     bool        // this process is sendmail -bs
-	named    atomic.Bool // with oneShot: its sender was named
+	queueRun bool          // this process runs the queue
+	oneShot  bool          // this process serves one submission
+	pipe     bool          // this process is sendmail -bs
+	when     envelope.When // with pipe: what -od says
+	named    atomic.Bool   // with oneShot: its sender was named
 }
 
 // namesSender tells whether F=f and F=r mailers get the sender as an argument: where sendmail was told it by -f or by

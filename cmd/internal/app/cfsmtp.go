@@ -152,8 +152,16 @@ func (s cfSession) failed(exit int) {
 func (s cfSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.Reply {
 	*s.exit = sysexits.OK
 	r := s.smtpSession.Mail(ctx, from)
-	if r.Positive() {
+	switch {
+	case r.Positive():
 		r = asGiven(r, string(from.Addr), from.Text)
+	case r.Enhanced == "5.1.8":
+		s.failed(sysexits.NoHost)
+	case strings.HasPrefix(r.Enhanced, "5.7."):
+		s.failed(sysexits.DataErr)
+	}
+	if s.env != nil && s.site.cf.when != envelope.WhenDefault {
+		s.env.When = s.site.cf.when
 	}
 	if s.env != nil && !s.client.Remote.IsValid() {
 		s.env.Origin.User = frontEnds{s: s.site}.userName(os.Getuid()) // sendmail -bs: for the Received line

@@ -212,7 +212,7 @@ func smtpOnPipe(std stdio, v *flags.Invocation) int {
 	exit := 0
 	s.pipeExit = &exit
 	if s.cf != nil {
-		s.cf.pipe = true
+		s.cf.pipe, s.cf.when = true, v.When
 		os.Chdir(s.settings.Spool)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -227,6 +227,9 @@ func smtpOnPipe(std stdio, v *flags.Invocation) int {
 		io.Writer
 	}{std.in, std.out}
 	err = server.ServeConn(ctx, pipe, smtpserver.Client{Name: "localhost"})
+	if s.cf != nil && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
+		err = nil // a program that just goes away; sendmail has no word for it
+	}
 	s.queue.Settle(ctx) // deliveries, and the notices that come of them
 	return cmp.Or(failed(std, err), exit)
 }
