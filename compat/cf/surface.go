@@ -85,11 +85,11 @@ Z RetryFactor ~ in listings, the log and queue runs without a daemon, whose own 
 . RunAsUser ! the daemon runs as the user that starts it
 . RrtImpliesDsn
 . PidFile - whoever starts the daemon knows its process
-. DontBlameSendmail ~ what it says of the files of maps and classes and of their directories counts (MapInUnsafeDirPath, LinkedMapInWritableDir, ClassFileInUnsafeDirPath, LinkedClassFileInWritableDir, GroupWritableDirPathSafe, TrustStickyBit); else the safe choice is taken
+. DontBlameSendmail ~ what it says of the files of maps and classes and of their directories counts (MapInUnsafeDirPath, LinkedMapInWritableDir, ClassFileInUnsafeDirPath, LinkedClassFileInWritableDir, GroupWritableDirPathSafe, TrustStickyBit), and of .forward, :include: and alias files that others may write (GroupWritableForwardFile, GroupWritableForwardFileSafe, ForwardFileInUnsafeDirPath and the like); else the safe choice is taken
 . DontProbeInterfaces ~ interfaces are never probed; class w has what the hosts file says
 . MaxRecipientsPerMessage
 . DeadLetterDrop
-. MaxAliasRecursion ~ 10
+. MaxAliasRecursion
 . ConnectOnlyTo ! connections go where the rules say
 . TrustedUser ~ root
 . MaxMimeHeaderLength - headers have one limit in all
