@@ -133,7 +133,7 @@ func TestNoticesOfSendmail(t *testing.T) {
 			}
 		}
 		for key, want := range map[string]string{
-			"notice-two alice": "successfully delivered to mailbox", "receipt-team alice": "team... expanded to multiple addresses\nbob... Successfully delivered\n\n", "notice-soft postmaster": "To: alice@here.test\nTo: postmaster\n",
+			"notice-two alice": "successfully delivered to mailbox", "receipt-team alice": "<team>... expanded to multiple addresses\n<bob>... Successfully delivered\n\n", "notice-soft postmaster": "To: <alice@here.test>\nTo: postmaster\n",
 		} {
 			if text := r.world.bodies()[key]; !strings.Contains(text, want) {
 				t.Errorf("%s does not say %q:\n%s", key, want, text)
