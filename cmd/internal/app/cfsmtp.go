@@ -207,7 +207,7 @@ func (s cfSession) Help(_ context.Context, topic string) *smtp.Reply {
 	}
 	var lines []string
 	found := false
-	const most = 200 // lines: enough for any help, and a bound
+	const most = 200   // lines: enough for any help, and a bound
 	versioned := false // "#vers<tab>2": since then, the first words are the file's to say
 	for in := bufio.NewScanner(f); in.Scan() && len(lines) < most; {
 		versioned = versioned || strings.HasPrefix(in.Text(), "#vers\t")
