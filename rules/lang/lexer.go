@@ -198,8 +198,6 @@ func (s *scanner) next() {
 		s.quoted(rest, '"', tokString)
 	case c == '\'':
 		s.quoted(rest, '\'', tokQuoted)
-	case c == '\\' && rest[1] <= ' ': // the formatter may not make it the last of its line
-		s.bad(1, "a backslash with something behind it on the line", "to continue a line, let the backslash be the last thing on it; for a backslash write '\\\\'")
 	case c == '$':
 		s.variable(rest)
 	case c < ' ' || c == 0x7f:
@@ -356,7 +354,11 @@ func classSuffix(text string) string {
 func (s *scanner) word(rest string) {
 	n := 0
 	for n < len(rest) && wordByte(rest[n]) && !strings.HasPrefix(rest[n:], "->") && !strings.HasPrefix(rest[n:], "=>") {
-		if rest[n] == '\\' && n+1 < len(rest) && rest[n+1] > ' ' {
+		if rest[n] == '\\' {
+			if n+1 == len(rest) || rest[n+1] <= ' ' { // the formatter may put something behind it
+				s.bad(n+1, "this backslash protects nothing", "for a backslash write '\\\\' in quotes; to continue a line, let a blank stand before it and nothing behind it")
+				return
+			}
 			n++
 		}
 		n++
