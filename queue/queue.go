@@ -35,6 +35,7 @@ type Config struct {
 	GiveUp     time.Duration    // age at which a message is returned; default 5 days
 	WarnAfter  time.Duration    // age at which its sender is warned; default 4 hours, negative: never
 	Interval   time.Duration    // how long mail waits that is to wait for a queue run; default 30 minutes
+	RunEvery   time.Duration    // mail found in the queue waits no longer, whatever its journal says (sendmail -q30m); 0: no such bound
 	Postmaster envelope.Address // who hears of notices that cannot be delivered; default "postmaster"
 	MaxHops    int              // Received lines; default 25
 	NoReceipts bool             // a Return-Receipt-To field asks for nothing (sendmail's RrtImpliesDsn off)

@@ -289,8 +289,15 @@ func (q *Queue) adopt(id string) {
 	if m.Attempts == 0 {
 		wait = 0
 	}
+	sooner := q.cfg.RunEvery > 0 && wait > q.cfg.RunEvery
+	if sooner {
+		wait = q.cfg.RunEvery
+	}
 	q.mu.Lock()
 	if s := schedID(id); !q.running[s] && !q.schedule.Has(s) {
+		if sooner {
+			q.forced[s] = time.Now() // the journal would have it wait on
+		}
 		q.schedule.Set(s, time.Now().Add(max(0, wait)), m.Envelope.Priority)
 	}
 	q.mu.Unlock()

@@ -115,7 +115,7 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 	weights := cfWeights(conf)
 	s.queue, err = queue.Open(queue.Config{
 		Weights: &weights, Spread: s.settings.Spread,
-		Host: s.settings.Host, Dir: s.settings.Spool, Log: s.log, Mail: counter{s.mail, s}, Retry: queueInterval(given, conf, s.settings.Retry), Interval: runsIn(given).interval,
+		Host: s.settings.Host, Dir: s.settings.Spool, Log: s.log, Mail: counter{s.mail, s}, Retry: queueInterval(given, conf, s.settings.Retry), Interval: runsIn(given).interval, RunEvery: runsIn(given).interval,
 		MinAge: minAge(conf), GiveUp: s.settings.GiveUp, WarnAfter: warnAfter(s.settings), Postmaster: "postmaster", MaxHops: s.settings.MaxHops, MaxSize: s.settings.MaxSize,
 		NoReceipts: !conf.Bool("RrtImpliesDsn", false), InOrder: s.cf.alone, BareOwners: true, Now: calendar,
 	}, wiring)

@@ -34,7 +34,7 @@ Pfirst-class=0
 HReceived: from $_ by $j (site) id $i; $b
 H?D?Date: $a
 H?M?X-Carrier: $j for $?{client_addr}${client_addr}$|nobody$.
-H?F?From: $g
+H?F?From: $?x$x <$g>$|$g$.
 H?x?X-Never: never
 Scanonify=3
 R$* < $* > $*	$2	basic form
