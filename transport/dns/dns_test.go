@@ -73,7 +73,7 @@ func resolvers(t *testing.T) (map[string]*dns.Resolver, *dnstest.Server) {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	real, err := dns.New(dns.Config{Servers: []string{server.Addr()}, Hosts: "-", Timeout: 500 * time.Millisecond, Tries: 1})
+	real, err := dns.New(dns.Config{Servers: []string{server.Addr()}, Hosts: "-", Timeout: 3 * time.Second, Tries: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
