@@ -8,7 +8,7 @@ BIN      := bin
 COMMANDS := waybill sendmail mail.local waybill-ldap waybill-bt
 # Debian packages whose real programs the tests talk to; the C compiler is for the race detector.
 PACKAGES := swaks sasl2-bin libsasl2-modules git git-email mpack uucp nncp procmail maildrop dovecot-core dovecot-pop3d dovecot-lmtpd openssl m4 iproute2 \
-	fail2ban logwatch zsh fish libmail-deliverystatus-bounceparser-perl gcc libc6-dev
+	systemd fail2ban logwatch zsh fish libmail-deliverystatus-bounceparser-perl gcc libc6-dev
 # Packages that a test installs into a Debian host of its own, a copy-on-write view of this one, beside Waybill's.
 export HOST_PACKAGES := cron bsd-mailx s-nail mutt git-email php-cli python3 at
 # Other mail servers are unpacked, not installed: two of them cannot be installed beside each other, nor beside the host's own.

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"waybill/rules/addr"
 )
 
 // class is a class of words; its set is replaced as a whole.
@@ -34,7 +36,7 @@ func newClassSet(words []string) *classSet {
 		if w == "" {
 			continue
 		}
-		f := fold(w)
+		f := addr.Fold(w)
 		s.words[f] = struct{}{}
 		if len(f) == 1 {
 			s.single[f[0]] = true
@@ -94,22 +96,6 @@ func (s *classSet) holds(a netip.Addr) bool {
 	return false
 }
 
-// fold is text in lower case, ASCII only [19].
-func fold(s string) string {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= 'A' && s[i] <= 'Z' {
-			b := []byte(s)
-			for ; i < len(b); i++ {
-				if b[i] >= 'A' && b[i] <= 'Z' {
-					b[i] |= 0x20
-				}
-			}
-			return string(b)
-		}
-	}
-	return s
-}
-
 // SetClass replaces the words of a class. Runs that are under way may see either. It reports whether the program
 // mentions the class at all.
 func (e *Engine) SetClass(name string, words []string) bool {
@@ -155,6 +141,6 @@ func (e *Engine) InClass(name, word string) bool {
 	if !ok {
 		return false
 	}
-	_, ok = c.set.Load().words[fold(word)]
+	_, ok = c.set.Load().words[addr.Fold(word)]
 	return ok
 }

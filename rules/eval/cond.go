@@ -169,11 +169,11 @@ func (m *machine) testHolds(c *prog.Cond, base int) (ok bool, status int) {
 			return false, OK
 		}
 		set := m.words(cl)
-		if _, ok = set.words[fold(text)]; ok {
+		if _, ok = set.words[addr.Fold(text)]; ok {
 			return true, OK
 		}
 		if at := strings.LastIndexByte(text, '@'); at >= 0 && (c.Fact == prog.FactSender || c.Fact == prog.FactRecipient) {
-			_, ok = set.words[fold(text[at+1:])] // the domain alone
+			_, ok = set.words[addr.Fold(text[at+1:])] // the domain alone
 			return ok, OK
 		}
 		if a, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
@@ -202,7 +202,7 @@ func (m *machine) member(f *Facts, c *prog.Cond, base int) bool {
 		if _, ok := set.words[string(m.buf)]; ok || set.holds(f.Client) {
 			return true
 		}
-		_, ok := set.words[fold(f.ClientName)]
+		_, ok := set.words[addr.Fold(f.ClientName)]
 		return ok && f.ClientName != ""
 	}
 	at := m.caps[c.Cap-1]

@@ -149,7 +149,7 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 		syntax = append(syntax, addr.EightBit())
 	}
 	e := &Engine{
-		prog: p, blank: fold(p.BlankSub), syntax: addr.New(p.Operators, syntax...), byName: map[string]*ruleset{}, classes: map[string]*class{},
+		prog: p, blank: addr.Fold(p.BlankSub), syntax: addr.New(p.Operators, syntax...), byName: map[string]*ruleset{}, classes: map[string]*class{},
 		ids: make(map[string]uint32, 256), octets: &octets{}, constAt: make(map[addr.Token]uint32, 256), setters: map[string]bool{}, patterns: map[*prog.Cond]*pattern{}, limit: o.Steps, native: o.Native, called: o.Called,
 	}
 	if e.limit == 0 {
@@ -200,7 +200,7 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 func (e *Engine) with(tables map[string]table.Table) {
 	e.tables, e.folded = tables, map[string]table.Table{}
 	for name, t := range tables {
-		e.folded[fold(name)] = t
+		e.folded[addr.Fold(name)] = t
 	}
 	e.link()
 	e.pool = &sync.Pool{New: func() any {
@@ -221,7 +221,7 @@ func (e *Engine) table(name string) table.Table {
 	if t, ok := e.tables[name]; ok {
 		return t
 	}
-	return e.folded[fold(name)]
+	return e.folded[addr.Fold(name)]
 }
 
 // Program returns what New was given.

@@ -129,7 +129,7 @@ func (e *Engine) literal(t addr.Token) uint32 {
 	if t.IsMeta() {
 		return uint32(t[0] - 0x80)
 	}
-	folded := fold(string(t))
+	folded := addr.Fold(string(t))
 	if id, ok := e.ids[folded]; ok {
 		return id
 	}

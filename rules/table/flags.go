@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"waybill/rules/prog"
+
+	"waybill/rules/addr"
 )
 
 // flags are the options of a table's declaration and what follows them. The letters are sendmail's.
@@ -156,7 +158,7 @@ func (f *flags) KeyBlank() (string, bool) {
 // clean makes the key that is looked up: in lower case unless -f.
 func (f *flags) clean(key string) string {
 	if !f.keepCase {
-		key = fold(key)
+		key = addr.Fold(key)
 	}
 	return key
 }
@@ -199,22 +201,6 @@ func (f *flags) failed(key string, err error) (Result, bool, error) {
 		return Result{Value: key + f.temp}, true, err
 	}
 	return Result{}, false, err
-}
-
-// fold is text in lower case, ASCII only.
-func fold(s string) string {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= 'A' && s[i] <= 'Z' {
-			b := []byte(s)
-			for ; i < len(b); i++ {
-				if b[i] >= 'A' && b[i] <= 'Z' {
-					b[i] |= 0x20
-				}
-			}
-			return string(b)
-		}
-	}
-	return s
 }
 
 // HasOption reports whether a class has an option.

@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"waybill/rules/prog"
+
+	"waybill/rules/addr"
 )
 
 // user is the class user: the key is a login name, -v says which column of the passwd file is the value.
@@ -40,7 +42,7 @@ func newUsers(f *flags, env Env) (Table, error) {
 }
 
 func (u *users) Lookup(_ context.Context, key string, args []string) (Result, bool, error) {
-	key = fold(key) // whatever -f says
+	key = addr.Fold(key) // whatever -f says
 	if u.column < 1 || u.column > 7 {
 		err := fmt.Errorf("table %s: unknown column %s", u.def.Name, u.value)
 		if u.told.Swap(true) {

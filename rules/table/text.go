@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"waybill/rules/prog"
+
+	"waybill/rules/addr"
 )
 
 // maxLine is how long a line of a text table or an alias with its continuation lines may be.
@@ -22,7 +24,7 @@ type entries struct {
 }
 
 func (e *entries) lookup(key string, _ []string) (Result, bool) {
-	v, line, ok := e.store.get(fold(key))
+	v, line, ok := e.store.get(addr.Fold(key))
 	return Result{Value: v, Pos: prog.Pos{File: e.name, Line: line}}, ok
 }
 
@@ -221,7 +223,7 @@ func loadAliases(r io.Reader, name string) (content, []Warning, error) {
 				more = false
 				return nil
 			}
-			key = append(key[:0], fold(Unquote(string(bytes.TrimSpace(line[:i]))))...)
+			key = append(key[:0], addr.Fold(Unquote(string(bytes.TrimSpace(line[:i]))))...)
 			value = append(value[:0], bytes.TrimSpace(line[i+1:])...)
 			start = n
 			if len(key) == 0 {

@@ -111,25 +111,7 @@ maillog_file_prefixes = /
 disable_dns_lookups = yes
 notify_classes =
 `,
-		"postfix/master.cf": `postlog unix-dgram n - n - 1 postlogd
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-proxymap unix - - n - - proxymap
-proxywrite unix - - n - 1 proxymap
-smtp unix - - n - - smtp
-relay unix - - n - - smtp
-showq unix n - n - - showq
-error unix - - n - - error
-retry unix - - n - - error
-local unix - n n - - local
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-`,
+		"postfix/master.cf": postfixServices,
 		"sendmail/a.mc": "divert(0)dnl\nVERSIONID(`bench')\nOSTYPE(`linux')dnl\ndefine(`confDOMAIN_NAME',`bench.example.test')dnl\ndefine(`QUEUE_DIR',`@DIR/sendmail/q')dnl\n" +
 			"define(`ALIAS_FILE',`')dnl\ndefine(`STATUS_FILE',`@DIR/sendmail/statistics')dnl\ndefine(`confPID_FILE',`@DIR/sendmail/pid')dnl\n" +
 			"define(`confHOSTS_FILE',`/etc/hosts')dnl\nundefine(`confCW_FILE')dnl\nLOCAL_DOMAIN(`bench.example.test')dnl\n" +
@@ -190,3 +172,24 @@ func (m *mailServer) stop() {
 	ended.Stop()
 	m.run = nil
 }
+
+// postfixServices is what a Postfix that relays and delivers needs of its master.cf, but for the SMTP server.
+const postfixServices = `postlog unix-dgram n - n - 1 postlogd
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+proxymap unix - - n - - proxymap
+proxywrite unix - - n - 1 proxymap
+smtp unix - - n - - smtp
+relay unix - - n - - smtp
+showq unix n - n - - showq
+error unix - - n - - error
+retry unix - - n - - error
+local unix - n n - - local
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+`

@@ -43,24 +43,7 @@ maillog_file_prefixes = /
 notify_classes =
 `,
 		"master.cf": `@ADDR inet n - n - 300 smtpd
-postlog unix-dgram n - n - 1 postlogd
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-proxymap unix - - n - - proxymap
-proxywrite unix - - n - 1 proxymap
-smtp unix - - n - - smtp
-relay unix - - n - - smtp
-showq unix n - n - - showq
-error unix - - n - - error
-retry unix - - n - - error
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-`,
+` + postfixServices,
 	}, "mkdir q data; chown postfix data; /usr/sbin/postfix -c @DIR check")
 	if err != nil {
 		return nil, nil, err

@@ -13,6 +13,9 @@ import (
 func TestUnits(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
 		t.Skip("no systemd here")
 	}
 	dir := t.TempDir()
