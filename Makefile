@@ -18,7 +18,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # cgo would cost the front end most of its start-up time, and is never needed.
 export CGO_ENABLED = 0
 
-.PHONY: all build try test check peers unit bench bench-rules bench-bt fuzz fuzz-rules soak install uninstall deb clean help
+.PHONY: all build try test check peers unit bench bench-rules bench-bt convert fuzz fuzz-rules soak install uninstall deb clean help
 
 all: build
 
@@ -41,6 +41,9 @@ unit: build
 
 peers: ## install the Debian packages that the tests talk to, and unpack other mail servers into run/peers
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then etc/packaging/test-peers.sh "$(PEERS)" $(PACKAGES); fi
+
+convert: build ## test the conversion of your own files: make convert FILES=DIRECTORY, or FILE.cf:FILE.mc
+	CONVERT="$(abspath $(FILES))" $(GO) test -count 1 -run 'Converted|NothingIsLost|Fold' ./cmd/internal/app ./compat/convert
 
 bench: build ## print the figures, as ratios to peers where they are installed
 	$(GO) run ./cmd/internal/bench $(BIN)

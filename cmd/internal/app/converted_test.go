@@ -171,6 +171,41 @@ func byHand(t *testing.T) map[string]string {
 	return found
 }
 
+// further are the .cf and .mc files, or all of those in the directories, that CONVERT names, parted by colons: "make convert
+// FILES=DIRECTORY". An .mc file goes through m4. Names and sendmail.cf files.
+func further(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	var library string
+	for name := range strings.SplitSeq(os.Getenv("CONVERT"), ":") {
+		files := []string{name}
+		if info, err := os.Stat(name); err == nil && info.IsDir() {
+			cfs, _ := filepath.Glob(filepath.Join(name, "*.cf"))
+			mcs, _ := filepath.Glob(filepath.Join(name, "*.mc"))
+			if files = append(cfs, mcs...); len(files) == 0 {
+				t.Fatalf("%s: no .cf or .mc file in it", name)
+			}
+		}
+		for _, file := range files {
+			base := filepath.Base(file)
+			if strings.HasSuffix(base, ".mc") {
+				if library == "" {
+					library = macroLibrary(t)
+				}
+				data, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				file = runM4(t, library, unpack(t, &txtar.Archive{Files: []txtar.File{{Name: "mc", Data: data}}}), strings.TrimSuffix(base, ".mc"))
+			}
+			if name != "" {
+				found["further "+base] = file
+			}
+		}
+	}
+	return found
+}
+
 // addresses is how many each configuration is asked about.
 const addresses = 2000
 
@@ -181,10 +216,8 @@ func TestConvertedConfigurationsDoTheSame(t *testing.T) {
 	for name, file := range byHand(t) {
 		files[name] = file
 	}
-	for extra := range strings.SplitSeq(os.Getenv("CONVERT_CF"), ":") { // more of them, by hand
-		if extra != "" {
-			files[extra] = extra
-		}
+	for name, file := range further(t) {
+		files[name] = file
 	}
 	for name, file := range files {
 		t.Run(filepath.Base(name), func(t *testing.T) {
