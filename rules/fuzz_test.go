@@ -30,7 +30,7 @@ func FuzzStranger(f *testing.F) {
 		q := Query{Recipient: address, Sender: "x@stranger.example", Client: Client{Addr: netip.MustParseAddr("198.51.100.9"), Name: "stranger.example"}, Time: testTime()}
 		start := time.Now()
 		d, err := r.Route(ctx, q, nil)
-		if took := time.Since(start); took > 2*time.Second {
+		if took := time.Since(start); took > 10*time.Second {
 			t.Fatalf("%q: %v", address, took)
 		}
 		if err != nil {

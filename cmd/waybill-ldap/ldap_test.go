@@ -70,7 +70,7 @@ func directoryServer(t *testing.T, dir string) (uri string) {
 		server.Process.Kill()
 		server.Wait()
 	})
-	for range 100 {
+	for range 600 {
 		if conn, err := net.Dial("unix", socket); err == nil {
 			conn.Close()
 			return uri
@@ -252,7 +252,7 @@ func TestSocket(t *testing.T) {
 		cmd.Wait()
 	})
 	var conn net.Conn
-	for range 100 {
+	for range 1500 {
 		var err error
 		if conn, err = net.Dial("unix", socket); err == nil {
 			break

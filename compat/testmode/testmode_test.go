@@ -97,7 +97,7 @@ func TestWhereTheRealOneCrashes(t *testing.T) {
 	var out bytes.Buffer
 	start := time.Now()
 	Main([]string{"-C", file}, strings.NewReader("A x\n/map m x\nB x\n/quit\nA never\n"), &out, Config{Trust: true, Host: host})
-	if d := time.Since(start); d > 5*time.Second {
+	if d := time.Since(start); d > 30*time.Second {
 		t.Errorf("took %v", d)
 	}
 	if s := out.String(); !strings.Contains(s, "A                returns: $) $] x\n") || strings.Contains(s, "never") {

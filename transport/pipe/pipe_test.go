@@ -205,18 +205,27 @@ func TestExitStatuses(t *testing.T) {
 func TestTimeLimitKillsTheGroup(t *testing.T) {
 	dir, users := site(t)
 	prog := script(t, dir+"/prog", "trap '' TERM; sleep 1000 & echo $! >"+dir+"/child; wait; wait; sleep 1000")
-	p := open(t, Config{Program: prog, Args: []string{"prog"}, Users: users, User: "prog", Timeout: 300 * time.Millisecond})
+	p := open(t, Config{Program: prog, Args: []string{"prog"}, Users: users, User: "prog", Timeout: 3 * time.Second})
 	begin := time.Now()
 	check(t, "time limit", p.Deliver(context.Background(), request(user("bob")))[0], transport.Deferred, "4.3.0")
-	if took := time.Since(begin); took > 10*time.Second {
+	if took := time.Since(begin); took > time.Minute {
 		t.Errorf("took %v", took)
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(read(t, dir+"/child")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(50 * time.Millisecond)
-	if state, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); err == nil && !strings.Contains(string(state), ") Z ") {
+	alive := func() (string, bool) {
+		state, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+		return string(state), err == nil && !strings.Contains(string(state), ") Z ")
+	}
+	for range 500 {
+		if _, lives := alive(); !lives {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if state, lives := alive(); lives {
 		_ = unix.Kill(pid, unix.SIGKILL)
 		t.Errorf("the child lives on: %s", state)
 	}
@@ -224,10 +233,10 @@ func TestTimeLimitKillsTheGroup(t *testing.T) {
 
 func TestBackgroundChildHoldsNothingUp(t *testing.T) {
 	dir, users := site(t)
-	p := open(t, Config{Program: script(t, dir+"/prog", "sleep 30 & echo $! >"+dir+"/child; exit 0"), Args: []string{"prog"}, Users: users, User: "prog"})
+	p := open(t, Config{Program: script(t, dir+"/prog", "sleep 100 & echo $! >"+dir+"/child; exit 0"), Args: []string{"prog"}, Users: users, User: "prog"})
 	begin := time.Now()
 	check(t, "background child", p.Deliver(context.Background(), request(user("bob")))[0], transport.Delivered, "2.0.0")
-	if took := time.Since(begin); took > 8*time.Second {
+	if took := time.Since(begin); took > 30*time.Second {
 		t.Errorf("took %v", took)
 	}
 	if pid, err := strconv.Atoi(strings.TrimSpace(read(t, dir+"/child"))); err == nil {

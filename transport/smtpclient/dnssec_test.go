@@ -86,7 +86,7 @@ stub-zone:
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 100 {
+	for range 600 {
 		if _, _, err := r.TXT(t.Context(), "up."+plainName); err == nil {
 			return r
 		}

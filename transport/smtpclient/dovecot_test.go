@@ -81,7 +81,7 @@ func TestDovecotLMTP(t *testing.T) {
 			c.Close()
 			break
 		}
-		if i == 300 {
+		if i == 1500 {
 			log, _ := os.ReadFile(filepath.Join(dir, "log"))
 			t.Fatalf("Dovecot does not answer: %s %s", out.String(), log)
 		}

@@ -119,7 +119,7 @@ func TestEximAsNextHop(t *testing.T) {
 			c.Close()
 			break
 		}
-		if i == 200 {
+		if i == 1500 {
 			t.Fatalf("Exim does not answer: %s", out.String())
 		}
 		time.Sleep(20 * time.Millisecond)

@@ -54,7 +54,7 @@ func startSink(tb testing.TB, options ...string) string {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	for range 500 {
+	for range 3000 {
 		if c, err := net.Dial("tcp", addr); err == nil {
 			c.Close()
 			return addr

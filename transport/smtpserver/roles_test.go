@@ -39,7 +39,7 @@ func TestRoles(t *testing.T) {
 // does not.
 func TestIdleClientsMakeRoom(t *testing.T) {
 	cfg := testConfig(t)
-	cfg.MaxSessions, cfg.IdleEnough, cfg.Trusted = 2, 50*time.Millisecond, nil
+	cfg.MaxSessions, cfg.IdleEnough, cfg.Trusted = 2, 2*time.Second, nil
 	_, ln := start(t, cfg, &fakeBackend{})
 	busy, idle := dial(t, ln), dial(t, ln)
 	busy.reply()
@@ -51,7 +51,7 @@ func TestIdleClientsMakeRoom(t *testing.T) {
 	if got := dial(t, ln).reply(); !strings.HasPrefix(got, "421 4.3.2 mx.test has too many") {
 		t.Errorf("nobody was idle long enough: %s", got)
 	}
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(2100 * time.Millisecond)
 	if got := dial(t, ln).reply(); !strings.HasPrefix(got, "220") {
 		t.Error(got)
 	}
@@ -83,11 +83,11 @@ func TestChooser(t *testing.T) {
 func TestPauseFor(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Trusted = func(netip.Addr) bool { return false }
-	cfg.PauseFor = func(context.Context, *Client) time.Duration { return 100 * time.Millisecond }
+	cfg.PauseFor = func(context.Context, *Client) time.Duration { return time.Second }
 	_, ln := start(t, cfg, &fakeBackend{})
 	began := time.Now()
 	dial(t, ln).reply()
-	if time.Since(began) < 90*time.Millisecond {
+	if time.Since(began) < 900*time.Millisecond {
 		t.Error("no pause")
 	}
 	early := dial(t, ln)

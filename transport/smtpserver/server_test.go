@@ -99,7 +99,7 @@ func TestLimitsOfConnections(t *testing.T) {
 	a.cmd(221, "QUIT")
 	a.closed()
 	a.Close()
-	for range 200 {
+	for range 6000 {
 		if srv.Sessions() == 1 {
 			break
 		}

@@ -148,7 +148,7 @@ func deliveredBy(t *testing.T, kind string) []string {
 	}()
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	var client *smtp.Client
-	for range 100 {
+	for range 600 {
 		if client, err = smtp.Dial(addr); err == nil {
 			break
 		}
@@ -180,7 +180,7 @@ func deliveredBy(t *testing.T, kind string) []string {
 	fmt.Fprintf(w, "Subject: by SMTP\r\nMessage-Id: <2@conv.example>\r\nDate: Sun, 01 Nov 2026 12:04:05 +0000\r\nFrom: x@elsewhere.example\r\nTo: daemon@conv.example\r\n\r\nbody\r\n")
 	step(w.Close())
 	client.Quit()
-	for range 200 {
+	for range 1200 {
 		if files, _ := filepath.Glob(filepath.Join(dir, "out/??????")); len(files) >= 4 {
 			break
 		}

@@ -77,7 +77,7 @@ func TestQueueOfARealSendmail(t *testing.T) {
 	queued := func(in string, args ...string) {
 		t.Helper()
 		args = append([]string{"-um", "/bin/sh", "-c", alone, dir, reference, "-C", filepath.Join(dir, "sendmail.cf")}, args...)
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "unshare", args...)
 		cmd.Stdin = strings.NewReader(in)
@@ -89,7 +89,7 @@ func TestQueueOfARealSendmail(t *testing.T) {
 			cmd.Stdin = r
 			defer r.Close()
 			go func() {
-				for range 100 {
+				for range 600 {
 					time.Sleep(50 * time.Millisecond)
 					if log, _ := os.ReadFile(filepath.Join(dir, "smtp.out")); len(log) > 0 {
 						break
