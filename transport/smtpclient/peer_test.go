@@ -264,8 +264,8 @@ func (p *peer) got() []string {
 
 // quick is for peers that hang; slow is for peers that work, on a machine that is busy.
 var (
-	quick = Timeouts{3 * time.Second, 3 * time.Second, 3 * time.Second, 3 * time.Second, 3 * time.Second, 3 * time.Second, 3 * time.Second, 3 * time.Second, 200 * time.Millisecond}
-	slow = Timeouts{30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 200 * time.Millisecond}
+	quick = Timeouts{time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, 200 * time.Millisecond}
+	slow  = Timeouts{30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 200 * time.Millisecond}
 )
 
 // world gives the client a zone, and leads the addresses 192.0.2.N to peers.
