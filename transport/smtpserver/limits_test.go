@@ -286,7 +286,7 @@ func TestMessagesAreStreamed(t *testing.T) {
 				select {
 				case part := <-s.heard:
 					heard += part
-				case <-time.After(10 * time.Second):
+				case <-time.After(time.Minute):
 					t.Fatalf("chunked %v: part %d was not passed on, only %q", chunked, i, heard)
 				}
 			}

@@ -36,7 +36,7 @@ func openssl(t *testing.T, ln net.Listener, server *tls.Config, input string, op
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
+	timer := time.AfterFunc(2*time.Minute, func() { cmd.Process.Kill() })
 	defer timer.Stop()
 	for line := range strings.Lines(input) {
 		time.Sleep(30 * time.Millisecond)

@@ -42,7 +42,7 @@ func TestClientCertificates(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		stop := time.AfterFunc(30*time.Second, func() { cmd.Process.Kill() })
+		stop := time.AfterFunc(2*time.Minute, func() { cmd.Process.Kill() })
 		defer stop.Stop()
 		for _, line := range []string{"EHLO client.test", "AUTH EXTERNAL =", "MAIL FROM:<alice@a.example.test>", "rCPT TO:<x@sink.test>", "DATA", "Subject: x\n\nx\n.", "quit"} {
 			time.Sleep(100 * time.Millisecond)

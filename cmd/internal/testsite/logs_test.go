@@ -32,7 +32,7 @@ chmod 600 passwords key.pem`)
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(30 * time.Second))
+	c.SetDeadline(time.Now().Add(2 * time.Minute))
 	say := func(line, want string) {
 		t.Helper()
 		if line != "" {

@@ -45,7 +45,7 @@ func TestMovingFromSendmail(t *testing.T) {
 		block, _, _ = strings.Cut(block, "```")
 		for command := range strings.Lines(block) {
 			command = strings.TrimSpace(command)
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			cmd := exec.CommandContext(ctx, "/bin/sh", "-c", "set -e; "+here.Replace(command))
 			cmd.Dir = root
 			cmd.Env = []string{"PATH=" + bin + ":/usr/bin:/bin", "HOME=" + root, "USER=root", "LOGNAME=root"}

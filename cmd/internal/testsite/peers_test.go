@@ -83,7 +83,7 @@ func startPeer(t *testing.T, dir, tree, addr string, command ...string) {
 			t.Logf("%s said: %s", command[0], log())
 		}
 	})
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := testsite.Wait(ctx, func() bool {
 		k, err := net.DialTimeout("tcp", addr, time.Second)

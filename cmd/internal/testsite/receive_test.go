@@ -36,7 +36,7 @@ func dialFrom(t *testing.T, from, network, to string) *talk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.SetDeadline(time.Now().Add(30 * time.Second))
+	c.SetDeadline(time.Now().Add(2 * time.Minute))
 	t.Cleanup(func() { c.Close() })
 	return &talk{t, c, bufio.NewReader(c)}
 }
@@ -386,7 +386,7 @@ func TestSocketActivation(t *testing.T) {
 		if err != nil {
 			t.Errorf("%v\n%s", err, errs.String())
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		c.Process.Kill()
 		t.Error("the daemon does not stop")
 	}
@@ -397,7 +397,7 @@ func TestSocketActivation(t *testing.T) {
 
 func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := testsite.Wait(ctx, done); err != nil {
 		t.Fatalf("%s: %v", what, err)

@@ -308,7 +308,7 @@ func TestStopBreaksNothingOff(t *testing.T) {
 			}()
 			select {
 			case <-thinking:
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("the message does not get there\n", w.a.Trouble())
 			}
 			if err := w.a.Stop(); err != nil {

@@ -158,7 +158,7 @@ func TestUUCPMailers(t *testing.T) {
 		message := c.header + "\nSubject: x\nMessage-Id: <1@here.example>\nDate: Sun, 01 Nov 2026 12:04:05 +0000\n\nFrom the body.\n>From x\n.\n"
 		send := func(program, config string) []string {
 			args := append([]string{"-um", "/bin/sh", "-c", alone, dir, program, "-C", config, "-odi", "-oem", "-i", "-f", c.sender}, strings.Fields(c.rcpts)...)
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, "unshare", args...)
 			cmd.Stdin = strings.NewReader(message)
