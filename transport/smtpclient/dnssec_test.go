@@ -33,7 +33,7 @@ func validating(t *testing.T, signed *dnstest.Signed, signedName string, plain *
 		t.Skip("needs Unbound, which make peers unpacks")
 	}
 	dir := t.TempDir()
-	ln, err := net.ListenPacket("udp", "127.0.0.1:0")
+	ln, err := net.ListenPacket("udp", "127.0.0.22:0") // an address of its own: nobody's connections come from there, so the port stays free
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func validating(t *testing.T, signed *dnstest.Signed, signedName string, plain *
  pidfile: ""
  use-syslog: no
  logfile: ""
- interface: 127.0.0.1
+ interface: 127.0.0.22
  port: %s
  do-ip6: no
  do-daemonize: no

@@ -100,14 +100,14 @@ func TestEximAsNextHop(t *testing.T) {
 	write("exim.conf", []byte(strings.ReplaceAll(eximConf, "DIR", dir)))
 	os.Mkdir(filepath.Join(dir, "log"), 0o700)
 
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", "127.0.0.21:0") // an address of its own: nobody's connections come from there, so the port stays free
 	if err != nil {
 		t.Fatal(err)
 	}
 	addr := ln.Addr().String()
 	ln.Close()
 	_, port, _ := net.SplitHostPort(addr)
-	cmd := exec.Command(exim, "-C", filepath.Join(dir, "exim.conf"), "-bdf", "-oX", "127.0.0.1."+port)
+	cmd := exec.Command(exim, "-C", filepath.Join(dir, "exim.conf"), "-bdf", "-oX", "127.0.0.21."+port)
 	var out strings.Builder
 	cmd.Stderr, cmd.Stdout = &out, &out
 	if err := cmd.Start(); err != nil {
