@@ -40,7 +40,7 @@ func TestClientQueue(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := net.Listen("tcp", "127.0.0.23:0") // an address of its own: nobody's connections come from there, so the port stays free
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,8 +49,8 @@ func TestClientQueue(t *testing.T) {
 	fill := strings.NewReplacer("@DIR@", dir, "@PORT@", port)
 	for name, text := range map[string]string{
 		"submit.mc": "OSTYPE(`linux')dnl\ndefine(`MSP_QUEUE_DIR', `@DIR@/client')dnl\ndefine(`confPID_FILE', `@DIR@/client.pid')dnl\ndefine(`STATUS_FILE', `@DIR@/st')dnl\n" +
-			"define(`confRUN_AS_USER', `root')dnl\ndefine(`RELAY_MAILER_ARGS', `TCP $h @PORT@')dnl\nFEATURE(`msp', `[127.0.0.1]')dnl\n",
-		"sendmail.cf": "V10/Berkeley\nCwlocalhost 127.0.0.1\nDjmail.example.org\nO QueueDirectory=@DIR@/mqueue\nO OperatorChars=.:%@!^/[]+\nO DaemonPortOptions=Port=@PORT@,Addr=127.0.0.1\n" +
+			"define(`confRUN_AS_USER', `root')dnl\ndefine(`RELAY_MAILER_ARGS', `TCP $h @PORT@')dnl\nFEATURE(`msp', `[127.0.0.23]')dnl\n",
+		"sendmail.cf": "V10/Berkeley\nCwlocalhost 127.0.0.23\nDjmail.example.org\nO QueueDirectory=@DIR@/mqueue\nO OperatorChars=.:%@!^/[]+\nO DaemonPortOptions=Port=@PORT@,Addr=127.0.0.23\n" +
 			"O PidFile=@DIR@/daemon.pid\nMlocal, P=@DIR@/deliver, F=lsDFMuPS, U=root:root, A=deliver $u\nMprog, P=/bin/sh, F=lsDFMo, A=sh -c $u\n" +
 			"S3\nR$*<$*>$*\t$:$2\nR$+@$+\t$:$1<@$2>\nS0\nR$+<@$+>\t$#local $: $1\nR$+\t$#local $: $1\nS4\nR$*<$+>$*\t$1$2$3\n",
 		"deliver": "#!/bin/sh\ncat >> @DIR@/got\n",
@@ -146,7 +146,7 @@ func TestClientQueue(t *testing.T) {
 	wait("waiting", func() bool { return listed(1) })
 	stop := start("-bD", "-C", daemon)
 	wait("the daemon", func() bool {
-		c, err := net.Dial("tcp", "127.0.0.1:"+port)
+		c, err := net.Dial("tcp", "127.0.0.23:"+port)
 		if err == nil {
 			c.Close()
 		}
