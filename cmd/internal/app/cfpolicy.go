@@ -42,7 +42,11 @@ func (p cfPolicy) Accept(ctx context.Context, stage rules.Stage, q rules.Query, 
 	case rules.StageMessage:
 		args = []string{strconv.FormatInt(q.Size, 10)}
 	}
-	return cfVerdict(p.rw.Check(ctx, ruleset, args, p.macros(q)))
+	m := p.macros(q)
+	if err := p.addresses(ctx, stage, q, m); err != nil {
+		return rules.Verdict{}, err
+	}
+	return cfVerdict(p.rw.Check(ctx, ruleset, args, m))
 }
 
 func cfVerdict(refused *rewrite.Refusal, quarantine string, err error) (rules.Verdict, error) {
@@ -103,7 +107,7 @@ func (p cfPolicy) macros(q rules.Query) rewrite.Message {
 		name = "[" + addr + "]"
 	}
 	m := rewrite.Message{
-		"f": q.Sender, "s": q.Client.Helo, "client_addr": addr, "client_name": name, "auth_authen": q.Client.Auth, "mail_from": q.Sender,
+		"f": q.Sender, "s": q.Client.Helo, "client_addr": addr, "client_name": name, "auth_authen": q.Client.Auth,
 		"client_resolve": p.reverse.word(), "client_ptr": p.reverse.ptr, "nrcpts": strconv.Itoa(q.Recipients), "msg_size": strconv.FormatInt(q.Size, 10),
 		"verify": "NONE",
 	}

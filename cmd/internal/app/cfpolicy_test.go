@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"waybill/compat/cf"
@@ -32,6 +33,40 @@ func policySite(t *testing.T, lines string) *cfSite {
 		t.Fatal(err)
 	}
 	return &cfSite{conf: conf, rw: rw}
+}
+
+// TestRulesetsSeeTheSender asks with the macros that the real sendmail was seen to set: delayed checks look at {mail_from},
+// and refuse the null sender when it is not "<>".
+func TestRulesetsSeeTheSender(t *testing.T) {
+	s := policySite(t, `
+S3
+R$* < $+ > $*	$: $2
+S0
+R$+ @ $+	$#esmtp $@ $2 $: $1 @ $2
+R$*	$#local $: $1
+Scheck_mail
+R$*	$#error $@ 5.7.1 $: "550 " $&{mail_from} , $&f , $&{mail_addr} , $&{mail_host} , $&{mail_mailer} , $&{rcpt_addr}
+Scheck_rcpt
+R$*	$#error $@ 5.7.1 $: "550 " $&{mail_from} , $&f , $&{mail_addr} , $&{mail_mailer} , $&{rcpt_addr} , $&{rcpt_host} , $&{rcpt_mailer}
+Mlocal, P=/bin/cat, F=lsDFMAw5, A=cat $u
+Mprog, P=/bin/sh, F=lsDFM, A=sh -c $u
+Mesmtp, P=[IPC], F=mDFMuXa, A=TCP $h
+`)
+	p := cfPolicy{cfSite: s}
+	for _, c := range []struct {
+		stage              rules.Stage
+		sender, rcpt, want string
+	}{
+		{rules.StageMail, "", "", "<>,<>,<>,,local,"},
+		{rules.StageMail, "z@Y.z", "z@Y.z", "<z@Y.z>,z@Y.z,z@Y.z,y.z,esmtp,"},
+		{rules.StageRcpt, "", "y@y", "<>,<>,<>,local,y@y,y,esmtp"},
+		{rules.StageRcpt, "bob@xX.com", "root", "<bob@xX.com>,bob@xX.com,bob@xX.com,esmtp,root,,local"},
+	} {
+		v, err := p.Accept(t.Context(), c.stage, rules.Query{Sender: c.sender, Recipient: c.rcpt}, nil)
+		if err != nil || v.Refusal == nil || strings.ReplaceAll(v.Refusal.Text, " ", "") != c.want {
+			t.Errorf("%s %s %s: %+v %v, want %s", c.stage, c.sender, c.rcpt, v.Refusal, err, c.want)
+		}
+	}
 }
 
 // TestRulesetsAboutClients asks the rulesets that look at a client and its message, with the macros that they see.

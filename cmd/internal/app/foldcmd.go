@@ -72,7 +72,7 @@ func fold(text string, conf *cf.Config) (short string, site *mc.Site, why []stri
 			continue
 		}
 		for _, client := range foldClients {
-			m := rewrite.Message{"client_addr": client, "client_name": "[" + client + "]", "client_resolve": "OK", "f": ""}
+			m := rewrite.Message{"client_addr": client, "client_name": "[" + client + "]", "client_resolve": "OK", "f": "<>", "mail_from": "<>"}
 			refused, _, err := old.Check(ctx, "check_rcpt", []string{"<" + a + ">"}, m)
 			q := rules.Query{Recipient: a, Client: rules.Client{Addr: netip.MustParseAddr(client)}}
 			v, errOurs := router.Accept(ctx, rules.StageRcpt, q, nil)
