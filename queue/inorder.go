@@ -15,6 +15,9 @@ func (q *Queue) inOrder() bool { return q.cfg.InOrder != nil && q.cfg.InOrder() 
 // stageSelf is the stage of somebody who stands in his own alias (package expand).
 const stageSelf = "noalias"
 
+// stageListed is the Stage of a member who stands in his own entry of the user database.
+const stageListed = "listed"
+
 // arrange puts the targets of a message into the order of sendmail: by host, and for one host as the recipients stand
 // in the envelope, those of a list from the last to the first.
 func (a *try) arrange(jobs []*job) {

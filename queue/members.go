@@ -160,7 +160,7 @@ func (a *try) onceOnly() {
 	seen := map[string]bool{}
 	for i := range a.m.Recipients {
 		res, r := a.results[i], &a.m.Recipients[i]
-		if res == nil || res.old || res.status.Outcome() != transport.Failed || r.Stage == stageSelf {
+		if res == nil || res.old || res.status.Outcome() != transport.Failed || r.Stage == stageSelf || r.Stage == stageListed {
 			continue
 		}
 		key := strings.ToLower(r.Name()) + "\x00" + string(a.sender(i))

@@ -46,7 +46,7 @@ S StatusFile
 s SuperSafe ~ always true
 T QueueTimeout
 t TimeZoneSpec - the zone of the system
-U UserDatabaseSpec ! there is no user database
+U UserDatabaseSpec ~ a From line that is made here has the login name, not the mailname
 u DefaultUser
 V FallbackMXhost
 v Verbose ~ on the command line only
@@ -172,9 +172,9 @@ F From
 g null sender - the null sender is always written <>
 h case of the host
 H preview - the MAIL11 preview is not asked
-i user database ! there is no user database
+i user database
 I sendmail - other ends are never told that this is sendmail
-j user database ! there is no user database
+j user database
 k no loop check
 K chunking - reserved
 l local
@@ -214,7 +214,7 @@ Z DialDelay - there are no dial-up lines
 : include
 | program
 / file
-@ user database ~ a leading @ is taken off the user; there is no user database
+@ user database
 ~ home directory - the home directory of the passwd file counts
 % hold ! mail is tried by every queue run
 ! From line ~ mail for MH has an ordinary From line
@@ -243,7 +243,7 @@ const mapTable = `
 . arpa
 . syslog ~ what a rule logs goes nowhere; the rule's value is the same
 . program
-. userdb ! the user database is not read; lookups find nothing
+. userdb
 . ldap ~ asked through waybill-ldap(8), which speaks version 3 of the protocol whatever -w says; krbv4 is not there
 . nis ! NIS is not asked: lookups say "not now", as with sendmail where NIS is not bound
 . nisplus ! NIS+ is not asked: lookups say "not now", as with sendmail where NIS+ is not there`

@@ -193,6 +193,62 @@ func TestEditsBesideEditmap(t *testing.T) {
 	}
 }
 
+// TestManyValuesOfAKey writes keys with more values than a page holds, which then stand on pages of their own; the real
+// programs read ours, find the first value, and change and extend the file.
+func TestManyValuesOfAKey(t *testing.T) {
+	for _, kind := range []string{"hash", "btree"} {
+		t.Chdir(place(t))
+		var lines strings.Builder
+		for key, n := range map[string]int{"few": 3, "some": 60, "many": 5000} {
+			for i := range n {
+				fmt.Fprintf(&lines, "%s	%s value %d\n", key, key, i)
+			}
+		}
+		lines.WriteString("one\tonly\nzz\t" + longValue + "\nzz\tshort\n")
+		for i := range 3000 {
+			fmt.Fprintf(&lines, "key%d\tv\n", i)
+		}
+		for _, make := range []string{callPeer(t, lines.String(), "makemap", "-d", kind, "real"), call(lines.String(), makemap.Makemap, "-d", kind, "ours")} {
+			if make != "(0)" {
+				t.Fatal(kind, make)
+			}
+		}
+		values := func(dump, key string) (list []string) {
+			for line := range strings.Lines(dump) {
+				if strings.HasPrefix(line, key+"\t") {
+					list = append(list, line)
+				}
+			}
+			return list
+		}
+		real := callPeer(t, "", "makemap", "-u", kind, "real")
+		for what, dump := range map[string]string{
+			"the real one reads ours": callPeer(t, "", "makemap", "-u", kind, "ours"), "ours reads ours": call("", makemap.Makemap, "-u", kind, "ours"),
+			"ours reads the real one": call("", makemap.Makemap, "-u", kind, "real"),
+		} {
+			if sorted(dump) != sorted(real) {
+				t.Errorf("%s: %s: other entries", kind, what)
+			}
+			for _, key := range []string{"few", "some", "many", "zz"} {
+				if !slices.Equal(values(dump, key), values(real, key)) {
+					t.Errorf("%s: %s: the values of %s have another order", kind, what, key)
+				}
+			}
+		}
+		for _, key := range []string{"few", "some", "many", "one", "zz", "key2999"} {
+			if got, want := callPeer(t, "", "editmap", "-q", kind, "ours", key), callPeer(t, "", "editmap", "-q", kind, "real", key); got != want {
+				t.Errorf("%s: %s is %.60q, want %.60q", kind, key, got, want)
+			}
+		}
+		if out := callPeer(t, "many\tlast\nnew\tx\n", "makemap", "-d", "-o", kind, "ours"); out != "(0)" {
+			t.Errorf("%s: the real one cannot add to ours: %s", kind, out)
+		}
+		if list := values(call("", makemap.Makemap, "-u", kind, "ours"), "many"); len(list) != 5001 || list[5000] != "many\tlast\n" {
+			t.Errorf("%s: %d values", kind, len(list))
+		}
+	}
+}
+
 // TestManyKeys writes 200,000 keys, which the real one and ours find.
 func TestManyKeys(t *testing.T) {
 	for _, kind := range []string{"hash", "btree", "cdb"} {

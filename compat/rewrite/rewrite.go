@@ -9,6 +9,7 @@ package rewrite
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,6 +24,35 @@ import (
 type Rewriter struct {
 	conf   *cf.Config
 	engine *eval.Engine
+	shown  func(user string) (address string, err error) // nil: users are shown as they are
+}
+
+// ShowUsers has users of this host shown as what name returns (the mailname of the user database): the senders of
+// mailers with F=i, and recipients in headers of those with F=j. An empty address leaves a user as he is. It is called
+// before the Rewriter is used.
+func (r *Rewriter) ShowUsers(name func(user string) (address string, err error)) { r.shown = name }
+
+// show returns the tokens of the address that stands for a user of this host.
+func (r *Rewriter) show(ctx context.Context, toks []addr.Token, mailer *cf.Mailer, kind Kind, m Message) ([]addr.Token, error) {
+	if r.shown == nil || len(toks) == 0 || !(kind == EnvelopeSender && mailer.Has('i') || kind == HeaderRecipient && mailer.Has('j')) {
+		return toks, nil
+	}
+	if kind == HeaderRecipient && slices.Contains(toks, "@") { // only bare names
+		return toks, nil
+	}
+	t, err := r.Parse(ctx, r.join(toks), m)
+	if err != nil || t.Mailer == nil || !t.Mailer.Has('@') || t.Listed {
+		return toks, err
+	}
+	address, err := r.shown(t.User)
+	if err != nil || address == "" {
+		return toks, err
+	}
+	shown, issues := r.engine.Syntax().SplitStripped(address)
+	if len(issues) > 0 || len(shown) == 0 {
+		return toks, nil
+	}
+	return shown, nil
 }
 
 // New returns a Rewriter. Tables that cannot be opened answer "not now".
@@ -32,7 +62,7 @@ func New(conf *cf.Config, env eval.TableEnv) (*Rewriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Rewriter{conf, engine}, nil
+	return &Rewriter{conf: conf, engine: engine}, nil
 }
 
 // Message is what the rules may ask about the message at hand, by the names of sendmail's macros: "f" the sender,
@@ -318,6 +348,9 @@ func (r *Rewriter) remote(ctx context.Context, element string, mailer *cf.Mailer
 
 // steps takes an address through rulesets 3, 1 or 2, the mailer's, and 4. It is not ok where they resolve it.
 func (r *Rewriter) steps(ctx context.Context, toks []addr.Token, mailer *cf.Mailer, kind Kind, m Message) (text string, ok bool, err error) {
+	if toks, err = r.show(ctx, toks, mailer, kind, m); err != nil {
+		return "", false, err
+	}
 	st := r.state(m)
 	common, own, word := "1", mailer.EnvSender, "e s"
 	switch kind {

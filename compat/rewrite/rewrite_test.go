@@ -163,3 +163,50 @@ func TestCheck(t *testing.T) {
 		t.Error("a ruleset that does not exist refuses")
 	}
 }
+
+// With a user database, senders of mailers with F=i and recipients in headers of those with F=j are shown by their
+// mailnames; only users of this host are.
+func TestShowUsers(t *testing.T) {
+	r := site(t)
+	r.ShowUsers(func(user string) (string, error) {
+		return map[string]string{"bob": "Robert.Bob@example.net", "alice": "Alice.A"}[user], nil
+	})
+	esmtp := *r.conf.Mailer("esmtp")
+	plain := esmtp.Flags
+	remote := func(flags, address string, kind Kind) string {
+		t.Helper()
+		esmtp.Flags = plain + flags
+		text, err := r.Remote(context.Background(), address, &esmtp, kind, Message{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	local := *r.conf.Mailer("local")
+	local.Flags += "@"
+	for i, m := range r.conf.Mailers {
+		if m.Name == "local" {
+			r.conf.Mailers[i] = &local
+		}
+	}
+	for _, c := range []struct {
+		flags, address string
+		kind           Kind
+		want           string
+	}{
+		{"i", "bob", EnvelopeSender, "Robert.Bob@example.net"},
+		{"i", "bob@localhost", EnvelopeSender, "Robert.Bob@example.net"},
+		{"i", "alice", EnvelopeSender, remote("", "Alice.A", EnvelopeSender)},
+		{"i", "carol", EnvelopeSender, remote("", "carol", EnvelopeSender)},
+		{"i", "bob@example.com", EnvelopeSender, "bob@example.com"},
+		{"i", "bob", HeaderRecipient, remote("", "bob", HeaderRecipient)},
+		{"j", "bob", HeaderRecipient, "Robert.Bob@example.net"},
+		{"j", "bob@localhost", HeaderRecipient, remote("", "bob@localhost", HeaderRecipient)},
+		{"j", "bob", HeaderSender, remote("", "bob", HeaderSender)},
+		{"j", "bob", EnvelopeSender, remote("", "bob", EnvelopeSender)},
+	} {
+		if got := remote(c.flags, c.address, c.kind); got != c.want {
+			t.Errorf("F=%s, %s, kind %d: %s, want %s", c.flags, c.address, c.kind, got, c.want)
+		}
+	}
+}

@@ -106,6 +106,7 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 		s.status = c.Exit
 	}
 	hosts, _ := c.Option("HostsFile", "")
+	users, _ := c.Option("UserDatabaseSpec", "")
 	service, _ := c.Option("ServiceSwitchFile", "")
 	_, domain, _ := strings.Cut(conf.Host.Name, ".")
 	unsafe := c.SafeMap
@@ -113,7 +114,7 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 		unsafe = nil
 	}
 	tables, _ := eval.OpenTables(c.Prog, eval.TableEnv{
-		Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro, Unsafe: unsafe, LDAP: conf.LDAP, Program: c.Program,
+		Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro, Unsafe: unsafe, LDAP: conf.LDAP, Program: c.Program, UserDatabase: users,
 	})
 	if s.engine, err = eval.New(c.Prog, eval.Options{Tables: tables, Steps: steps, Called: func(r *prog.Rule) { s.called[r] = true }}); err != nil {
 		fmt.Fprintln(out, err)

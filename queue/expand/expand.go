@@ -87,6 +87,7 @@ func New(c Config) (*Expander, error) {
 const (
 	StageAll     = ""        // every step
 	StageNoAlias = "noalias" // it came from an alias of its own name: .forward, then the mailbox
+	StageListed  = "listed"  // it came from its own entry in the user database: .forward, then the mailbox
 	StageFinal   = "final"   // "\bob", or bob in his own .forward file: the mailbox
 )
 
@@ -161,6 +162,11 @@ func (x *Expander) Expand(ctx context.Context, u User) (Result, error) {
 			return x.fromAlias(ctx, key, value)
 		}
 	}
+	if m := x.conf.Sendmail; m != nil && m.Database != nil && (stage == StageNoAlias || stage == StageAll && !lastIs(u.Trail, name)) {
+		if r, found, err := x.fromDatabase(ctx, name, u); found || err != nil {
+			return r, err
+		}
+	}
 	entry, detail, found, err := x.user(name)
 	if err != nil {
 		return Result{}, err
@@ -169,7 +175,7 @@ func (x *Expander) Expand(ctx context.Context, u User) (Result, error) {
 		if rest, plus := strings.CutPrefix(u.Detail, "+"); plus { // the rules have told it apart
 			detail = rest
 		}
-		if stage == StageNoAlias && again && onlyOnce(u.Trail, name) {
+		if (stage == StageNoAlias || stage == StageListed) && again && onlyOnce(u.Trail, name) {
 			again = false // its own alias named it: it is new to its .forward file
 		}
 	}
@@ -302,6 +308,11 @@ func (x *Expander) user(name string) (e passwd.Entry, detail string, found bool,
 		}
 	}
 	return passwd.Entry{}, "", false, nil
+}
+
+// lastIs reports whether the name itself led here last, as when its entry has the name of this host behind it.
+func lastIs(trail []string, name string) bool {
+	return len(trail) > 0 && strings.EqualFold(dequote(trail[len(trail)-1]), name)
 }
 
 func withoutDetail(e passwd.Entry, found bool, err error) (passwd.Entry, string, bool, error) {

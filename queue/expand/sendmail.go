@@ -2,12 +2,14 @@ package expand
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"waybill/transport/envelope"
+	"waybill/transport/sysexits"
 )
 
 // Sendmail has what sendmail does otherwise with aliases(5) and forward(5).
@@ -16,8 +18,42 @@ type Sendmail struct {
 	Default string
 	// MatchGECOS finds users by their full names.
 	MatchGECOS bool
+	// Database is the user database, asked where no alias is; nil: there is none.
+	Database UserDatabase
 	// Blame knows the words of DontBlameSendmail; nil: none is set.
 	Blame func(word string) bool
+}
+
+// UserDatabase knows who has his mail sent elsewhere, and whose mail gets another sender on the way; package table has one.
+type UserDatabase interface {
+	Drops(user string) (drops []string, sender string, err error)
+}
+
+// fromDatabase takes a user to his entries in the user database.
+func (x *Expander) fromDatabase(ctx context.Context, name string, u User) (r Result, found bool, err error) {
+	drops, sender, err := x.conf.Sendmail.Database.Drops(name)
+	if err != nil || len(drops) == 0 {
+		return Result{}, false, err
+	}
+	if u.Depth >= x.conf.MaxDepth {
+		return refusal("5.4.6", fmt.Sprintf("aliasing/forwarding loop broken (%d aliases deep; %d max)", u.Depth+1, x.conf.MaxDepth), sysexits.Usage), true, nil
+	}
+	list := strings.Join(drops, ",")
+	items, err := x.parse(list)
+	if err != nil {
+		return Result{}, false, fmt.Errorf("user database: %s: %w", name, err)
+	}
+	r = Result{Source: "the user database", Told: []string{name + "... expanded to " + list}}
+	in := including{x: x, self: strings.ToLower(name), selfStage: StageListed, told: &r.Told}
+	if r.Members, err = in.members(items, nil); err != nil {
+		return Result{}, false, fmt.Errorf("user database: %s: %w", name, err)
+	}
+	if len(r.Members) == 0 {
+		return broken(), true, nil
+	}
+	r.Members, err = x.twiceUnknown(r.Members, name)
+	r.Owner, r.HasOwner = envelope.Address(sender), sender != ""
+	return r, true, err
 }
 
 func (m *Sendmail) allow(word string) bool { return m != nil && m.Blame != nil && m.Blame(word) }
@@ -113,7 +149,7 @@ func (x *Expander) cycle(ctx context.Context, name string, trail []string) (Resu
 
 // twiceUnknown has a list that names itself and nobody of that name is here: sendmail reports it twice.
 func (x *Expander) twiceUnknown(members []Member, self string) ([]Member, error) {
-	own := slices.IndexFunc(members, func(m Member) bool { return m.Stage == StageNoAlias })
+	own := slices.IndexFunc(members, func(m Member) bool { return m.Stage == StageNoAlias || m.Stage == StageListed })
 	if own < 0 {
 		return members, nil
 	}

@@ -2,6 +2,7 @@ package expand
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -68,6 +69,57 @@ func TestSendmailWays(t *testing.T) {
 		if !strings.EqualFold(got, c.want) {
 			t.Errorf("%+v: got %s, want %s", c.user, got, c.want)
 		}
+	}
+}
+
+// drops is a user database: who goes where, with the sender behind a blank.
+type drops map[string]string
+
+func (d drops) Drops(user string) ([]string, string, error) {
+	text, found := d[strings.ToLower(user)]
+	if text == "error" {
+		return nil, "", errors.New("cannot be read")
+	}
+	list, sender, _ := strings.Cut(text, " ")
+	if !found {
+		return nil, "", nil
+	}
+	return strings.Split(list, ","), sender, nil
+}
+
+// The user database is asked behind the aliases and before the .forward file, also for names without a mailbox.
+func TestUserDatabase(t *testing.T) {
+	x, home := sendmailSite(t, aliasMap{"alias": "x@y", "dave": "dave, y@z"}, &Sendmail{Database: drops{
+		"bob": "carol@example.com,dave", "alias": "nobody", "team": "bob,x@y owner@example.net", "carol": "carol", "loop": "loop", "dave": "z@z", "broken": "error", "prog": "|/bin/p",
+	}})
+	put(t, home+"/.forward", "x@y\n", 0o644)
+	for _, c := range []struct {
+		user User
+		want string
+	}{
+		{User{Name: "bob"}, "[carol@example.com] [dave]"},
+		{User{Name: "BOB"}, "[carol@example.com] [dave]"},
+		{User{Name: "bob", Stage: StageFinal}, "mailbox bob"},
+		{User{Name: `\bob`}, "mailbox bob"},
+		{User{Name: NoAlias + "bob"}, "[carol@example.com] [dave]"}, // sendmail -n is about aliases only
+		{User{Name: "alias"}, "[x@y]"},
+		{User{Name: "team"}, "[bob] [x@y] owner owner@example.net"},
+		{User{Name: "carol"}, "[carol listed]"},
+		{User{Name: "carol", Stage: StageListed, Trail: []string{"carol"}}, "mailbox carol"},
+		{User{Name: "bob", Stage: StageListed, Trail: []string{"bob"}}, "[x@y]"}, // his .forward file
+		{User{Name: "carol", Trail: []string{"carol"}}, "mailbox carol"},         // carol@this.host
+		{User{Name: "loop"}, "[loop listed] [loop listed]"},                      // reported twice, since there is no such user
+		{User{Name: "dave", Stage: StageNoAlias, Trail: []string{"dave"}}, "[z@z]"},
+		{User{Name: "prog"}, "[|/bin/p]"},
+		{User{Name: "bob", Depth: 10}, "failed 5.4.6"},
+	} {
+		r, err := x.Expand(context.Background(), c.user)
+		if got := describe(r, err); !strings.EqualFold(got, c.want) {
+			t.Errorf("%+v: got %s, want %s", c.user, got, c.want)
+		}
+	}
+	if _, err := x.Expand(context.Background(), User{Name: "broken"}); err == nil {
+		t.Error("a user database that cannot be read says no")
 	}
 }
 

@@ -25,15 +25,6 @@ func (a arpa) Lookup(_ context.Context, key string, args []string) (Result, bool
 // Miss is the status of a lookup of something that is no address.
 func (arpa) Miss(string) int { return 65 }
 
-// null0 is a table that never finds anything, and for which sendmail calls that no error.
-type null0 struct{ null }
-
-// Miss is the status of a lookup that found nothing.
-func (null0) Miss(string) int { return 0 }
-
-// noUserDB is the class userdb: the user database is not read. sendmail without such files finds nothing either.
-type noUserDB = null0
-
 // absent is a class that is asked over a protocol that Waybill does not speak (nis, nisplus): it says "not now", as
 // sendmail does on a host where NIS is not bound.
 type absent struct {

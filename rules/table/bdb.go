@@ -19,10 +19,14 @@ const (
 	magicHash  = 0x061561
 	magicBtree = 0x053162
 
-	pageHashUnsorted = 2
-	pageBtreeLeaf    = 5
-	pageOverflow     = 7
-	pageHash         = 13
+	pageHashUnsorted  = 2
+	pageBtree         = 3
+	pageRecords       = 4
+	pageBtreeLeaf     = 5
+	pageRecordLeaf    = 6
+	pageOverflow      = 7
+	pageDuplicateLeaf = 12
+	pageHash          = 13
 
 	pageHeader = 26
 
@@ -181,9 +185,18 @@ func (p *pager) items(n uint32, pg []byte, item func(pg []byte, i, at, end int) 
 		if p.hash && p.every && i&1 == 1 && pg[at] == 2 {
 			more = pg[min(end, at+5+len(v)):end]
 		}
+		var apart uint32 // the page where the values of a key begin that are too many for one page
+		if i&1 == 1 {
+			apart = p.apart(pg, at)
+		}
 		end = at
 		keep = keep && ok
-		if pair[i&1] = v; i&1 == 1 {
+		if pair[i&1] = v; i&1 == 1 && apart != 0 {
+			if err := p.duplicates(apart, func(value []byte) error { return f(pair[0], value) }); err != nil {
+				return fmt.Errorf("page %d: entry %d: %w", n, i, err)
+			}
+			keep = true
+		} else if i&1 == 1 {
 			for keep {
 				if err := f(pair[0], pair[1]); err != nil {
 					return err
@@ -199,6 +212,63 @@ func (p *pager) items(n uint32, pg []byte, item func(pg []byte, i, at, end int) 
 			}
 			keep = true
 		}
+	}
+	return nil
+}
+
+// apart returns the root of the tree in which the values of a key stand that has too many for one page; 0: it has not.
+func (p *pager) apart(pg []byte, at int) uint32 {
+	switch {
+	case at+12 > len(pg) && (!p.hash || at+8 > len(pg)):
+		return 0
+	case p.hash && pg[at] == apartHash, !p.hash && pg[at+2] == apartBtree:
+		return p.order.Uint32(pg[at+4:])
+	}
+	return 0
+}
+
+// duplicates reads the values of one key from a tree of their own: down to its first leaf, and along the leaves.
+func (p *pager) duplicates(n uint32, f func(value []byte) error) error {
+	for steps := uint32(0); n != 0; steps++ {
+		pg, ok := p.page(n)
+		if !ok || steps > p.last { // a chain that leads back to itself
+			return fmt.Errorf("%w: page %d of duplicates", errDamaged, n)
+		}
+		entries := int(p.order.Uint16(pg[20:]))
+		if pageHeader+2*entries > p.size {
+			return fmt.Errorf("%w: page %d: %d entries", errDamaged, n, entries)
+		}
+		inner := 0 // where the number of the page below stands in an item
+		switch pg[25] {
+		case pageRecords:
+		case pageBtree:
+			inner = 4
+		case pageRecordLeaf, pageDuplicateLeaf:
+			for i := range entries {
+				v, ok, err := p.btreeItem(pg, i, int(p.order.Uint16(pg[pageHeader+2*i:])), p.size)
+				if err != nil {
+					return err
+				}
+				if !ok {
+					continue
+				}
+				if err := f(v); err != nil || !p.every {
+					return err
+				}
+			}
+			n = p.order.Uint32(pg[16:])
+			continue
+		default:
+			return fmt.Errorf("%w: page %d of type %d among duplicates", errDamaged, n, pg[25])
+		}
+		if entries == 0 {
+			return nil
+		}
+		at := int(p.order.Uint16(pg[pageHeader:])) + inner
+		if at+4 > len(pg) {
+			return fmt.Errorf("%w: page %d", errDamaged, n)
+		}
+		n = p.order.Uint32(pg[at:])
 	}
 	return nil
 }

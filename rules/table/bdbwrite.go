@@ -160,21 +160,18 @@ func WriteHash(w io.Writer, all []Entry, dup bool) error {
 	}
 	tails := map[uint32]uint32{} // the last page of a bucket that has several
 	for i := 0; i < len(all) && s.err == nil; {
-		j := i + 1
-		for j < len(all) && bytes.Equal(all[j].Key, all[i].Key) {
-			j++
-		}
+		j, apart := sameKey(all, i)
 		key, value := s.hashItem(all[i].Key), []byte(nil)
-		if j-i == 1 {
+		switch {
+		case j-i == 1:
 			value = s.hashItem(all[i].Value)
-		} else {
+		case apart:
+			value = apartItem(true, s.many(all[i:j]))
+		default:
 			value = []byte{duplicates}
 			for _, e := range all[i:j] {
 				n := binary.LittleEndian.AppendUint16(nil, uint16(len(e.Value)))
 				value = append(append(append(value, n...), e.Value...), n...)
-			}
-			if len(value) > maxOnPage*2 {
-				return fmt.Errorf("key %q has too many values", all[i].Key)
 			}
 		}
 		first := hash5(all[i].Key)&uint32(buckets-1) + 1
@@ -232,12 +229,22 @@ func WriteBtree(w io.Writer, all []Entry, dup bool) error {
 	}
 	var row []child
 	at, keyAt := uint32(0), 0
-	for i, e := range all {
+	for i, whole := 0, 0; i < len(all); i++ { // whole: the end of the values that stand apart
+		e := all[i]
 		again := i > 0 && bytes.Equal(e.Key, all[i-1].Key)
 		if again && !dup {
 			return fmt.Errorf("key %q is there twice", e.Key)
 		}
-		key, value := s.btreeItem(e.Key), s.btreeItem(e.Value)
+		if i < whole {
+			continue
+		}
+		var value []byte
+		if end, apart := sameKey(all, i); apart {
+			value, whole = apartItem(false, s.many(all[i:end])), end
+		} else {
+			value = s.btreeItem(e.Value)
+		}
+		key := s.btreeItem(e.Key)
 		need := len(key) + len(value) + 4
 		if at == 0 || room(s.pages[at]) < need {
 			n := s.add(pageBtreeLeaf, 1)

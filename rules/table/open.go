@@ -37,6 +37,8 @@ type Env struct {
 	Program func(*exec.Cmd) error
 	// LDAP is the program that asks directories for tables of class ldap (waybill-ldap(8)); empty: the one beside this program.
 	LDAP string
+	// UserDatabase is sendmail's UserDatabaseSpec, which the class userdb asks.
+	UserDatabase string
 	// Unsafe tells why a file must not be read because of the modes of its path; nil: all may be. Only files that
 	// sendmail.cf names are asked about.
 	Unsafe func(path string) error
@@ -127,7 +129,7 @@ func Open(def *prog.Table, env Env) (Table, error) {
 		return arpa{f}, nil
 	case "userdb":
 		if !env.Native {
-			return noUserDB{}, nil
+			return newUserField(f, env)
 		}
 	case "ldap":
 		return newDirectory(f, env)

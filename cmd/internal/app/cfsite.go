@@ -47,6 +47,7 @@ type cfSite struct {
 	pipe     bool          // this process is sendmail -bs
 	when     envelope.When // with pipe: what -od says
 	named    atomic.Bool   // with oneShot: its sender was named
+	users    *table.UserDB // nil: there is no user database
 }
 
 // namesSender tells whether F=f and F=r mailers get the sender as an argument: where sendmail was told it by -f or by
@@ -99,12 +100,13 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 	rw, err := rewrite.New(conf, eval.TableEnv{
 		Resolver: ruleTables{s.resolver}, Hosts: cmp.Or(hosts, "/etc/hosts"), Services: service, Domain: domain,
 		KeepAliases: conf.Bool("DontExpandCnames", false), Macro: func(name string) string { return conf.Prog.Macros[name] },
-		Unsafe: conf.SafeMap, Program: conf.Program,
+		Unsafe: conf.SafeMap, Program: conf.Program, UserDatabase: userDatabase(conf),
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.cf = &cfSite{conf: conf, rw: rw}
+	s.openUserDB()
 	for _, g := range given {
 		s.cf.defined = append(s.cf.defined, g.macros...)
 	}

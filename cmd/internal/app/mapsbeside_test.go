@@ -83,6 +83,15 @@ func mapsBeside(t *testing.T, a *txtar.Archive) {
 			t.Fatal(err)
 		}
 	}
+	for name := range text { // what Debian's makemap makes a file of
+		if file, is := strings.CutSuffix(name, ".btree"); is {
+			cmd := exec.Command(filepath.Join(besidePeers(), "sendmail/usr/libexec/sendmail/makemap"), "-C", "/dev/null", "-d", "btree", filepath.Join(dir, file))
+			cmd.Stdin = strings.NewReader(text[name])
+			if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+				t.Fatalf("makemap: %v %s", err, out)
+			}
+		}
+	}
 	var questions []string
 	for q := range strings.Lines(text["questions"]) {
 		if q = strings.TrimSpace(q); q != "" {
@@ -120,10 +129,6 @@ func mapsBeside(t *testing.T, a *txtar.Archive) {
 // besideSendmail runs the real one in namespaces of its own, beside a name server.
 func besideSendmail(t *testing.T, dir, input string) string {
 	t.Helper()
-	peers := os.Getenv("PEERS")
-	if peers == "" {
-		peers, _ = filepath.Abs("../../../run/peers")
-	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +142,7 @@ if [ -e "$0/zone" ]; then
 fi
 shift; "$@"; kill $!`
 	cmd := exec.CommandContext(ctx, "unshare", "-n", "-u", "-m", "-p", "--fork", "--kill-child", "--mount-proc", "--", "/bin/sh", "-c", script, dir, self,
-		filepath.Join(peers, "sendmail/usr/libexec/sendmail/sendmail"), "-bt", "-C", filepath.Join(dir, "cf"))
+		filepath.Join(besidePeers(), "sendmail/usr/libexec/sendmail/sendmail"), "-bt", "-C", filepath.Join(dir, "cf"))
 	cmd.Stdin = strings.NewReader(input)
 	var says bytes.Buffer
 	cmd.Stderr = &says
@@ -146,6 +151,15 @@ shift; "$@"; kill $!`
 		t.Fatalf("sendmail: %v\n%s", err, &says)
 	}
 	return string(out)
+}
+
+// besidePeers is where the other mail servers are unpacked.
+func besidePeers() string {
+	peers := os.Getenv("PEERS")
+	if peers == "" {
+		peers, _ = filepath.Abs("../../../run/peers")
+	}
+	return peers
 }
 
 // split divides what address test mode says by its prompts; the answers to "$=x" have no order.

@@ -187,14 +187,21 @@ func (x *verification) expand(ctx context.Context, name string, d queue.Decision
 			return strings.Compare(b.Stage, a.Stage)
 		})
 	}
-	for _, m := range e.Members {
+	for i, m := range e.Members {
 		next.Stage = m.Stage
+		if i > 0 && m.Addr == e.Members[i-1].Addr && m.Stage != "" { // who is missing in his own list is so twice
+			x.said = nil
+		}
 		switch {
 		case m.Refused != nil:
 			x.bad(m.Name, m.Refused.Text(), queue.ExitOf(*m.Refused))
 		case m.Command != "":
 			name := envelope.Recipient{Command: m.Command}.Name()
-			x.deliverable("", name+"... deliverable: mailer prog, user "+name)
+			user := name
+			if x.s.cf != nil { // as it will be started
+				user = envelope.Recipient{Command: x.s.cf.programs([]transport.Recipient{{Orig: envelope.Recipient{Command: m.Command}}})[0].Orig.Command}.Name()
+			}
+			x.deliverable("", name+"... deliverable: mailer prog, user "+user)
 		case m.File != "":
 			x.deliverable("", string(m.File)+"... deliverable: mailer *file*, user "+string(m.File))
 		default:
