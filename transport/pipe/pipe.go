@@ -4,7 +4,8 @@
 // Two kinds of recipients reach it. An address goes to the configured Program; the argument vector is built element by
 // element from templates, in which macros are replaced as data. A Command, which an alias or a .forward file named,
 // is run by the Program as well when there is one ("smrsh -c $u"), or else is taken apart and run by us: see Line. No
-// shell is started on anything that came with a message, and a Program that is one ("sh -c $u") gets Commands only.
+// shell is started on anything that came with a message: a Program that is one ("sh -c $u") gets Commands only, and what
+// else of a message stands in the text that it interprets ("sh -c 'prog $h'") must not mean anything to it.
 //
 // A program runs as the right user, in a session and process group of its own, with a clean environment, no open
 // descriptors but 0 to 2, a umask of its own, and a time limit, at which the whole group is killed. What it prints is kept, up
@@ -79,12 +80,13 @@ type Config struct {
 type Pipe struct {
 	conf  Config
 	args  []template
-	shell bool // the Program interprets $u
+	text  map[int]bool // indices of arguments that the Program interprets
+	shell bool         // $u stands in one of them
 }
 
 // New checks the configuration.
 func New(c Config) (*Pipe, error) {
-	p := &Pipe{}
+	p := &Pipe{text: map[int]bool{}}
 	if c.Program != "" {
 		if !filepath.IsAbs(c.Program) {
 			return nil, fmt.Errorf("pipe: program %q is not an absolute path", c.Program)
@@ -98,8 +100,9 @@ func New(c Config) (*Pipe, error) {
 		if err != nil {
 			return nil, fmt.Errorf("pipe: argument %q: %w", text, err)
 		}
-		if i > 0 && isShellFlag(c.Args[i-1]) && t.uses("user") {
-			p.shell = true
+		if i > 0 && isShellFlag(c.Args[i-1]) {
+			p.text[i] = true
+			p.shell = p.shell || t.uses("user")
 		}
 		p.args = append(p.args, t)
 	}
@@ -237,6 +240,9 @@ func (p *Pipe) program(ctx context.Context, req *transport.Request, which []int)
 		for _, u := range users {
 			values["user"] = u
 			word, err := t.expand(values)
+			if err == nil && p.text[n] {
+				err = t.meaningless(values)
+			}
 			// An argument that begins with what a stranger wrote must not be an option.
 			if err == nil && strings.HasPrefix(word, "-") && !t.beginsLiterally() && !ended && n > 0 && rcpt.Orig.Command == "" {
 				err = errors.New("it would be taken for an option")

@@ -107,3 +107,16 @@ func (t template) expand(values map[string]string) (string, error) {
 	}
 	return b.String(), nil
 }
+
+// meaningless refuses values that could mean something to an interpreter of the argument, or an option to a program in
+// it. $u is not asked here: only Commands, which are meant for an interpreter, come so far.
+func (t template) meaningless(values map[string]string) error {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_+@:/"
+	for _, p := range t {
+		v := values[p.value]
+		if p.value != "" && p.value != "user" && (strings.Trim(v, plain) != "" || strings.HasPrefix(v, "-")) {
+			return fmt.Errorf("$%s would be interpreted", p.value)
+		}
+	}
+	return nil
+}
