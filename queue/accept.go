@@ -245,7 +245,7 @@ func readHeader(body io.Reader) (*envelope.Header, io.Reader, error) {
 // inspect refuses loops, and takes from the header what the envelope does not say.
 func (q *Queue) inspect(e *envelope.Envelope, h *envelope.Header) error {
 	e.Hops = max(e.Hops, h.Hops())
-	if e.Hops > q.cfg.MaxHops {
+	if e.Hops > q.cfg.MaxHops && (!q.cfg.HopsLater || e.Untold) {
 		// RFC 5321 6.3; 5.4.6 is "routing loop detected" (RFC 3463)
 		return refuse("5.4.6", fmt.Sprintf("Too many hops %d (%d max)", e.Hops, q.cfg.MaxHops))
 	}

@@ -38,6 +38,7 @@ type Config struct {
 	RunEvery   time.Duration    // mail found in the queue waits no longer, whatever its journal says (sendmail -q30m); 0: no such bound
 	Postmaster envelope.Address // who hears of notices that cannot be delivered; default "postmaster"
 	MaxHops    int              // Received lines; default 25
+	HopsLater  bool             // the transports refuse what has more, as sendmail does: Accept takes it
 	NoReceipts bool             // a Return-Receipt-To field asks for nothing (sendmail's RrtImpliesDsn off)
 	MaxSize    int64            // octets of a message; default no limit
 	// MinAge is how long a message rests after a try before RunOnce without a selection tries it again (sendmail's

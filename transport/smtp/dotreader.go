@@ -15,6 +15,7 @@ type Bare uint8
 const (
 	BareRefuse  Bare = iota // the message is refused: Read fails with ErrBareCR, ErrBareLF or ErrNUL
 	BareReplace             // each such octet becomes a blank
+	BareKeepNUL             // NUL stays, as sendmail has it; the others are refused
 )
 
 // Errors with which a DotReader or a ChunkReader ends a message before its end. The rest of it is still on the
@@ -190,18 +191,21 @@ func (d *DotReader) put(p, text []byte) (int, error) {
 
 // odd treats one octet that has no place in a message.
 func (d *DotReader) odd(p []byte, why error) (int, error) {
-	if d.bare == BareRefuse {
+	switch {
+	case d.bare == BareKeepNUL && why == ErrNUL:
+		return d.put1(p, 0)
+	case d.bare != BareReplace:
 		return 0, why
 	}
-	return d.put1(p)
+	return d.put1(p, ' ')
 }
 
-func (d *DotReader) put1(p []byte) (int, error) {
+func (d *DotReader) put1(p []byte, octet byte) (int, error) {
 	if err := d.tooMuch(1, d.line+1); err != nil {
 		return 0, err
 	}
 	d.br.Discard(1)
-	p[0] = ' '
+	p[0] = octet
 	d.size++
 	d.line++
 	return 1, nil

@@ -45,6 +45,12 @@ func (c *conn) auth(ctx context.Context, arg string) {
 	name = strings.ToUpper(name)
 	offered := c.mechanisms()
 	switch {
+	case c.cfg.Sendmail && name == "":
+		c.reply(smtp.NewReply(501, "5.5.2", "AUTH mechanism must be specified"))
+		return
+	case c.cfg.Sendmail && c.cfg.Auth == nil && c.cfg.AuthExternal == nil && c.offers("AUTH"):
+		c.reply(smtp.NewReply(504, "5.3.3", "AUTH mechanism "+clip(arg)+" not available"))
+		return
 	case c.cfg.Auth == nil && c.cfg.AuthExternal == nil || c.cfg.LMTP || !c.offers("AUTH"):
 		c.reply(smtp.NewReply(502, "5.5.1", "command not implemented"))
 		return

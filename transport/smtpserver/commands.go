@@ -21,9 +21,11 @@ func (c *conn) hello(ctx context.Context, name, verb string) {
 	case c.cfg.LMTP != (verb == "LHLO"):
 		c.reply(smtp.NewReply(500, "5.5.1", "command not recognized"))
 		return
-	case c.cfg.Sendmail && name == "":
-		c.reply(smtp.NewReply(501, "5.0.0", verb+" requires domain address"))
-		return
+	case c.cfg.Sendmail:
+		if why := c.badName(verb, name); why != "" {
+			c.reply(smtp.NewReply(501, "5.0.0", why))
+			return
+		}
 	case !smtp.ValidHelo(strings.TrimSuffix(name, "."), false):
 		// RFC 5321 4.1.1.1: a domain or an address literal, in ASCII also with SMTPUTF8 (RFC 6531 3.7.1). The name goes
 		// into Received: anything else stays out.
@@ -148,17 +150,22 @@ func (c *conn) mail(ctx context.Context, arg string) {
 		c.reply(smtp.NewReply(530, "5.7.0", "authentication is needed")) // RFC 4954 6
 		return
 	}
-	text, ok := cutKeyword(arg, "FROM:")
+	text, ok := c.cutKeyword(arg, "FROM")
 	if !ok {
 		c.reply(c.in(smtp.NewReply(501, "5.5.4", "say MAIL FROM:<address>"), badParameters(arg)))
 		return
 	}
-	path, rest, err := smtp.ParseReversePath(text)
-	if err != nil {
-		c.reply(c.badPath(ctx, "MAIL", text, smtp.NewReply(501, "5.1.7", err.Error()), err))
+	path, shown, rest, refusal := c.path(ctx, "MAIL", text)
+	if refusal != nil {
+		c.reply(refusal)
 		return
 	}
-	params, refusal := smtp.ParseMailParams(rest, c.offered())
+	var params smtp.MailParams
+	if c.cfg.Sendmail {
+		params, refusal = smtp.SendmailMailParams(rest, c.offered())
+	} else {
+		params, refusal = smtp.ParseMailParams(rest, c.offered())
+	}
 	switch {
 	case refusal != nil:
 		c.reply(refusal)
@@ -182,7 +189,7 @@ func (c *conn) mail(ctx context.Context, arg string) {
 	if body == envelope.BodyBinaryMIME {
 		params.Body = envelope.Body8BitMIME // what the Session gets: binary parts are encoded on the way in
 	}
-	if !c.answer(c.session.Mail(ctx, MailFrom{path.Addr, pathText(text, rest), params}), smtp.NewReply(250, "2.1.0", "sender ok")) {
+	if !c.answer(c.session.Mail(ctx, MailFrom{path.Addr, shown, params}), smtp.NewReply(250, "2.1.0", "sender ok")) {
 		c.session.Reset()
 		return
 	}
@@ -191,7 +198,7 @@ func (c *conn) mail(ctx context.Context, arg string) {
 
 // rcpt: RFC 5321 4.1.1.3.
 func (c *conn) rcpt(ctx context.Context, arg string) {
-	text, ok := cutKeyword(arg, "TO:")
+	text, ok := c.cutKeyword(arg, "TO")
 	if !ok {
 		c.reply(c.in(smtp.NewReply(501, "5.5.4", "say RCPT TO:<address>"), badParameters(arg)))
 		return
@@ -223,18 +230,23 @@ func (c *conn) rcpt(ctx context.Context, arg string) {
 }
 
 func (c *conn) rcptReply(ctx context.Context, text string) *smtp.Reply {
-	path, rest, err := smtp.ParseForwardPath(text)
-	if err != nil {
-		return c.badPath(ctx, "RCPT", text, smtp.NewReply(501, "5.1.3", err.Error()), err)
+	path, shown, rest, refusal := c.path(ctx, "RCPT", text)
+	if refusal != nil {
+		return refusal
 	}
-	params, refusal := smtp.ParseRcptParams(rest, c.offered(), c.utf8)
+	var params smtp.RcptParams
+	if c.cfg.Sendmail {
+		params, refusal = smtp.SendmailRcptParams(rest, c.offered())
+	} else {
+		params, refusal = smtp.ParseRcptParams(rest, c.offered(), c.utf8)
+	}
 	switch {
 	case refusal != nil:
 		return refusal
 	case path.UTF8 && !c.utf8:
 		return smtp.NewReply(553, "5.6.7", "SMTPUTF8 is needed for this address") // RFC 6531 3.5
 	}
-	return settle(c.session.Rcpt(ctx, RcptTo{path.Addr, pathText(text, rest), params}), smtp.NewReply(250, "2.1.5", "recipient ok"))
+	return settle(c.session.Rcpt(ctx, RcptTo{path.Addr, shown, params}), smtp.NewReply(250, "2.1.5", "recipient ok"))
 }
 
 // throttle makes guessing of addresses slow.
@@ -362,7 +374,7 @@ func (c *conn) etrn(ctx context.Context, arg string) {
 		c.reply(smtp.NewReply(500, "5.5.2", "Parameter required")) // sendmail's; argRule asks for one otherwise
 		return
 	}
-	if err := checkNode(arg); err != nil {
+	if err := checkNode(arg); err != nil && !c.cfg.Sendmail { // which queues for whatever is asked, and finds nothing
 		c.reply(smtp.NewReply(501, "5.5.4", err.Error()))
 		return
 	}
@@ -384,12 +396,38 @@ func checkNode(arg string) error {
 	return nil
 }
 
-// cutKeyword cuts "FROM:" or "TO:" off, in any case.
-func cutKeyword(arg, keyword string) (string, bool) {
+// cutKeyword cuts "FROM:" or "TO:" off, in any case; for sendmail there may be white space before the colon, and something
+// must stand behind it.
+func (c *conn) cutKeyword(arg, keyword string) (string, bool) {
 	if len(arg) < len(keyword) || !strings.EqualFold(arg[:len(keyword)], keyword) {
 		return "", false
 	}
-	return arg[len(keyword):], true
+	arg = arg[len(keyword):]
+	if c.cfg.Sendmail {
+		arg = strings.TrimLeft(arg, white)
+	}
+	text, ok := strings.CutPrefix(arg, ":")
+	return text, ok && (!c.cfg.Sendmail || strings.Trim(text, white) != "")
+}
+
+// path reads the path of a MAIL or RCPT.
+func (c *conn) path(ctx context.Context, verb, text string) (p smtp.Path, shown, rest string, refusal *smtp.Reply) {
+	if r, ok := c.session.(PathReader); ok && c.cfg.Sendmail {
+		p.Addr, shown, rest, refusal = r.ReadPath(ctx, verb, text)
+		return p, shown, rest, refusal
+	}
+	var err error
+	code := "5.1.3"
+	if verb == "MAIL" {
+		code = "5.1.7"
+		p, rest, err = smtp.ParseReversePath(text)
+	} else {
+		p, rest, err = smtp.ParseForwardPath(text)
+	}
+	if err != nil {
+		return p, "", "", smtp.NewReply(501, code, err.Error())
+	}
+	return p, pathText(text, rest), rest, nil
 }
 
 // pathText is the path of a command: what stands before its parameters.

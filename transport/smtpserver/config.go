@@ -29,6 +29,11 @@ type Config struct {
 	// sendmail.go. The Greeting is then that of the site.
 	Sendmail bool
 
+	AllowBogusHelo bool // with Sendmail: EHLO and HELO need no name
+
+	// SoftBounce makes each permanent refusal a temporary one (sendmail's option of that name).
+	SoftBounce bool
+
 	// TLS makes STARTTLS possible, and is needed for ServeTLS; nil: no TLS. It must bring a certificate. Versions before
 	// 1.2 are never spoken.
 	TLS *tls.Config

@@ -44,6 +44,7 @@ type conn struct {
 	refused  int // recipients of this transaction that were not taken
 
 	messages, errors, junk, badRcpts int // since the last message, but for messages
+	badCommands                      int // of sendmail.go
 	authFailures                     int
 
 	err error // why the connection is of no more use
@@ -171,6 +172,9 @@ func (c *conn) open(ctx context.Context) bool {
 		c.close(smtp.NewReply(421, "4.3.0", c.cfg.Hostname+" is out of order"))
 		return false
 	}
+	if s, ok := session.(Speaker); ok {
+		s.Speak(func(line string) { c.say(line) })
+	}
 	c.judgeTLS(ctx) // of implicit TLS
 	c.send(smtp.NewReply(220, "", c.cfg.Hostname+" "+c.cfg.Greeting))
 	return true
@@ -205,22 +209,35 @@ func (c *conn) next(ctx context.Context) {
 		c.fail(errStopping)
 		return
 	}
-	line, err := c.w.line(smtp.MaxCommandLine, c.cfg.Lenient)
+	most := smtp.MaxCommandLine
+	if c.cfg.Sendmail {
+		most = sendmailLine
+	}
+	line, err := c.w.line(most, c.cfg.Lenient)
 	c.w.setIdle(false)
-	if err != nil {
+	switch {
+	case c.cfg.Sendmail && errors.Is(err, errOctet): // sendmail takes CR for white space, and NUL for the end
+		c.run(ctx, sevenBits(line))
+	case err != nil:
 		c.fail(err)
 		return
+	case c.cfg.Sendmail:
+		c.run(ctx, sevenBits(line))
+	default:
+		c.run(ctx, string(line))
 	}
-	c.run(ctx, string(line))
 	c.checkBudgets()
 }
 
 // run executes one command line.
 func (c *conn) run(ctx context.Context, line string) {
 	verb, arg, _ := strings.Cut(line, " ")
+	if i := strings.IndexAny(line, white); c.cfg.Sendmail && i >= 0 {
+		verb, arg = line[:i], strings.TrimLeft(line[i:], white)
+	}
 	verb = strings.ToUpper(verb)
 	arg = strings.TrimRight(arg, " ") // RFC 5321 4.1.1: trailing white space SHOULD be tolerated
-	if speaksHTTP(verb) {
+	if speaksHTTP(verb) && !(c.cfg.Sendmail && c.trusted) {
 		// cross-protocol scripting: a browser that was told to send us a form
 		c.log.Info("client speaks HTTP")
 		c.close(smtp.NewReply(421, "4.7.0", "this is not a web server"))
@@ -358,6 +375,9 @@ func settle(r, ok *smtp.Reply) *smtp.Reply {
 }
 
 func (c *conn) send(r *smtp.Reply) {
+	if c.cfg.SoftBounce {
+		r = soften(r)
+	}
 	if err := c.w.send(r, c.utf8); err != nil {
 		c.lost(err)
 	}
@@ -382,6 +402,8 @@ func (c *conn) lost(err error) {
 func (c *conn) fail(err error) {
 	name := c.cfg.Hostname
 	switch {
+	case errors.Is(err, errLongLine) && c.cfg.Sendmail:
+		c.close(smtp.NewReply(421, "4.7.0", name+" Command too long, possible attack "+c.peerName()))
 	case errors.Is(err, errLongLine):
 		c.reply(smtp.NewReply(500, "5.5.2", "line too long")) // RFC 5321 4.5.3.1.9
 	case errors.Is(err, errOctet):

@@ -63,8 +63,12 @@ func (c *conn) receive(ctx context.Context, m message) {
 		body.Reader = binarymime.NewReader(m, c.cfg.Bare)
 	}
 	replies := c.deliver(ctx, body)
-	if c.cfg.Sendmail && errors.Is(body.err, smtp.ErrBareLF) {
+	switch {
+	case c.cfg.Sendmail && errors.Is(body.err, smtp.ErrBareLF):
 		c.close(smtp.NewReply(421, "4.5.0", "Bare linefeed (LF) not allowed"))
+		return
+	case c.cfg.Sendmail && errors.Is(body.err, smtp.ErrBareCR):
+		c.close(smtp.NewReply(421, "4.5.0", "Bare carriage return (CR) not allowed"))
 		return
 	}
 	if !m.Ended() && (body.err == nil || refusal(body.err) != nil) {

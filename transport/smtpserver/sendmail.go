@@ -25,18 +25,81 @@ func badParameters(arg string) *smtp.Reply {
 	return smtp.NewReply(501, "5.5.2", `Syntax error in parameters scanning "`+word+`"`)
 }
 
-// badPath answers a path that cannot be read.
-func (c *conn) badPath(ctx context.Context, verb, text string, ours *smtp.Reply, err error) *smtp.Reply {
-	if j, ok := c.session.(PathJudge); ok && c.cfg.Sendmail {
-		return settle(j.BadPath(ctx, verb, text, err), ours)
+// badName tells what is wrong with a name that a client gives itself; empty when it will do. It goes into Received and into
+// the log, so that few signs may stand in it.
+func (c *conn) badName(verb, name string) string {
+	const signs = "[].-_#:"
+	switch {
+	case name == "" && c.cfg.AllowBogusHelo:
+	case name == "":
+		return verb + " requires domain address"
 	}
-	return ours
+	for i := range len(name) {
+		if ch := name[i]; !(ch >= 'a' && ch <= 'z' || ch >= 'A' && ch <= 'Z' || ch >= '0' && ch <= '9') && strings.IndexByte(signs, ch) < 0 {
+			return "Invalid domain name"
+		}
+	}
+	return ""
+}
+
+// white is what separates the words of a command.
+const white = " \t\r\v\f"
+
+// sevenBits is a command line as sendmail reads it: without the eighth bit, up to a NUL, without white space in front. The
+// name behind EHLO and HELO keeps its bits, and is refused.
+func sevenBits(line []byte) string {
+	out := make([]byte, 0, len(line))
+	for _, ch := range line {
+		if ch == 0 {
+			break
+		}
+		out = append(out, ch&0x7f)
+	}
+	text := strings.Trim(string(out), white)
+	if verb := strings.ToUpper(text[:min(4, len(text))]); verb == "EHLO" || verb == "HELO" {
+		return strings.Trim(string(line), white)
+	}
+	return text
+}
+
+// sendmailLine is the longest command line that sendmail reads, in octets.
+const sendmailLine = 2048
+
+// maxBadCommands is how many commands a client may make up before it is sent away.
+const maxBadCommands = 25
+
+// peerName is how sendmail calls the client.
+func (c *conn) peerName() string {
+	if n, ok := c.session.(Named); ok {
+		return n.Peer()
+	}
+	return "client"
+}
+
+// say sends a line that is no reply: what a delivery does while the client waits, with -v or behind VERB.
+func (c *conn) say(line string) {
+	if _, err := c.w.bw.WriteString("050 " + smtp.Printable(line) + "\r\n"); err != nil {
+		c.lost(err)
+	}
+}
+
+// soften makes a refusal temporary.
+func soften(r *smtp.Reply) *smtp.Reply {
+	if !r.Permanent() {
+		return r
+	}
+	out := *r
+	out.Code -= 100
+	if strings.HasPrefix(out.Enhanced, "5") {
+		out.Enhanced = "4" + out.Enhanced[1:]
+	}
+	return &out
 }
 
 // saysItself tells the commands that have an answer of their own to a missing argument.
 func saysItself(verb string) bool {
 	switch verb {
-	case "EHLO", "HELO", "MAIL", "RCPT", "ETRN":
+	case "EHLO", "HELO", "MAIL", "RCPT", "ETRN", "AUTH":
 		return true
 	}
 	return false
@@ -59,14 +122,33 @@ func (c *conn) runAsSendmail(ctx context.Context, verb, arg, line string) (done 
 		}
 		c.answer(v.Verb(ctx), smtp.NewReply(250, "2.0.0", "Verbose mode"))
 	case "BDAT":
+		if c.trusted {
+			return c.noSuch(line)
+		}
 		return false // a client that sends it all the same sends octets behind it, which must not become commands
+	case "SEND", "SAML", "SOML", "TURN":
+		c.reply(smtp.NewReply(502, "5.5.1", `Command not implemented: "`+clip(line)+`"`))
+	case "ETRN":
+		c.verb = verb
+		c.etrn(ctx, arg) // at any time
 	default:
-		if _, known := c.srv.commands[verb]; known || speaksHTTP(verb) {
+		if _, known := c.srv.commands[verb]; known {
 			return false
 		}
-		c.verb = "?"
-		c.reply(smtp.NewReply(500, "5.5.1", `Command unrecognized: "`+clip(line)+`"`))
+		return c.noSuch(line)
 	}
+	return true
+}
+
+// noSuch answers a command that nobody knows. It is true.
+func (c *conn) noSuch(line string) bool {
+	c.verb = "?"
+	c.badCommands++
+	if c.badCommands > maxBadCommands {
+		c.close(smtp.NewReply(421, "4.7.0", c.cfg.Hostname+" Too many bad commands; closing connection"))
+		return true
+	}
+	c.reply(smtp.NewReply(500, "5.5.1", `Command unrecognized: "`+clip(line)+`"`))
 	return true
 }
 

@@ -16,6 +16,18 @@ func TestSendmailWords(t *testing.T) {
 		{"recipient too early", "RCPT TO:<x>\r\n", "503 5.0.0 Need MAIL before RCPT"},
 		{"argument of quit", "QUIT now\r\n", "221 2.0.0 mx.example.org closing connection"},
 		{"verify nobody", "VRFY\r\n", "501 5.5.2 Argument required"},
+		{"white space in front", " \tNOOP\r\n", "250 2.0.0 OK"},
+		{"white space before the colon", "mail  From : <a@example.org>\r\nRSET\r\n", "250 2.1.0"},
+		{"carriage return", "NOOP\rQUIT\r\n", "250 2.0.0 OK"},
+		{"NUL", "NOOP\x00x\r\n", "250 2.0.0 OK"},
+		{"eighth bit", "\xcfOOP\r\n", `500 5.5.1 Command unrecognized: "OOOP"`},
+		{"name with the eighth bit", "EHLO \xe9.test\r\n", "501 5.0.0 Invalid domain name"},
+		{"name of two words", "HELO a b\r\n", "501 5.0.0 Invalid domain name"},
+		{"too long", "NOOP " + strings.Repeat("x", 3000) + "\r\n", "421 4.7.0 mx.example.org Command too long, possible attack client"},
+		{"not there", "SOML FROM:<x>\r\n", `502 5.5.1 Command not implemented: "SOML FROM:<x>"`},
+		{"no TLS", "STARTTLS\r\n", "454 4.3.3 TLS not available after start"},
+		{"no passwords", "AUTH PLAIN\r\n", "504 5.3.3 AUTH mechanism PLAIN not available"},
+		{"chunks", "BDAT 5 LAST\r\n", `500 5.5.1 Command unrecognized: "BDAT 5 LAST"`},
 		{"no verbosity", "VERB\r\n", "502 5.7.0 Verbose unavailable"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -24,6 +36,20 @@ func TestSendmailWords(t *testing.T) {
 				t.Errorf("%q is answered %q, not %q", tc.say, lines, tc.want)
 			}
 		})
+	}
+}
+
+func TestSendmailGivesUpOnBadCommands(t *testing.T) {
+	lines := sendmailDialogue(t, strings.Repeat("FOO\r\n", 40))
+	if last := lines[len(lines)-1]; len(lines) != 27 || last != "421 4.7.0 mx.example.org Too many bad commands; closing connection" {
+		t.Errorf("%d replies, the last is %q", len(lines), last)
+	}
+}
+
+func TestSendmailEndsAtABareCarriageReturn(t *testing.T) {
+	lines := sendmailDialogue(t, "MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\nDATA\r\nSubject: x\r\n.\rMAIL FROM:<evil@example.org>\r\n")
+	if last := lines[len(lines)-1]; last != "421 4.5.0 Bare carriage return (CR) not allowed" {
+		t.Errorf("the last reply is %q", last)
 	}
 }
 

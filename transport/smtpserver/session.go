@@ -94,10 +94,21 @@ type Helper interface {
 	Help(ctx context.Context, topic string) *smtp.Reply
 }
 
-// PathJudge is a Session that says what is wrong with a path of MAIL or RCPT that could not be read, with what stood
-// behind the colon. nil leaves the answer to the server.
-type PathJudge interface {
-	BadPath(ctx context.Context, verb, text string, err error) *smtp.Reply
+// PathReader is a Session that reads the paths of MAIL and RCPT itself, where Config.Sendmail is set. text is what stands
+// behind the colon; shown is the path as it came, and rest, the parameters, stands behind it in text. A reply refuses the
+// path.
+type PathReader interface {
+	ReadPath(ctx context.Context, verb, text string) (addr envelope.Address, shown, rest string, refusal *smtp.Reply)
+}
+
+// Named is a Session that says how sendmail calls the client in its replies.
+type Named interface {
+	Peer() string
+}
+
+// Speaker is a Session that has more to say before a reply to DATA, line by line; say sends one.
+type Speaker interface {
+	Speak(say func(line string))
 }
 
 // MailFrom is a MAIL command that was well-formed. BODY=BINARYMIME does not reach the Session: it is told 8BITMIME, and

@@ -232,7 +232,7 @@ func (w *wire) line(most int, lenient bool) ([]byte, error) {
 		return nil, errBareLine
 	}
 	if bytes.IndexByte(text, '\r') >= 0 || bytes.IndexByte(text, 0) >= 0 {
-		return nil, errOctet
+		return text, errOctet
 	}
 	if long {
 		return nil, errLongLine

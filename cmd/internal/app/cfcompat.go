@@ -1,9 +1,14 @@
 package app
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"strings"
 
 	"waybill/transport"
+	"waybill/transport/envelope"
+	"waybill/transport/smtpclient"
 )
 
 // cfCompat asks check_compat about each sender and recipient when a message is to be delivered (Operations Guide,
@@ -11,6 +16,37 @@ import (
 type cfCompat struct {
 	next transport.Transport
 	site *cfSite
+}
+
+// tooManyHops refuses a message that seems to go in circles. sendmail sees that when it delivers, and tells the sender.
+func (t cfTransport) tooManyHops(req *transport.Request, n int) []transport.Status {
+	statuses := make([]transport.Status, len(req.Recipients))
+	var names []string
+	for _, r := range req.Recipients {
+		names = append(names, r.Orig.Name())
+	}
+	said := fmt.Sprintf("Too many hops %d (%d max): from %s via %s, to %s",
+		n, t.site.number("MaxHopCount", 25), bracketed(req.Envelope.Sender, req.Envelope.Origin), cmp.Or(req.Envelope.Origin.ClientName, "localhost"), strings.Join(names, ", "))
+	for i := range statuses {
+		s := transport.NewStatus(transport.Failed, "5.4.6", "Too many hops") // RFC 3463: a routing loop
+		s.Reply, s.Diagnostic = "554 5.4.6 Too many hops", "x-unix"
+		if _, dialogue := t.inner.(*smtpclient.Client); dialogue {
+			s.Diagnostic = "smtp"
+		}
+		if i == 0 {
+			s.Transcript = []string{"554 5.4.6 " + said}
+		}
+		statuses[i] = s
+	}
+	return statuses
+}
+
+// bracketed is a sender as it was given: SMTP has brackets.
+func bracketed(a envelope.Address, o envelope.Origin) string {
+	if strings.Contains(o.Protocol, "SMTP") {
+		return "<" + string(a) + ">"
+	}
+	return string(a)
 }
 
 // checked puts check_compat before a transport, where the configuration has it.

@@ -212,6 +212,9 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	if err != nil {
 		return later(err)
 	}
+	if n := max(req.Envelope.Hops, header.Hops()); req.Envelope.Hops > t.site.number("MaxHopCount", 25) {
+		return t.tooManyHops(req, n)
+	}
 	m["g"] = sender
 	given := queue.Given(req.Body.Size(), header, req.Envelope, req.Envelope.ID)
 	t.site.stamp(m, req.Envelope, header)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"waybill/compat/flags"
+	"waybill/transport/smtp"
 	"waybill/transport/smtpserver"
 	"waybill/transport/smtpserver/authsock"
 	"waybill/transport/smtpserver/sasl"
@@ -36,7 +37,8 @@ func (c *cfSite) timeout(sub string, otherwise time.Duration) time.Duration {
 
 // receiving puts the options about receiving into conf (Operations Guide, "Options").
 func (c *cfSite) receiving(conf *smtpserver.Config) {
-	conf.Sendmail, conf.Greeting = true, c.greeting()
+	conf.Sendmail, conf.Greeting, conf.Bare = true, c.greeting(), smtp.BareKeepNUL
+	conf.AllowBogusHelo, conf.SoftBounce = c.conf.Bool("AllowBogusHELO", false), c.conf.Bool("SoftBounce", false)
 	conf.TotalConnRate = max(0, c.number("ConnectionRateThrottle", 0))
 	conf.MaxSessionsPerClient = -1 // sendmail has ClientConn and ClientRate in the access map
 	if n := c.number("BadRcptThrottle", 0); n > 0 {

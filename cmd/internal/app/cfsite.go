@@ -45,6 +45,7 @@ type cfSite struct {
 	queueRun bool          // this process runs the queue
 	oneShot  bool          // this process serves one submission
 	pipe     bool          // this process is sendmail -bs
+	verbose  bool          // and was called with -v
 	when     envelope.When // with pipe: what -od says
 	named    atomic.Bool   // with oneShot: its sender was named
 	users    *table.UserDB // nil: there is no user database
@@ -118,7 +119,7 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 	s.queue, err = queue.Open(queue.Config{
 		Weights: &weights, Spread: s.settings.Spread,
 		Host: s.settings.Host, Dir: s.settings.Spool, Log: s.log, Mail: counter{s.mail, s}, Retry: queueInterval(given, conf, s.settings.Retry), Interval: runsIn(given).interval, RunEvery: runsIn(given).interval,
-		MinAge: minAge(conf), GiveUp: s.settings.GiveUp, WarnAfter: warnAfter(s.settings), Postmaster: "postmaster", MaxHops: s.settings.MaxHops, MaxSize: s.settings.MaxSize,
+		MinAge: minAge(conf), GiveUp: s.settings.GiveUp, WarnAfter: warnAfter(s.settings), Postmaster: "postmaster", MaxHops: s.settings.MaxHops, HopsLater: true, MaxSize: s.settings.MaxSize,
 		NoReceipts: !conf.Bool("RrtImpliesDsn", false), InOrder: s.cf.alone, BareOwners: true, Now: calendar,
 	}, wiring)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -26,7 +25,7 @@ func (c *cfSite) privacy(words ...string) bool {
 	v, _ := c.conf.Option("PrivacyOptions", "")
 	set := strings.FieldsFunc(strings.ToLower(v), func(r rune) bool { return r == ',' || r == ' ' })
 	for _, w := range words {
-		if slices.Contains(set, w) || slices.Contains(set, "goaway") && !slices.Contains([]string{"noetrn", "restrictmailq", "restrictqrun", "nobodyreturn"}, w) {
+		if slices.Contains(set, w) || slices.Contains(set, "goaway") && !slices.Contains([]string{"noetrn", "restrictmailq", "restrictqrun", "nobodyreturn", "noreceipts", "noactualrecipient"}, w) {
 			return true
 		}
 	}
@@ -61,6 +60,7 @@ type cfSession struct {
 	*smtpSession
 	exit     *int   // what sendmail -bs ends with; not nil
 	features string // what srv_features said
+	talk     *cfTalk
 }
 
 // cfSession makes a session of inner. A reply says that srv_features has no answer now.
@@ -69,20 +69,43 @@ func (s *site) cfSession(ctx context.Context, inner *smtpSession) (smtpserver.Se
 	if !ok {
 		return nil, smtp.NewReply(421, "4.3.0", "Temporary system failure")
 	}
-	return cfSession{inner, cmp.Or(s.pipeExit, new(int)), features}, nil
+	return cfSession{inner, cmp.Or(s.pipeExit, new(int)), features, &cfTalk{verbose: s.cf.verbose}}, nil
 }
 
-// Verb is answered as VERB always is.
-func (cfSession) Verb(context.Context) *smtp.Reply { return nil }
+// Close runs the queue for those whom ETRN named.
+func (s cfSession) Close() {
+	s.smtpSession.Close()
+	if len(s.talk.nodes) == 0 {
+		return
+	}
+	ctx := context.Background()
+	s.site.queue.Settle(ctx)
+	s.site.cf.queueRun = true
+	var picked queue.Selection
+	for _, node := range s.talk.nodes {
+		picked = append(picked, queue.Condition{What: 'H', Sub: node})
+	}
+	order, _ := s.site.cf.conf.Option("QueueSortOrder", "")
+	if err := s.site.queue.RunInOrder(ctx, picked, sortOrder(order), func(string, int, int) {}, nil); err != nil {
+		s.site.log.Warn("a queue run failed", "nodes", s.talk.nodes, "err", err)
+	}
+}
 
 // Etrn asks check_etrn first.
 func (s cfSession) Etrn(ctx context.Context, node string) *smtp.Reply {
+	if name, ok := strings.CutPrefix(node, "#"); ok {
+		return smtp.NewReply(459, "4.5.4", "Queue "+name+" unknown")
+	}
 	refused, _, err := s.site.cf.rw.Check(ctx, "check_etrn", []string{node}, macros("", s.origin()))
 	switch {
 	case err != nil:
 		return smtp.NewReply(451, "4.3.0", "Temporary failure")
 	case refused != nil && !refused.Discard:
 		return smtp.NewReply(refused.Code, refused.Enhanced, refused.Text)
+	}
+	if s.site.cf.pipe { // there is no daemon here that would run it: this process does, when the client has gone
+		s.talk.nodes = append(s.talk.nodes, strings.TrimPrefix(node, "@"))
+		return smtp.NewReply(250, "2.0.0", "Queuing for node "+node+" started")
 	}
 	return s.smtpSession.Etrn(ctx, node)
 }
@@ -103,6 +126,8 @@ func (s cfSession) Offers(word string) bool {
 		return !s.site.cf.privacy("noverb") && s.Offers("EXPN") // noexpn means noverb, too
 	case "ETRN":
 		return !s.site.cf.privacy("noetrn") && !strings.Contains(modifiers(s.client), "E")
+	case "DSN":
+		return !s.site.cf.privacy("noreceipts")
 	}
 	return true
 }
@@ -111,6 +136,11 @@ func (s cfSession) Helo(ctx context.Context, name string) *smtp.Reply {
 	if r := s.smtpSession.Helo(ctx, name); r != nil && !r.Positive() {
 		return r
 	}
+	return smtp.NewReply(250, "", "Hello "+s.Peer()+", pleased to meet you")
+}
+
+// Peer is how sendmail calls the client.
+func (s cfSession) Peer() string {
 	who := s.clientName()
 	switch {
 	case !s.client.Remote.IsValid():
@@ -118,78 +148,14 @@ func (s cfSession) Helo(ctx context.Context, name string) *smtp.Reply {
 	case s.client.Name != "":
 		who += " [" + s.client.Remote.Addr().String() + "]"
 	}
-	return smtp.NewReply(250, "", "Hello "+who+", pleased to meet you")
+	return who
 }
 
-// BadPath is what sendmail says about an address that it cannot read.
-func (s cfSession) BadPath(_ context.Context, _, text string, _ error) *smtp.Reply {
-	shown := strings.TrimSpace(text)
-	if path, _, ok := strings.Cut(shown, ">"); ok {
-		shown = path + ">"
-	}
-	bare := strings.Trim(shown, "<> ")
-	if bare == "" {
-		s.failed(sysexits.NoUser)
-		return smtp.NewReply(553, "5.0.0", shown+"... User address required")
-	}
-	s.failed(sysexits.Usage)
-	problem := "Invalid route address"
-	for _, m := range submit.ParseList(bare) {
-		if m.Problem != "" && m.Exit == sysexits.Usage {
-			problem = m.Problem
-		}
-	}
-	return smtp.NewReply(553, "5.1.3", shown+"... "+problem)
-}
-
-// failed notes the first failure since the last thing that went well.
+// failed notes the first failure: sendmail -bs ends with its status, whatever went well later.
 func (s cfSession) failed(exit int) {
 	if *s.exit == sysexits.OK {
 		*s.exit = exit
 	}
-}
-
-func (s cfSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.Reply {
-	*s.exit = sysexits.OK
-	r := s.smtpSession.Mail(ctx, from)
-	switch {
-	case r.Positive():
-		r = asGiven(r, string(from.Addr), from.Text)
-	case r.Enhanced == "5.1.8":
-		s.failed(sysexits.NoHost)
-	case strings.HasPrefix(r.Enhanced, "5.7."):
-		s.failed(sysexits.DataErr)
-	}
-	if s.env != nil && s.site.cf.when != envelope.WhenDefault {
-		s.env.When = s.site.cf.when
-	}
-	if s.env != nil && !s.client.Remote.IsValid() {
-		s.env.Origin.User = frontEnds{s: s.site}.userName(os.Getuid()) // sendmail -bs: for the Received line
-	}
-	return r
-}
-
-func (s cfSession) Rcpt(ctx context.Context, to smtpserver.RcptTo) *smtp.Reply {
-	if s.env != nil {
-		if s.env.For == "" { // the first is named, if no other is tried
-			s.env.For = to.Addr
-		} else {
-			s.env.For = envelope.Nobody
-		}
-	}
-	r := asGiven(s.smtpSession.Rcpt(ctx, to), string(to.Addr), to.Text)
-	if r.Permanent() {
-		s.failed(sysexits.NoUser)
-	}
-	return r
-}
-
-func (s cfSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
-	r := s.smtpSession.Data(ctx, body)
-	if r.Positive() {
-		*s.exit = sysexits.OK
-	}
-	return r
 }
 
 // Help reads HelpFile: lines of a topic, white space and text.
@@ -229,20 +195,25 @@ func (s cfSession) Help(_ context.Context, topic string) *smtp.Reply {
 
 // Vrfy says who a name is, unless PrivacyOptions forbids it.
 func (s cfSession) Vrfy(ctx context.Context, name string) *smtp.Reply {
-	if s.site.cf.privacy("novrfy") {
+	switch {
+	case s.site.cf.privacy("novrfy"):
 		return smtp.NewReply(252, "2.5.2", "Cannot VRFY user; try RCPT to attempt delivery (or try finger)")
+	case s.site.cf.privacy("needvrfyhelo") && s.client.Helo == "":
+		return smtp.NewReply(503, "5.0.0", "I demand that you introduce yourself first")
 	}
 	return s.check(ctx, "check_vrfy", name, false)
 }
 
 // Expn says who is on a list.
 func (s cfSession) Expn(ctx context.Context, name string) *smtp.Reply {
+	if s.site.cf.privacy("needexpnhelo") && s.client.Helo == "" {
+		return smtp.NewReply(503, "5.0.0", "I demand that you introduce yourself first")
+	}
 	return s.check(ctx, "check_expn", name, true)
 }
 
 // check answers VRFY and EXPN where the rulesets allow it.
 func (s cfSession) check(ctx context.Context, ruleset, name string, expand bool) *smtp.Reply {
-	*s.exit = sysexits.OK
 	refused, _, err := s.site.cf.rw.Check(ctx, ruleset, []string{name}, macros("", s.origin()))
 	if err != nil {
 		return smtp.NewReply(451, "4.3.0", "Temporary failure")
@@ -323,22 +294,4 @@ func (l *lister) line(user string, full bool) string {
 	}
 	p, _ := submit.FindUser(l.s.settings.Users, func(login string, _ int) bool { return login == user })
 	return strings.TrimSpace(p.Name + " " + at)
-}
-
-// namesAddress reports whether sendmail puts the address in front of the text of a refusal with this code.
-func namesAddress(code int) bool { return code == 450 || code == 550 || code == 553 }
-
-// asGiven shows the address in a reply as the client wrote it.
-func asGiven(r *smtp.Reply, addr, text string) *smtp.Reply {
-	if r == nil || text == "" || strings.HasPrefix(text, "<") {
-		return r
-	}
-	out := *r
-	out.Lines = slices.Clone(r.Lines)
-	for i, l := range out.Lines {
-		if rest, ok := strings.CutPrefix(l, "<"+addr+">..."); ok {
-			out.Lines[i] = smtp.Printable(text) + "..." + rest
-		}
-	}
-	return &out
 }

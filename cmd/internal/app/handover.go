@@ -53,6 +53,9 @@ func (f frontEnds) Submit(ctx context.Context, peer spool.Peer, e *envelope.Enve
 	if f.s.cf != nil && e.Untold && errors.As(err, &no) && strings.Contains(no.Text, "Too many hops") {
 		reply, err = spool.Reply{Exit: no.Exit, Untold: true}, nil // which it tells by dead.letter alone
 	}
+	if err == nil && f.s.cf != nil && e.Hops > f.s.settings.MaxHops && reply.Exit == sysexits.OK {
+		reply.Exit = sysexits.Unavailable // the bounce follows
+	}
 	if err == nil && f.s.cf != nil {
 		f.s.cf.reported(e, &reply, verbose != nil)
 	}

@@ -212,7 +212,7 @@ func smtpOnPipe(std stdio, v *flags.Invocation) int {
 	exit := 0
 	s.pipeExit = &exit
 	if s.cf != nil {
-		s.cf.pipe, s.cf.when = true, v.When
+		s.cf.pipe, s.cf.when, s.cf.verbose = true, v.When, v.Verbose
 		os.Chdir(s.settings.Spool)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

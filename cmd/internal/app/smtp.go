@@ -90,7 +90,10 @@ type smtpSession struct {
 	reverse reverse // what looking for the client's name came to
 
 	env        *envelope.Envelope // of the transaction; nil outside of one
+	decision   queue.Decision     // of the last recipient
+	status     transport.Status   // what Verify said about it
 	size       int64              // that the client announced; 0 when it did not
+	verbose    func(line string)  // hears what the delivery does; mostly nil
 	discard    bool               // a rule said: take it and throw it away
 	quarantine string             // a rule said: take it and hold it, for this reason
 }
@@ -202,12 +205,20 @@ func (s *smtpSession) Rcpt(ctx context.Context, to smtpserver.RcptTo) *smtp.Repl
 	}
 	arg := "<" + string(to.Addr) + ">"
 	v, err := s.rules.Accept(ctx, rules.StageRcpt, s.query(string(to.Addr)), nil)
+	if s.site.cf != nil && err != nil && !s.client.Remote.IsValid() {
+		err = nil // a program of this host may relay; sendmail takes what it cannot judge now, and tries later
+	}
 	if reply := s.refuse("check_rcpt", arg, v, err); reply != nil {
 		return reply
 	}
 	rcpt := envelope.Recipient{Addr: to.Addr, Notify: to.Notify, ORcpt: to.ORcpt}
-	switch _, status := s.site.queue.Verify(ctx, s.env, rcpt); status.Outcome() {
+	d, status := s.site.queue.Verify(ctx, s.env, rcpt)
+	s.decision, s.status = d, status
+	switch status.Outcome() {
 	case transport.Deferred:
+		if s.site.cf != nil && status.Became == "" {
+			break // sendmail takes whom it cannot judge now
+		}
 		return smtp.NewReply(451, status.Code(), arg+"... "+status.Text())
 	case transport.Failed:
 		reply := smtp.NewReply(550, status.Code(), arg+"... "+wording(status.Text()))
@@ -232,6 +243,7 @@ func (s *smtpSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 	// The header and message stages may still find a reason to throw the message away or to hold it.
 	var header *envelope.Header
 	opt := queue.Options{
+		Verbose:    s.verbose,
 		CutThrough: s.site.settings.CutThrough,
 		Header: func(h *envelope.Header) error {
 			header = h

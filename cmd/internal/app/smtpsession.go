@@ -63,6 +63,9 @@ func (s *smtpSession) Expn(ctx context.Context, name string) *smtp.Reply {
 // look answers VRFY and EXPN; ok is false for something that is no address.
 func (s *smtpSession) look(ctx context.Context, name string, expand bool) (reply *smtp.Reply, ok bool) {
 	list := submit.ParseList(strings.Trim(name, "<> "))
+	if len(list) > 1 && list[0].Problem == "" { // several words are one name for sendmail, and nobody has it
+		return smtp.NewReply(550, "5.1.1", name+"... User unknown"), true
+	}
 	if len(list) != 1 || list[0].Problem != "" || list[0].Addr == "" {
 		return smtp.NewReply(553, "5.1.3", name+"... Invalid route address"), false
 	}
