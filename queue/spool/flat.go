@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"waybill/transport/envelope"
+	"waybill/transport/identity"
 )
 
 // A submission queue of sendmail (clientmqueue) is one directory that only a group may write, which no user belongs to:
@@ -50,7 +51,12 @@ func (s *Spool) adoptFlat() {
 		return
 	}
 	drop := filepath.Join(s.dir, dropDir)
-	if err := errors.Join(os.Chown(drop, 0, gid), os.Chmod(drop, 0o730|os.ModeSticky)); err != nil {
+	into, err := identity.OpenDirectory(drop)
+	if err == nil {
+		defer into.Close()
+		err = errors.Join(into.Chown(0, gid), into.Chmod(0o730|os.ModeSticky))
+	}
+	if err != nil {
 		s.log.Warn("the drop directory is not usable for its group", "dir", drop, "err", err)
 		return
 	}
@@ -63,7 +69,7 @@ func (s *Spool) adoptFlat() {
 		if !ValidID(e.Name()) || !e.Type().IsRegular() {
 			continue
 		}
-		if err := os.Rename(filepath.Join(s.dir, e.Name()), filepath.Join(drop, e.Name())); err != nil {
+		if err := unix.Renameat(unix.AT_FDCWD, filepath.Join(s.dir, e.Name()), int(into.Fd()), e.Name()); err != nil {
 			s.log.Warn("a dropped message cannot be taken over", "id", e.Name(), "err", err)
 		}
 	}

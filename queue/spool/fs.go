@@ -173,12 +173,10 @@ func (OS) Mkdir(name string, perm fs.FileMode) error {
 	if err := os.Mkdir(filepath.Clean(name), perm); err != nil {
 		return err
 	}
-	if perm&0o077 != 0 { // whatever the umask: users must reach the socket in the spool
-		if err := os.Chmod(name, perm); err != nil {
-			return err
-		}
+	if perm&0o077 == 0 {
+		perm = 0
 	}
-	return identity.LeaveDirectory(name)
+	return identity.LeaveDirectory(name, perm) // whatever the umask: users must reach the socket in the spool
 }
 
 func (f osFile) TryLock() (bool, error) {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"waybill/transport/envelope"
+	"waybill/transport/identity"
 	"waybill/transport/sysexits"
 )
 
@@ -47,11 +48,32 @@ func Listen(socket string) (*net.UnixListener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Chmod(socket, 0o666); err != nil {
+	if err := openToAll(socket); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("%s: %w", socket, err)
 	}
 	return l, nil
+}
+
+// openToAll lets every user connect. Where the directory is somebody else's than ours, they can put a link in the socket's
+// place at any time: what is changed is what was looked at.
+func openToAll(socket string) error {
+	if !identity.Foreign(socket) {
+		return unix.Chmod(socket, 0o666)
+	}
+	fd, err := unix.Open(socket, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || st.Nlink != 1 {
+		return errors.New("not the socket that was made")
+	}
+	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), 0o666) // fchmod(2) knows no such descriptors
 }
 
 // Serve answers front ends until ctx ends, and then until those are answered whose message has arrived whole; the

@@ -20,10 +20,13 @@ type Taking struct{ file *os.File }
 // TryTaking takes the lock of the spool at dir. nil, nil: another process has it, and will see what was dropped before.
 func TryTaking(dir string) (*Taking, error) {
 	name := filepath.Join(dir, takingName)
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	const flag = os.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK
+	f, err := os.OpenFile(name, flag, 0)
 	if os.IsNotExist(err) {
-		if f, err = os.OpenFile(name, os.O_RDONLY|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600); err == nil {
+		if f, err = os.OpenFile(name, flag|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
 			err = identity.Leave(f)
+		} else if os.IsExist(err) { // somebody was quicker
+			f, err = os.OpenFile(name, flag, 0)
 		}
 	}
 	if err != nil {

@@ -21,16 +21,28 @@ func Leave(f *os.File) error {
 	return f.Chown(uid, gid)
 }
 
-// LeaveDirectory is Leave for a directory, by its name.
-func LeaveDirectory(name string) error {
-	if os.Geteuid() != 0 {
+// LeaveDirectory is Leave for a directory that this process has just made, which also gets its mode; 0: it has one.
+func LeaveDirectory(name string, mode os.FileMode) error {
+	if os.Geteuid() != 0 && mode == 0 {
 		return nil
 	}
-	uid, gid, err := owner(filepath.Dir(filepath.Clean(name)))
-	if err != nil || uid == 0 {
+	d, err := OpenDirectory(filepath.Clean(name))
+	if err != nil {
 		return err
 	}
-	return os.Lchown(name, uid, gid)
+	defer d.Close()
+	if mode != 0 {
+		if err := d.Chmod(mode); err != nil {
+			return err
+		}
+	}
+	return Leave(d)
+}
+
+// OpenDirectory opens a directory and nothing else: its owner and mode are changed by the open file only, since whoever
+// owns the directory above it can put a link in its place at any time.
+func OpenDirectory(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 }
 
 // Foreign reports whether this process is root and the directory of a file somebody else's, who could have put a

@@ -41,7 +41,7 @@ func TestLeave(t *testing.T) {
 		if err := os.Mkdir(sub, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := identity.LeaveDirectory(sub); err != nil {
+		if err := identity.LeaveDirectory(sub, 0o750); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range []string{f.Name(), sub} {
@@ -56,5 +56,16 @@ func TestLeave(t *testing.T) {
 		if got := identity.Foreign(f.Name()); got != tt.foreign {
 			t.Errorf("Foreign(%s) = %v", f.Name(), got)
 		}
+	}
+}
+
+func TestLeaveDirectoryFollowsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := identity.LeaveDirectory(link, 0o777); err == nil {
+		t.Error("a link was followed")
 	}
 }

@@ -264,7 +264,7 @@ func (s *Store) makeDir() error {
 	if err != nil {
 		return err
 	}
-	return identity.LeaveDirectory(s.conf.Dir)
+	return identity.LeaveDirectory(s.conf.Dir, 0)
 }
 
 func (s *Store) load() error {
