@@ -101,8 +101,10 @@ func (r *Recorder) add() error {
 	f, err := os.OpenFile(r.file, flag, 0)
 	if errors.Is(err, fs.ErrNotExist) && r.made != nil {
 		// Everybody may look at the numbers, whatever the umask is.
-		if f, err = os.OpenFile(r.file, flag|os.O_CREATE, 0o644); err == nil {
+		if f, err = os.OpenFile(r.file, flag|os.O_CREATE|os.O_EXCL, 0o644); err == nil {
 			err = errors.Join(f.Chmod(0o644), r.made(f))
+		} else if errors.Is(err, fs.ErrExist) { // another process was quicker
+			f, err = os.OpenFile(r.file, flag, 0)
 		}
 	}
 	if err != nil {

@@ -48,6 +48,7 @@ func Open(where string, opt Options) (*Log, error) {
 	if opt.Tag == "" {
 		opt.Tag = "sendmail"
 	}
+	opt.Tag = escape(opt.Tag) // any user may say -L
 	if opt.Host == "" {
 		opt.Host, _ = os.Hostname()
 	}

@@ -40,14 +40,17 @@ func (s *stream) reopen() error {
 	if s.path == "" {
 		return nil
 	}
-	flag := os.O_WRONLY | os.O_APPEND
-	if identity.Foreign(s.path) {
+	flag, create := os.O_WRONLY|os.O_APPEND, os.O_CREATE
+	if identity.Foreign(s.path) { // no link of its owner's, of either kind
 		flag |= unix.O_NOFOLLOW
+		create |= os.O_EXCL
 	}
 	f, err := os.OpenFile(s.path, flag, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		if f, err = os.OpenFile(s.path, flag|os.O_CREATE, 0o640); err == nil {
+		if f, err = os.OpenFile(s.path, flag|create, 0o640); err == nil {
 			err = identity.Leave(f)
+		} else if errors.Is(err, os.ErrExist) { // another process was quicker
+			f, err = os.OpenFile(s.path, flag, 0)
 		}
 	}
 	if err != nil {

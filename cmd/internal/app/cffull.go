@@ -54,16 +54,16 @@ func keepLetter(file, head string, body io.Reader) error {
 		return err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return fmt.Errorf("%s: not a plain file", file)
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 || int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s: not a plain file of ours with one name", file) // it may be in a directory that everybody may write
 	}
 	_, err = io.Copy(f, io.MultiReader(bytes.NewReader([]byte(head)), body, bytes.NewReader([]byte("\n"))))
 	if err == nil {
 		err = f.Sync()
 	}
 	if err != nil {
-		f.Truncate(info.Size())
+		f.Truncate(st.Size)
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"waybill/compat/cf"
@@ -53,8 +54,10 @@ func (c *cfSite) noteHosts(statuses []transport.Status) {
 	}
 	for host, result := range best {
 		text := fmt.Sprintf("%d %s\n", time.Now().Unix(), strings.Map(oneLine, result))
-		// Whoever cannot write there has nothing to remember.
-		_ = os.WriteFile(filepath.Join(dir, host), []byte(text), 0o644)
+		if f, err := os.OpenFile(filepath.Join(dir, host), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o644); err == nil {
+			_, _ = f.WriteString(text)
+			_ = f.Close()
+		} // whoever cannot write there has nothing to remember
 	}
 }
 
