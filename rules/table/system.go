@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -86,6 +87,9 @@ type program struct {
 const programOutput = 4096
 
 func (p *program) Lookup(ctx context.Context, raw string, args []string) (Result, bool, error) {
+	if strings.HasPrefix(raw, "-") && p.env.Program == nil && !slices.Contains(p.rest, "--") { // sendmail passes it on
+		return p.failed(raw, fmt.Errorf("table %s: %q would be taken for an option; \"--\" behind the program says that it is none", p.def.Name, raw))
+	}
 	argv := append(append([]string(nil), p.rest...), raw)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}
