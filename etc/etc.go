@@ -5,9 +5,10 @@ package etc
 import (
 	"embed"
 	"io/fs"
+	"strings"
 )
 
-//go:embed waybill.rules lib/*.rules
+//go:embed waybill.rules lib/*.rules lib/sendmail/*.rules
 var files embed.FS
 
 // DefaultRules returns the rules of a host that has none of its own.
@@ -34,6 +35,9 @@ type library struct{ fs.FS }
 func (l library) Open(name string) (fs.File, error) {
 	if name == "standard.rules" {
 		return files.Open("waybill.rules")
+	}
+	if part, ok := strings.CutPrefix(name, "sendmail-"); ok { // parts for converted files
+		return l.FS.Open("sendmail/" + part)
 	}
 	return l.FS.Open(name)
 }

@@ -36,12 +36,22 @@ type Result struct {
 // File converts the text of a sendmail.cf. conf is what compat/cf read from it, with NoFiles: what stands in other files
 // stays there. marked is the same, read with the options that Marked returns: where its names stand in rules, because sendmail
 // puts $j, $w and $m into them while it reads, the result has the constants ${host}, ${short}, ${domain}, ${node} and ${opMode}.
-func File(text string, conf, marked *cf.Config) Result {
+func File(text string, conf, marked *cf.Config) Result { return Folded(text, conf, marked, nil) }
+
+// Folded is File with parts of the library in the place of the rulesets that they stand for.
+func Folded(text string, conf, marked *cf.Config, parts []Piece) Result {
 	strange := map[int]bool{}
+	sections := Sections(text)
 	parser := lang.NewParser()
 	for {
 		w := newWriter(text, conf, marked)
-		w.strange = strange
+		w.strange, w.sections = strange, sections
+		for _, p := range parts {
+			for _, name := range p.Rulesets {
+				name, _, _ = strings.Cut(name, "=")
+				w.folded[name] = p
+			}
+		}
 		w.head()
 		for _, l := range w.lines {
 			w.line(l)
@@ -66,6 +76,10 @@ type writer struct {
 	ruleset  *prog.Ruleset
 	open     bool // its block is open
 	first    bool // no statement was written yet: level comes before the first
+
+	folded   map[string]Piece // rulesets that a part of the library stands for
+	used     map[string]bool  // parts that are written
+	sections map[string]Section
 
 	strange  map[int]bool   // rules that the language would misread
 	refused  map[int]string // lines about which sendmail complains
@@ -114,7 +128,7 @@ func newWriter(text string, conf, marked *cf.Config) *writer {
 	w := &writer{
 		conf: conf, file: filepath.Base(conf.File), lines: logical(text), refused: map[int]string{}, rules: map[int]ruleAt{}, marked: map[int]*prog.Rule{}, options: map[int]cf.Option{}, headers: map[int]cf.Header{},
 		mailers: map[int]*cf.Mailer{}, tables: map[int]*prog.Table{}, classes: map[int]cf.ClassLine{}, lastDef: map[string]int{}, lastOpt: map[string]int{},
-		defined: map[string]bool{}, declared: map[*prog.Ruleset]bool{}, numbered: map[string]bool{}, first: true,
+		folded: map[string]Piece{}, used: map[string]bool{}, defined: map[string]bool{}, declared: map[*prog.Ruleset]bool{}, numbered: map[string]bool{}, first: true,
 	}
 	if !strings.HasSuffix(w.file, ".cf") {
 		w.file += ".cf"
@@ -294,6 +308,11 @@ func (w *writer) begin(l line) {
 		w.lose(l, "no name of a ruleset")
 		return
 	}
+	if _, ok := w.folded[rs.Name]; ok {
+		w.declared[rs], w.numbered[rs.Name] = true, true
+		w.use(rs.Name)
+		return
+	}
 	w.enter(rs)
 }
 
@@ -332,6 +351,10 @@ func (w *writer) rule(l line) {
 	at, ok := w.rules[l.number]
 	if !ok {
 		w.lose(l, "no rule")
+		return
+	}
+	if _, ok := w.folded[at.set.Name]; ok {
+		w.comments = nil
 		return
 	}
 	if !w.open || w.ruleset != at.set {
@@ -383,70 +406,6 @@ func (w *writer) macro(l line) {
 	default:
 		w.linef("define %s %s", compile.Quote(name), compile.Quote(value))
 	}
-}
-
-func (w *writer) class(l line) {
-	c, ok := w.classes[l.number]
-	switch {
-	case !ok:
-		w.lose(l, "no class that can be read here")
-	case c.File != nil:
-		w.linef("class %s { %s }", compile.Quote(c.Class), classFile(*c.File))
-	case l.text[0] == 'T':
-		if all := w.trusted(); all != nil { // one statement says it for all T lines
-			w.linef("set trust %s", values(all))
-		}
-	default:
-		w.linef("class %s {", compile.Quote(c.Class))
-		text := ""
-		for _, word := range c.Words {
-			if q := value(word); len(text)+len(q) > 100 {
-				w.linef("%s", text)
-				text = q
-			} else {
-				text = strings.TrimSpace(text + " " + q)
-			}
-		}
-		if text != "" {
-			w.linef("%s", text)
-		}
-		for _, from := range c.From {
-			if k := w.conf.Prog.Classes[from]; k != nil {
-				for _, f := range k.Files {
-					w.linef("%s", classFile(f))
-				}
-			}
-		}
-		w.linef("}")
-	}
-}
-
-// classFile writes the name of a file with words as a member of a class.
-func classFile(f prog.ClassFile) string {
-	mark := "@"
-	if f.Optional {
-		mark = "@?"
-	}
-	path := f.Path
-	if f.Scan != "" && f.Scan != "%s" {
-		path += " " + f.Scan
-	}
-	return mark + value(path)
-}
-
-// trusted are the words of all T lines, the first time.
-func (w *writer) trusted() []string {
-	if w.defined["T"] {
-		return nil
-	}
-	w.defined["T"] = true
-	var all []string
-	for _, l := range w.lines {
-		if strings.HasPrefix(l.text, "T") {
-			all = append(all, w.classes[l.number].Words...)
-		}
-	}
-	return all
 }
 
 func (w *writer) table(l line) {

@@ -6,6 +6,7 @@ import (
 
 	"waybill/compat/cf"
 	"waybill/rules/compile"
+	"waybill/rules/prog"
 )
 
 // option writes an O line as a setting; those that the front end must find are statements of their own.
@@ -36,6 +37,70 @@ func (w *writer) option(l line) {
 		}
 		w.linef("set %s %s", compile.Quote(name), compile.Quote(o.Value))
 	}
+}
+
+func (w *writer) class(l line) {
+	c, ok := w.classes[l.number]
+	switch {
+	case !ok:
+		w.lose(l, "no class that can be read here")
+	case c.File != nil:
+		w.linef("class %s { %s }", compile.Quote(c.Class), classFile(*c.File))
+	case l.text[0] == 'T':
+		if all := w.trusted(); all != nil { // one statement says it for all T lines
+			w.linef("set trust %s", values(all))
+		}
+	default:
+		w.linef("class %s {", compile.Quote(c.Class))
+		text := ""
+		for _, word := range c.Words {
+			if q := value(word); len(text)+len(q) > 100 {
+				w.linef("%s", text)
+				text = q
+			} else {
+				text = strings.TrimSpace(text + " " + q)
+			}
+		}
+		if text != "" {
+			w.linef("%s", text)
+		}
+		for _, from := range c.From {
+			if k := w.conf.Prog.Classes[from]; k != nil {
+				for _, f := range k.Files {
+					w.linef("%s", classFile(f))
+				}
+			}
+		}
+		w.linef("}")
+	}
+}
+
+// classFile writes the name of a file with words as a member of a class.
+func classFile(f prog.ClassFile) string {
+	mark := "@"
+	if f.Optional {
+		mark = "@?"
+	}
+	path := f.Path
+	if f.Scan != "" && f.Scan != "%s" {
+		path += " " + f.Scan
+	}
+	return mark + value(path)
+}
+
+// trusted are the words of all T lines, the first time.
+func (w *writer) trusted() []string {
+	if w.defined["T"] {
+		return nil
+	}
+	w.defined["T"] = true
+	var all []string
+	for _, l := range w.lines {
+		if strings.HasPrefix(l.text, "T") {
+			all = append(all, w.classes[l.number].Words...)
+		}
+	}
+	return all
 }
 
 // header writes an H line.

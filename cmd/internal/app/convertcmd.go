@@ -29,6 +29,16 @@ func convertMC(std stdio, file, text string) int {
 	return sysexits.OK
 }
 
+// printableLine is a text on one line, without what a terminal might take for more.
+func printableLine(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return ' '
+		}
+		return c
+	}, s)
+}
+
 // convertRules prints a sendmail.cf in the rule language. What cannot be carried over is told on the standard error; the
 // exit status is 1 then.
 func convertRules(std stdio, args []string) int {
@@ -64,6 +74,7 @@ func convertRules(std stdio, args []string) int {
 	for _, m := range conf.Messages {
 		fmt.Fprintln(std.err, m)
 	}
+	result := convert.File(string(text), conf, marked)
 	if *short {
 		how.NoFiles, how.Mode = false, "m" // as for mail
 		whole, err := cf.Read(strings.NewReader(string(text)), file, how)
@@ -79,12 +90,17 @@ func convertRules(std stdio, args []string) int {
 			}
 			return sysexits.OK
 		}
-		fmt.Fprintf(std.err, "%s: not folded, converted line by line:\n", file)
+		fmt.Fprintf(std.err, "%s: not folded as a whole, converted line by line:\n", file)
 		for _, w := range why {
 			fmt.Fprintf(std.err, "  %s\n", w)
 		}
+		var parts []string
+		result, _, parts = foldParts(file, string(text), conf, marked, whole)
+		for _, p := range parts {
+			fmt.Fprintln(std.err, p)
+			fmt.Fprintln(std.out, "#", printableLine(p))
+		}
 	}
-	result := convert.File(string(text), conf, marked)
 	fmt.Fprint(std.out, result.Text)
 	for _, l := range result.Lost {
 		fmt.Fprintf(std.err, "%s: %s\n", file, l)
