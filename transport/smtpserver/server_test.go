@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"runtime"
@@ -310,33 +311,44 @@ func TestMemoryDoesNotGrowWithTheMessage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		in := &endless{head: leadRcpt + "DATA\r\n", line: line, n: c.size, tail: "\r\n.\r\nQUIT\r\n"}
-		var out bytes.Buffer
-		var before, after runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&before)
-		err = srv.ServeConn(t.Context(), script{in, &out}, testClient)
-		runtime.ReadMemStats(&after)
-		// strings.NewReader in the test itself allocates 32 octets each time
-		own := after.TotalAlloc - before.TotalAlloc - uint64(c.size/len(line)*32)
-		if int64(own) > 64<<10 || err != nil || s.n < int64(c.size)/4 {
-			t.Errorf("%s: %d octets allocated for a message of %d, %v", name, int64(own), s.n, err)
+		least := int64(math.MaxInt64)
+		for range 5 { // others of this process may allocate, too
+			s.n = 0
+			in := &endless{head: leadRcpt + "DATA\r\n", line: line, n: c.size, tail: "\r\n.\r\nQUIT\r\n"}
+			var out bytes.Buffer
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			err = srv.ServeConn(t.Context(), script{in, &out}, testClient)
+			runtime.ReadMemStats(&after)
+			if err != nil || s.n < int64(c.size)/4 {
+				t.Errorf("%s: a message of %d, %v", name, s.n, err)
+			}
+			if !strings.HasSuffix(out.String(), "250 2.0.0 message accepted\r\n221 2.0.0 mx.test closes the connection\r\n") {
+				t.Errorf("%s: %q", name, out.String())
+			}
+			// strings.NewReader in the test itself allocates 32 octets each time
+			least = min(least, int64(after.TotalAlloc-before.TotalAlloc)-int64(c.size/len(line)*32))
+			if least <= 64<<10 {
+				break
+			}
 		}
-		if !strings.HasSuffix(out.String(), "250 2.0.0 message accepted\r\n221 2.0.0 mx.test closes the connection\r\n") {
-			t.Errorf("%s: %q", name, out.String())
+		if least > 64<<10 {
+			t.Errorf("%s: %d octets allocated for a message of %d", name, least, s.n)
 		}
 	}
 }
 
 // An idle connection, and one whose client fills what it can, have at most 64 KB.
 func TestMemoryOfAConnection(t *testing.T) {
-	const n = 100
+	const n = 500
 	srv, err := New(testConfig(t), &fakeBackend{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var before, after runtime.MemStats
 	runtime.GC()
+	runtime.GC() // what tests before this one left in pools
 	runtime.ReadMemStats(&before)
 	for range n {
 		client, server := net.Pipe()
@@ -347,7 +359,7 @@ func TestMemoryOfAConnection(t *testing.T) {
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	each := (after.HeapInuse + after.StackInuse - before.HeapInuse - before.StackInuse) / n
+	each := (int64(after.HeapInuse+after.StackInuse) - int64(before.HeapInuse+before.StackInuse)) / n
 	if each > 64<<10 {
 		t.Errorf("%d octets for a connection", each)
 	}
