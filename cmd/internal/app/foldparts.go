@@ -79,6 +79,7 @@ func probes(conf *cf.Config, r *rand.Rand, n int) []string {
 	tag := func() string {
 		return pick([]string{"< + Connect >", "< ! Connect >", "< + From >", "< + To >", "< ! GreetPause >"})
 	}
+	rests := []string{"", "x", "x y", "< REMOTE > < @ BANG_PATH >", "< ? > < x y > < z >"}
 	var out []string
 	for i := range n {
 		address := a.Next()
@@ -101,12 +102,16 @@ func probes(conf *cf.Config, r *rand.Rand, n int) []string {
 		case 7:
 			c = "check_mail <" + address + ">"
 		case 8:
-			c = fmt.Sprintf("D < %s > < ? > %s < x >", a.Domain(), tag())
+			name := a.Domain()
+			if name == "" || strings.HasSuffix(name, ".") { // who has no name has no rest with brackets
+				name = "localhost"
+			}
+			c = fmt.Sprintf("D < %s > < ? > %s < %s >", name, tag(), pick(rests))
 			if i%5 == 0 {
-				c = fmt.Sprintf("A < %s > < ? > %s < x >", pick(clients), tag())
+				c = fmt.Sprintf("A < %s > < ? > %s < %s >", pick(clients), tag(), pick(rests))
 			}
 		case 9:
-			c = fmt.Sprintf("%s < %s > < ? > %s < x y >", pick([]string{"F", "E"}), address, tag())
+			c = fmt.Sprintf("%s < %s > < ? > %s < %s >", pick([]string{"F", "E"}), address, tag(), pick(rests))
 		case 10:
 			user, _, _ := strings.Cut(address, "@")
 			c = fmt.Sprintf("U < %s @ > < ? > %s < >", user, tag())
