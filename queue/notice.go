@@ -112,6 +112,8 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 		}
 		if i != a.root(i) && !res.whole {
 			r.Actual = a.m.Recipients[i].Name()
+		} else if a.w.Spoken && strings.Contains(res.user, "@") {
+			r.Routed = res.user
 		}
 		r.Where = a.where[i]
 		if p := a.m.Recipients[i].Parent; p >= 0 && a.w.Spoken {

@@ -106,6 +106,8 @@ type Expansion struct {
 	Status *transport.Status
 	// Told are the lines with which sendmail -v tells of Members; nil: the queue finds words of its own.
 	Told []string
+	// Odd says that the list behind Members is not well formed.
+	Odd bool
 	// Loop says that Status is the end of a loop: where a message has other recipients, nobody is missing.
 	Loop bool
 }

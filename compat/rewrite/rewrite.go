@@ -84,6 +84,7 @@ type Refusal struct {
 	Exit           int    // sysexits
 	Discard        bool
 	Raw            string // what stands behind $:, as the rules left it
+	Said           string // the line for a transcript, where that has another code; mostly empty
 }
 
 func (r *Rewriter) state(m Message) *eval.State {
@@ -156,9 +157,8 @@ func (r *Rewriter) Words(text string) string {
 
 // resolve looks at what ruleset 0 returned: "$# mailer $@ host $: user".
 func (r *Rewriter) resolve(ctx context.Context, toks []addr.Token, st *eval.State) (Target, error) {
-	config := Target{Refusal: &Refusal{Code: 553, Enhanced: "5.3.5", Text: "configuration error: the rules resolve to no mailer", Exit: sysexits.Config}}
 	if len(toks) < 2 || toks[0] != addr.Mailer {
-		return config, nil
+		return misconfigured("no mailer in parsed address"), nil
 	}
 	name := string(toks[1])
 	host, user, hasUser := cut(toks[2:])
@@ -172,8 +172,17 @@ func (r *Rewriter) resolve(ctx context.Context, toks []addr.Token, st *eval.Stat
 		return Target{Refusal: &Refusal{Discard: true}}, nil
 	}
 	mailer := r.conf.Mailer(name)
-	if mailer == nil || !hasUser || len(host) == 0 && !mailer.Has('l') {
-		return config, nil
+	switch {
+	case mailer == nil:
+		return misconfigured("unknown mailer " + name), nil
+	case !hasUser:
+		return misconfigured("no user"), nil
+	case len(host) == 0 && !mailer.Has('l'):
+		return misconfigured("no host"), nil
+	}
+	if direct := map[string]string{"prog": "programs", "*file*": "files", "*include*": ":include:s"}[mailer.Name]; direct != "" {
+		text := "Cannot mail directly to " + direct
+		return Target{Refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: text, Exit: sysexits.Usage}}, nil
 	}
 	t := Target{Mailer: mailer, Host: r.join(host)}
 	if !mailer.Has('h') {
@@ -202,6 +211,12 @@ func (r *Rewriter) resolve(ctx context.Context, toks []addr.Token, st *eval.Stat
 		t.User = strings.ToLower(t.User)
 	}
 	return t, nil
+}
+
+// misconfigured is a target that makes no sense, which is for the people of this site to mend.
+func misconfigured(why string) Target {
+	text := "buildaddr: " + why
+	return Target{Refusal: &Refusal{Code: 554, Enhanced: "5.0.0", Text: text, Exit: sysexits.Software, Said: "554 5.3.5 " + text}}
 }
 
 // cut takes host and user out of what follows the mailer. Several hosts are glued together.
@@ -251,7 +266,7 @@ func refusal(code, text string) *Refusal {
 	case named:
 		r.Exit = exit
 	default:
-		if n, err := strconv.Atoi(code); err == nil && n >= 64 && n <= 78 {
+		if n, err := strconv.Atoi(code); err == nil && n > 0 && n < 128 {
 			r.Exit = n
 		}
 	}

@@ -405,7 +405,7 @@ func (c Classic) status(b *strings.Builder, n Notice) {
 			n.Kind = Success
 		}
 		field("Original-Recipient", strings.Replace(originalRecipient(r.Orig.ORcpt, false), "; ", ";", 1))
-		field("Final-Recipient", typedAddress(c.named(r), false))
+		field("Final-Recipient", typedAddress(c.final(n, r), false))
 		field("X-Actual-Recipient", c.actual(n, r))
 		action := action(n.Kind, s)
 		switch {
@@ -453,11 +453,29 @@ var exitCodes = map[int]string{
 	sysexits.CantCreat: "5.3.0", sysexits.NoPerm: "5.3.0", sysexits.Config: "5.5.0",
 }
 
+// final is the recipient as sendmail knows it once the rules have seen it: with the name that an alias of its domain
+// stands for, or as the text that a rule refused it with, if that looks like an address.
+func (c Classic) final(n Notice, r Recipient) string {
+	switch {
+	case r.expanded(n):
+	case r.Status.Became != "":
+		if plain := strings.Split(r.Status.Became, `"`); strings.Contains(plain[len(plain)-1], "@") {
+			return r.Status.Became
+		}
+	case r.Routed != "":
+		return qualified(envelope.Address(r.Routed), c.Host)
+	}
+	return c.named(r)
+}
+
 // actual is the value of X-Actual-Recipient, which sendmail always gives.
 func (c Classic) actual(n Notice, r Recipient) string {
 	name, expanded := shownActual(n, r)
 	if !expanded {
 		name = r.Orig.Name()
+		if r.Routed != "" {
+			name = r.Routed
+		}
 	}
 	if r.Status.Became != "" {
 		name = r.Status.Became

@@ -27,6 +27,7 @@ type Recipient struct {
 	Members     []Recipient   // with ToAlias of a Classic: those of the members that were delivered
 	From        string        // what Actual stood in, where that is not Orig; empty: Orig
 	Grown       Growth        // in a Success: it was replaced by others, and that is the end of its story
+	Routed      string        // what the rules made of Orig for the next hop; empty: not known, or the same. A Classic shows it
 	Where       string        // file and line that named Actual; empty: not known
 	List        string        // the list with an owner through which it came; empty: none
 }

@@ -129,6 +129,7 @@ type Result struct {
 	Source   string // where the members come from: "alias list", a path; for people
 	Status   *transport.Status
 	Told     []string // with Members, and Config.Sendmail: how sendmail -v tells of them
+	Odd      bool     // with Members: the list is not well formed, and what was understood of it is used
 	Loop     bool     // with Status: it leads back to where it came from; nobody is missing where others are left
 }
 
@@ -153,7 +154,7 @@ func (x *Expander) Expand(ctx context.Context, u User) (Result, error) {
 		}
 		switch {
 		case found && loop && x.conf.Sendmail != nil:
-			return x.cycle(ctx, name, u.Trail)
+			return x.cycle(ctx, name, u)
 		case found && u.Depth >= x.conf.MaxDepth && x.conf.Sendmail != nil:
 			return refusal("5.4.6", fmt.Sprintf("aliasing/forwarding loop broken (%d aliases deep; %d max)", u.Depth+1, x.conf.MaxDepth), sysexits.Usage), nil
 		case found && (loop || u.Depth >= x.conf.MaxDepth):
@@ -185,13 +186,14 @@ func (x *Expander) Expand(ctx context.Context, u User) (Result, error) {
 	// A name that comes round again through .forward files ends in its mailbox, and who sends it round keeps a copy: two
 	// users who forward to each other both get it, as with sendmail.
 	if stage != StageFinal && !again && u.Depth < x.conf.MaxDepth {
-		var told []string
-		members, source, err := x.forward(entry, detail, &told)
+		r := Result{}
+		members, source, err := x.forward(entry, detail, &r)
 		if err != nil {
 			return Result{}, err
 		}
 		if len(members) > 0 {
-			return Result{Members: keepCopy(members, entry.Name, u.Trail, x.conf.LastFirst), Source: source, Told: told}, nil
+			r.Members, r.Source = keepCopy(members, entry.Name, u.Trail, x.conf.LastFirst), source
+			return r, nil
 		}
 	}
 	return Result{Mailbox: entry.Name, Detail: detail}, nil
@@ -233,12 +235,12 @@ func (x *Expander) alias(ctx context.Context, name string) (key, value string, f
 }
 
 func (x *Expander) fromAlias(ctx context.Context, key, value string) (Result, error) {
-	items, err := x.parse(value)
+	items, odd, err := x.parse(value)
 	if err != nil {
 		return Result{}, fmt.Errorf("alias %s: %w", key, err)
 	}
-	r := Result{Source: "alias " + key}
-	in := including{x: x, self: key, selfStage: StageNoAlias, told: &r.Told}
+	r := Result{Source: "alias " + key, Odd: odd}
+	in := including{x: x, self: key, selfStage: StageNoAlias, told: &r.Told, odd: &r.Odd}
 	if x.conf.Sendmail != nil {
 		r.Told = []string{key + "... aliased to " + value}
 	}
@@ -277,7 +279,7 @@ func (x *Expander) owner(ctx context.Context, list string) (envelope.Address, bo
 	if !found {
 		return "", false, nil
 	}
-	if items, err := x.parse(value); err == nil && len(items) == 1 && items[0].Addr != "" {
+	if items, _, err := x.parse(value); err == nil && len(items) == 1 && items[0].Addr != "" {
 		return items[0].Addr, true, nil
 	}
 	return envelope.Address(owner), true, nil

@@ -35,6 +35,7 @@ type including struct {
 	selfStage string        //
 	user      *passwd.Entry // whose rights files are read, written and programs run with; nil: the administrator's list
 	told      *[]string     // what sendmail -v would tell; nil: nobody asks
+	odd       *bool         // set by a list that is not well formed
 	barred    string        // why no programs and files may be used; empty: they may
 }
 
@@ -130,6 +131,7 @@ func (in including) include(item Item, within []string) ([]Member, error) {
 		switch unsafe := unsafePath(name, st, -1, mode.allow("IncludeFileInUnsafeDirPathSafe"), mode.allow("GroupWritableIncludeFileSafe")); {
 		case unsafe != "":
 			next.barred = "the :include: file is not safe for programs and files"
+		case mode != nil && in.user != nil: // a user's list stays his, whoever wrote the file
 		case st.Uid != 0 && (in.user == nil || int(st.Uid) != in.user.UID):
 			if next.user, next.barred, lookup = in.x.includeOwner(int(st.Uid)); lookup != nil {
 				return nil
@@ -218,8 +220,8 @@ func (in including) asReader(work func() error) error {
 
 // forward reads the first .forward file of the user that exists. No members mean: there is none, it is empty, or it is
 // ignored because others may have written it (sendmail does that silently; we log it).
-func (x *Expander) forward(user passwd.Entry, detail string, told *[]string) ([]Member, string, error) {
-	in := including{x: x, told: told, self: user.Name, selfStage: StageFinal, user: &user}
+func (x *Expander) forward(user passwd.Entry, detail string, r *Result) ([]Member, string, error) {
+	in := including{x: x, told: &r.Told, odd: &r.Odd, self: user.Name, selfStage: StageFinal, user: &user}
 	for _, template := range x.conf.Forward {
 		name, ok := x.forwardPath(template, user, detail)
 		if !ok {
@@ -379,10 +381,11 @@ func (in including) readLists(r io.Reader, name string, limit int64, verb string
 		if x.conf.Sendmail != nil && in.told != nil && strings.TrimSpace(line) != "" {
 			*in.told = append(*in.told, fmt.Sprintf("%s: line %d: %s %s", name, number, verb, line))
 		}
-		more, err := x.parse(line)
+		more, odd, err := x.parse(line)
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", name, number, err)
 		}
+		*in.odd = *in.odd || odd
 		for i := range more {
 			more[i].Where = fmt.Sprintf("%s: line %d", name, number)
 		}

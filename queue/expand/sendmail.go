@@ -39,12 +39,12 @@ func (x *Expander) fromDatabase(ctx context.Context, name string, u User) (r Res
 		return refusal("5.4.6", fmt.Sprintf("aliasing/forwarding loop broken (%d aliases deep; %d max)", u.Depth+1, x.conf.MaxDepth), sysexits.Usage), true, nil
 	}
 	list := strings.Join(drops, ",")
-	items, err := x.parse(list)
+	items, odd, err := x.parse(list)
 	if err != nil {
 		return Result{}, false, fmt.Errorf("user database: %s: %w", name, err)
 	}
-	r = Result{Source: "the user database", Told: []string{name + "... expanded to " + list}}
-	in := including{x: x, self: strings.ToLower(name), selfStage: StageListed, told: &r.Told}
+	r = Result{Source: "the user database", Odd: odd, Told: []string{name + "... expanded to " + list}}
+	in := including{x: x, self: strings.ToLower(name), selfStage: StageListed, told: &r.Told, odd: &r.Odd}
 	if r.Members, err = in.members(items, nil); err != nil {
 		return Result{}, false, fmt.Errorf("user database: %s: %w", name, err)
 	}
@@ -70,15 +70,16 @@ func (m *Sendmail) forbids(mode uint32, kind string) bool {
 }
 
 // parse reads a list. sendmail complains about one that is not well formed, and uses what it understands.
-func (x *Expander) parse(text string) ([]Item, error) {
+func (x *Expander) parse(text string) (items []Item, odd bool, err error) {
 	if x.conf.Sendmail == nil {
-		return ParseList(text)
+		items, err = ParseList(text)
+		return items, false, err
 	}
-	items, err := parseList(text, true)
-	if err != nil {
+	if items, err = parseList(text, true); err != nil {
+		odd = true
 		items, err = parseList(mended(text), true)
 	}
-	return items, err
+	return items, odd, err
 }
 
 // mended leaves out the marks that have no partner; a quote without one makes the rest a name.
@@ -124,7 +125,8 @@ func mended(text string) string {
 
 // cycle answers for a name that leads back to itself: sendmail looks for somebody on the way who has a mailbox, from the
 // last name to the first.
-func (x *Expander) cycle(ctx context.Context, name string, trail []string) (Result, error) {
+func (x *Expander) cycle(ctx context.Context, name string, u User) (Result, error) {
+	trail := u.Trail
 	at := slices.IndexFunc(trail, func(t string) bool { return strings.EqualFold(dequote(t), name) })
 	way := slices.Clone(trail[at+1:])
 	slices.Reverse(way)
@@ -142,7 +144,11 @@ func (x *Expander) cycle(ctx context.Context, name string, trail []string) (Resu
 		} else if aliased {
 			stage = StageNoAlias
 		}
-		return Result{Members: []Member{{Addr: envelope.Address(e.Name), Stage: stage}}, Source: "a loop"}, nil
+		to := envelope.Address(e.Name)
+		if candidate == name && u.Detail != "" { // bob stands for bob+x
+			to = envelope.Address(name + u.Detail)
+		}
+		return Result{Members: []Member{{Addr: to, Stage: stage}}, Source: "a loop"}, nil
 	}
 	return broken(), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,6 +46,7 @@ func TestSendmailWays(t *testing.T) {
 		{User{Name: "owner-list"}, "[x@y] owner dave"},
 		{User{Name: "ring", Trail: []string{"ring", "ring2"}}, "failed 5.4.6"},
 		{User{Name: "bob", Trail: []string{"bob", "carol"}}, "[bob noalias]"}, // who has a mailbox ends the loop
+		{User{Name: "bob", Detail: "+x", Trail: []string{"bob"}}, "[bob+x noalias]"}, // the detail comes along
 		{User{Name: "ring", Trail: []string{"ring", "dave"}}, "[dave final]"},
 		{User{Name: "own"}, "[bob] [own noalias] [own noalias]"}, // reported twice, since there is no such user
 		{User{Name: "deep", Depth: 10}, "failed 5.4.6"},
@@ -69,6 +71,13 @@ func TestSendmailWays(t *testing.T) {
 		if !strings.EqualFold(got, c.want) {
 			t.Errorf("%+v: got %s, want %s", c.user, got, c.want)
 		}
+		if odd := slices.Contains([]string{"paren", "quote", "lt", "gt"}, c.user.Name); r.Odd != odd {
+			t.Errorf("%s: a list that is not well formed: %v, want %v", c.user.Name, r.Odd, odd)
+		}
+	}
+	put(t, home+"/.forward", "dave\n<carol\n", 0o644)
+	if r, err := x.Expand(context.Background(), User{Name: "bob", Stage: StageNoAlias}); err != nil || !r.Odd || len(r.Members) != 2 {
+		t.Errorf("a .forward file with a bracket: %+v, %v", r, err)
 	}
 }
 

@@ -288,7 +288,9 @@ func cfRefusal(r *rewrite.Refusal) transport.Status {
 	}
 	s := transport.NewStatus(outcome, r.Enhanced, r.Text)
 	s.Exit = r.Exit
-	if r.Raw != "" {
+	if r.Said != "" {
+		s.Transcript = []string{r.Said}
+	} else if r.Raw != "" {
 		code := r.Enhanced
 		if code == "5.0.0" {
 			code = "5.3.0" // sendmail says more in the transcript than in the status

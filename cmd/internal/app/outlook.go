@@ -42,6 +42,9 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 		} else {
 			some.Recipients = append(some.Recipients, r)
 		}
+		if w.odd {
+			deep = sysexits.Usage
+		}
 		switch {
 		case len(w.failed) == 0:
 		case w.deep:
@@ -75,6 +78,7 @@ type outlook struct {
 	local  localNames
 	sender envelope.Address
 	deep   bool // the recipient stands for others; the queue looks at the first step by itself
+	odd    bool // a list on the way is not well formed: sendmail's exit status tells it
 	good   int
 	loops  []transport.Status // it leads back to itself, and so to nobody
 	failed []transport.Status
@@ -137,7 +141,7 @@ func (o *outlook) members(ctx context.Context, from queue.LocalUser, e queue.Exp
 		o.good++
 		return
 	}
-	o.deep = true
+	o.deep, o.odd = true, o.odd || e.Odd
 	next := queue.LocalUser{Depth: from.Depth + 1, Trail: append(slices.Clone(from.Trail), from.Name)}
 	for _, m := range e.Members {
 		next.Stage = m.Stage

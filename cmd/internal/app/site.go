@@ -273,7 +273,7 @@ func (l localNames) Expand(ctx context.Context, u queue.LocalUser) (queue.Expans
 	if err != nil {
 		return queue.Expansion{}, err
 	}
-	out := queue.Expansion{Mailbox: r.Mailbox, Detail: r.Detail, Owner: r.Owner, HasOwner: r.HasOwner, Status: r.Status, Loop: r.Loop, Told: r.Told}
+	out := queue.Expansion{Mailbox: r.Mailbox, Detail: r.Detail, Owner: r.Owner, HasOwner: r.HasOwner, Status: r.Status, Loop: r.Loop, Told: r.Told, Odd: r.Odd}
 	for _, m := range r.Members {
 		if l.notMe != nil && m.Addr != "" && l.notMe(u.Sender, m.Addr) {
 			continue

@@ -132,7 +132,7 @@ func (x *verification) address(ctx context.Context, name string, addr envelope.A
 	d, status := x.s.queue.Verify(ctx, &envelope.Envelope{Sender: "postmaster"}, envelope.Recipient{Addr: addr})
 	switch status.Outcome() {
 	case transport.Failed, transport.Deferred:
-		if strings.HasPrefix(status.Became, `"5`) { // a rule speaks for itself
+		if strings.HasPrefix(status.Became, `"5`) && status.Code() != "5.1.3" { // a rule speaks for itself
 			x.say(status.Text())
 			x.exit = queue.ExitOf(status)
 			return
