@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -111,6 +112,36 @@ func TestExpand(t *testing.T) {
 	} {
 		if got := Expand(in, get); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
+
+// Macros within macros end where the real engine's do, with its words, and what they become is bounded.
+func TestEndlessMacros(t *testing.T) {
+	for text, want := range map[string]string{
+		"Dxa$x":                         strings.Repeat("a", 11) + "$x", // recorded from the real one
+		"Dxa$y\nDyb$x":                  "abababababa$y",
+		"Dxa$x$x$x$x$x$x$x$x$x$x$x$x$x": "",
+		"Dm\nDx$m$x$m$x$m$x$m$x$m$x":    "",
+		"Dxa$y\nDyb":                    "ab",
+	} {
+		c, err := Read(strings.NewReader("V10/Berkeley\n"+text+"\nSt\nR$*\t$x\n"), "f", Options{NoFiles: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, tok := range c.Prog.Ruleset("t").Rules[0].RHS {
+			got += tok.Text
+		}
+		if want != "" && got != want || len(got) > maxExpanded {
+			t.Errorf("%q: got %.80q (%d octets), want %q", text, got, len(got), want)
+		}
+		told := false
+		for _, m := range c.Messages {
+			told = told || m.String() == "f: line "+strconv.Itoa(strings.Count(text, "\n")+4)+": expand: recursion too deep (10 max)"
+		}
+		if told != (want != "ab") {
+			t.Errorf("%q: messages %v", text, c.Messages)
 		}
 	}
 }

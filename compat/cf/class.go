@@ -32,7 +32,7 @@ func (r *reader) classLine(body string) {
 	defer func() {
 		r.cfg.Lines = append(r.cfg.Lines, ClassLine{Class: name, Words: added, From: from, Pos: r.pos()})
 	}()
-	for _, w := range strings.Fields(expand(rest, r.macro)) {
+	for _, w := range strings.Fields(r.expand(rest)) {
 		if strings.HasPrefix(w, string(rune(mark))+"=") {
 			other, _, complaints, ok := CutName(w[2:])
 			for _, c := range complaints {
@@ -92,7 +92,7 @@ func (r *reader) fileClassLine(body string) {
 	if !ok {
 		return
 	}
-	rest = strings.TrimLeft(plain(expand(rest, r.macro)), " \t")
+	rest = strings.TrimLeft(plain(r.expand(rest)), " \t")
 	f := prog.ClassFile{Pos: r.pos()}
 	if strings.HasPrefix(rest, "-o") { // whatever follows it up to a blank belongs to it
 		f.Optional = true
@@ -150,7 +150,7 @@ func (r *reader) mapClassLine(name, key, spec string, f prog.ClassFile) {
 	if class == "LDAP" {
 		class = "ldap"
 		if args == "" {
-			args = expand(strings.NewReplacer("CLASS", name, "$", string(rune(mark))).Replace(ldapClass), r.macro)
+			args = r.expand(strings.NewReplacer("CLASS", name, "$", string(rune(mark))).Replace(ldapClass))
 		}
 	}
 	if !r.isMapClass(class) {

@@ -224,7 +224,7 @@ func (r *reader) one(raw string) {
 		r.ruleLine(strings.ReplaceAll(body, "\n", ""), raw)
 		r.noteDefault(before, "rule")
 	case 'S':
-		r.rulesetLine(expand(body, r.macro))
+		r.rulesetLine(r.expand(body))
 		r.noteDefault(before, "ruleset "+body)
 	case 'D':
 		r.defineLine(join(body))
@@ -236,7 +236,7 @@ func (r *reader) one(raw string) {
 		r.fileClassLine(join(body))
 		r.noteDefault(before, "class file")
 	case 'K':
-		r.tableLine(expand(join(body), r.macro))
+		r.tableLine(r.expand(join(body)))
 	case 'M':
 		r.mailerLine(join(body))
 		r.noteDefault(before, "mailer")
@@ -389,8 +389,12 @@ func (r *reader) finish() {
 		r.addWords("m", []string{plain(m)})
 	}
 	if j, ok := r.macros["j"]; ok {
-		if j = plain(expand(j, r.macro)); j != "" {
-			r.addWords("w", []string{j})
+		name, err := expand(j, r.macro)
+		if err != nil {
+			r.say("%v", err)
+		}
+		if name = plain(name); name != "" {
+			r.addWords("w", []string{name})
 		}
 	}
 	r.resolveMailers()

@@ -72,7 +72,7 @@ func setMode(rule *prog.Rule) {
 // side cuts one side of a rule: static macros are put in, then the text is cut into tokens around the symbols.
 // symbol makes a symbol of the character behind the mark; it may return a Literal.
 func (r *reader) side(text string, right bool, symbol func(c byte) prog.Tok) []prog.Tok {
-	text = expand(text, r.macro)
+	text = r.expand(text)
 	if r.cfg.Level < 9 {
 		text = withoutComments(text)
 	}

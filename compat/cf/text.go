@@ -3,6 +3,8 @@ package cf
 import (
 	"fmt"
 	"strings"
+
+	"waybill/rules/prog"
 )
 
 // mark stands before a character that a dollar sign makes special, in lines as the reader passes them around: "$x" is
@@ -101,21 +103,51 @@ func show7(c byte) rune {
 // special are the characters that are symbols of the rule language behind a dollar sign, not names of macros.
 const special = "*+-@:|#>()[]&=~?.0123456789"
 
-// maxExpand limits how deep macros may stand in macros.
-const maxExpand = 20
+// Limits of what macros become. The first is the real engine's; the second keeps a few lines of references from growing
+// without end, and is far more than any line needs.
+const (
+	maxExpand   = 10      // references within references
+	maxExpanded = 1 << 16 // octets, with some for each reference
+)
+
+// errDeep is what the real engine says where macros stand in macros too deep.
+var errDeep = fmt.Errorf("expand: recursion too deep (%d max)", maxExpand)
 
 // expand puts the values of macros into marked text, and evaluates the conditionals $?x ... $| ... $. . Symbols of
-// the rule language, and $&x, stay as they are. get returns the value of a macro in marked form.
-func expand(s string, get func(string) (string, bool)) string {
-	out, _ := expandUntil(s, get, 0, false, true)
+// the rule language, and $&x, stay as they are. get returns the value of a macro in marked form. With an error, the text
+// is what could be made of it.
+func expand(s string, get func(string) (string, bool)) (string, error) {
+	x := expander{get: get, left: maxExpanded}
+	out, _ := x.until(s, 0, false, true)
+	if x.deep || x.left <= 0 {
+		return out, errDeep
+	}
+	return out, nil
+}
+
+// expand puts the values of macros into a line.
+func (r *reader) expand(s string) string {
+	out, err := expand(s, r.macro)
+	if err != nil {
+		r.errorf("%v", err)
+	}
 	return out
 }
 
-// expandUntil expands up to the end of a branch of a conditional (inside) and returns what follows it, with its mark.
-// A branch that is not live is skipped.
-func expandUntil(s string, get func(string) (string, bool), depth int, inside, live bool) (out, rest string) {
+// expander is one expansion.
+type expander struct {
+	get  func(string) (string, bool)
+	left int  // octets that it may still make
+	deep bool // a reference was left alone
+}
+
+// until expands up to the end of a branch of a conditional (inside) and returns what follows it, with its mark. A branch
+// that is not live is skipped.
+func (x *expander) until(s string, depth int, inside, live bool) (out, rest string) {
 	var b strings.Builder
-	for i := 0; i < len(s); i++ {
+	x.left -= 16
+	for i := 0; i < len(s) && x.left > 0; i++ {
+		x.left--
 		if s[i] != mark {
 			if live {
 				b.WriteByte(s[i])
@@ -132,12 +164,12 @@ func expandUntil(s string, get func(string) (string, bool), depth int, inside, l
 			return b.String(), s[i:]
 		case c == '?':
 			name, tail, _, _ := CutName(s[i+1:])
-			v, set := get(name)
+			v, set := x.get(name)
 			yes := set && v != ""
-			part, tail := expandUntil(tail, get, depth, true, live && yes)
+			part, tail := x.until(tail, depth, true, live && yes)
 			b.WriteString(part)
 			if strings.HasPrefix(tail, "|") {
-				part, tail = expandUntil(tail[1:], get, depth, true, live && !yes)
+				part, tail = x.until(tail[1:], depth, true, live && !yes)
 				b.WriteString(part)
 			}
 			s, i = strings.TrimPrefix(tail, "."), -1
@@ -159,9 +191,12 @@ func expandUntil(s string, get func(string) (string, bool), depth int, inside, l
 		default:
 			name, tail, _, ok := CutName(s[i:])
 			if ok && live {
-				if v, set := get(name); set && depth < maxExpand {
-					part, _ := expandUntil(v, get, depth+1, false, true)
+				if v, set := x.get(name); set && depth <= maxExpand {
+					part, _ := x.until(v, depth+1, false, true)
 					b.WriteString(part)
+				} else if set {
+					x.deep = true
+					b.WriteString("$" + prog.MacroName(name))
 				}
 			}
 			if !ok {
@@ -178,7 +213,7 @@ func expandUntil(s string, get func(string) (string, bool), depth int, inside, l
 func Expand(template string, get func(string) (string, bool)) string {
 	t := strings.ReplaceAll(template, "$$", "\x02")
 	t = strings.ReplaceAll(t, "$", string(rune(mark)))
-	out := expand(t, func(name string) (string, bool) {
+	out, _ := expand(t, func(name string) (string, bool) {
 		v, ok := get(name)
 		return strings.ReplaceAll(v, string(rune(mark)), "$"), ok
 	})
