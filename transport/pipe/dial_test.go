@@ -66,7 +66,13 @@ func TestDialogueIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.SetReadDeadline(time.Now().Add(3 * time.Second)); err != nil {
+	for range 3000 { // it runs
+		if text, err := os.ReadFile(dir + "/pid"); err == nil && strings.HasSuffix(string(text), "\n") {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conn.Read(make([]byte, 1)); !os.IsTimeout(err) {

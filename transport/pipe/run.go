@@ -36,7 +36,8 @@ type run struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	stdin  *os.File
-	fed    chan error // how feeding ended
+	fed    chan error    // how feeding ended
+	over   chan struct{} // closed when no program runs any more
 	out    *kept
 	env    []string
 }
@@ -59,7 +60,7 @@ var (
 const grace = 2 * time.Second // for output after the end, and between SIGTERM and SIGKILL
 
 func (p *Pipe) newRun(ctx context.Context, req *transport.Request, who passwd.Entry) *run {
-	r := &run{Pipe: p, req: req, who: who, out: &kept{limit: p.conf.MaxOutput}, fed: make(chan error, 1)}
+	r := &run{Pipe: p, req: req, who: who, out: &kept{limit: p.conf.MaxOutput}, fed: make(chan error, 1), over: make(chan struct{})}
 	ctx, r.cancel = context.WithCancelCause(ctx)
 	var stop context.CancelFunc
 	r.ctx, stop = context.WithTimeoutCause(ctx, p.conf.Timeout, errTime)
@@ -102,7 +103,7 @@ func attributes(who passwd.Entry) *syscall.SysProcAttr {
 }
 
 // feed writes the message into a pipe, at the pace of whoever reads it. If the message cannot be read to its end the
-// programs are killed before the pipe is closed: they must not take half a message for the whole.
+// programs are killed, and have ended, before the pipe is closed: they must not take half a message for the whole.
 func (r *run) feed() {
 	in, out, err := os.Pipe()
 	if err != nil {
@@ -123,7 +124,7 @@ func (r *run) feed() {
 		if errors.Is(err, fromline.ErrRead) {
 			r.fed <- err
 			r.cancel(errMessage)
-			time.Sleep(grace / 4) // the group is being killed
+			<-r.over
 			return
 		}
 		r.fed <- nil // EPIPE: the program did not want all of it, which is its right
@@ -137,6 +138,7 @@ func (r *run) end() {
 		r.stdin.Close()
 	}
 	r.cancel(nil)
+	close(r.over)
 }
 
 // line runs a Line from left to right.

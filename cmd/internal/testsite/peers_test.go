@@ -91,7 +91,7 @@ func startPeer(t *testing.T, dir, tree, addr string, command ...string) {
 			return false
 		}
 		defer k.Close()
-		k.SetDeadline(time.Now().Add(5 * time.Second))
+		k.SetDeadline(time.Now().Add(30 * time.Second))
 		line := make([]byte, 3)
 		n, _ := k.Read(line)
 		return string(line[:n]) == "220"

@@ -243,7 +243,7 @@ func (s *Site) Running() bool {
 	}
 }
 
-// Stop ends the daemon as an operator would, and by force if that takes more than 20 seconds, which is an error.
+// Stop ends the daemon as an operator would, and by force if that takes more than a minute, which is an error.
 func (s *Site) Stop() error {
 	if !s.Running() {
 		return nil
@@ -255,9 +255,9 @@ func (s *Site) Stop() error {
 			return fmt.Errorf("waybill serve: %v", s.daemon.ProcessState)
 		}
 		return nil
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		s.Kill()
-		return errors.New("waybill serve did not end within 20 s of SIGTERM")
+		return errors.New("waybill serve did not end within a minute of SIGTERM")
 	}
 }
 
