@@ -32,6 +32,7 @@ type Receipt struct {
 	// Statuses, where delivery was tried before Accept returned (envelope.WhenNow), has what became of each recipient
 	// of the envelope. A Failed one has been told to the sender already.
 	Statuses []transport.Status
+	Untold   bool // of those who failed: the sender was not told, as the envelope asked for
 }
 
 // Options are the caller's wishes for one message.
@@ -114,7 +115,7 @@ func (q *Queue) accept(ctx context.Context, e *envelope.Envelope, body io.Reader
 	if opt.Hold != nil && opt.Hold() {
 		return receipt, errors.Join(hold(m, opt), m.Close())
 	}
-	receipt.Statuses = q.first(ctx, m, opt)
+	receipt.Statuses, receipt.Untold = q.first(ctx, m, opt)
 	return receipt, nil
 }
 
@@ -360,7 +361,7 @@ func masked(s, bad string) string {
 }
 
 // first begins or plans the first attempt of a message that was just accepted. For envelope.WhenNow it happens here.
-func (q *Queue) first(ctx context.Context, m *spool.Message, opt Options) []transport.Status {
+func (q *Queue) first(ctx context.Context, m *spool.Message, opt Options) (statuses []transport.Status, untold bool) {
 	how := how{first: true, verbose: opt.Verbose}
 	id := schedID(m.ID)
 	switch {
@@ -368,7 +369,7 @@ func (q *Queue) first(ctx context.Context, m *spool.Message, opt Options) []tran
 		m.Close()
 	case m.Envelope.When == envelope.WhenQueue || m.Envelope.When == envelope.WhenDefer:
 		if w := q.wiring.Load(); w != nil && w.Spoken {
-			q.grow(ctx, m, opt.Verbose)
+			statuses, untold = q.grow(ctx, m, opt.Verbose)
 		}
 		done := m.Done()
 		m.Close()
@@ -379,7 +380,7 @@ func (q *Queue) first(ctx context.Context, m *spool.Message, opt Options) []tran
 	case m.Envelope.When == envelope.WhenNow:
 		how.keep, how.waited = true, true
 		q.attempt(ctx, m, &how)
-		return how.statuses
+		return how.statuses, how.untold
 	default:
 		if !q.start(id, func(ctx context.Context) { q.attempt(ctx, m, &how) }) {
 			// As much runs as may: the message takes its place in the order.
@@ -387,5 +388,5 @@ func (q *Queue) first(ctx context.Context, m *spool.Message, opt Options) []tran
 			q.plan(id, time.Now(), m.Envelope.Priority)
 		}
 	}
-	return nil
+	return statuses, untold
 }

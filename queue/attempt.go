@@ -25,8 +25,10 @@ type how struct {
 	verbose func(line string)
 	keep    bool
 	waited  bool // whoever handed the message in waits for the outcome
+	queued  bool // nothing is tried: aliases are expanded, and the rest waits
 	// statuses, with keep, is the result for each recipient of the envelope.
 	statuses []transport.Status
+	untold   bool // of a failure that the sender was not told of, because somebody waits
 }
 
 // attempt tries the message once, which it then closes, and plans the next attempt if one is needed.

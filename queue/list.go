@@ -143,9 +143,20 @@ func (q *Queue) describe(l *Listed, m *spool.Message) {
 		l.Changed = l.Arrival
 	}
 	l.Priority, l.Attempts, l.NextTry = m.Envelope.Priority, m.Attempts, m.NextTry
+	w := q.wiring.Load()
+	spoken := w != nil && w.Spoken
+	owners := map[envelope.Address]bool{}
 	for _, i := range q.inTurn(m) {
 		if r := &m.Recipients[i]; !r.Final() {
+			if spoken {
+				owners[(&try{m: m}).sender(i)] = true
+			}
 			l.Recipients = append(l.Recipients, ListedRecipient{q.given(m, r.Name(), r.Parent < 0), r.Status.Mailer, r.Status.Host, r.Status.Code, r.Status.Text})
+		}
+	}
+	if len(owners) == 1 && !owners[m.Envelope.Sender] { // for sendmail the owner of a list is the sender of what is left
+		for owner := range owners {
+			l.Sender = owner
 		}
 	}
 }

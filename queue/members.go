@@ -173,8 +173,8 @@ func (a *try) onceOnly() {
 
 // grow has the recipients of a message that waits for a queue run replaced by those whom they stand for, as sendmail does
 // before it queues a message. Who fails by that fails now.
-func (q *Queue) grow(ctx context.Context, m *spool.Message, verbose func(line string)) {
-	a := &try{q: q, w: q.wiring.Load(), m: m, how: &how{verbose: verbose}, began: time.Now(), now: q.cfg.Now(), results: map[int]*result{}, tries: m.Attempts, left: len(m.Recipients)}
+func (q *Queue) grow(ctx context.Context, m *spool.Message, verbose func(line string)) ([]transport.Status, bool) {
+	a := &try{q: q, w: q.wiring.Load(), m: m, how: &how{verbose: verbose, waited: true, queued: true}, began: time.Now(), now: q.cfg.Now(), results: map[int]*result{}, tries: m.Attempts, left: len(m.Recipients)}
 	for _, g := range a.decide(ctx) {
 		for _, j := range g.jobs {
 			for n, i := range j.indices {
@@ -192,15 +192,17 @@ func (q *Queue) grow(ctx context.Context, m *spool.Message, verbose func(line st
 	a.notify(ctx)
 	a.record()
 	a.logResults()
+	statuses := a.summary()
 	if m.Done() {
 		if err := m.Finish(); err != nil {
 			q.cfg.Log.Error("a message without recipients cannot be removed yet", "id", m.ID, "err", err)
 		}
-		return
+		return statuses, a.how.untold
 	}
 	if err := m.Flush(len(a.results) > 0); err != nil {
 		q.cfg.Log.Error("outcome remembered in memory only", "id", m.ID, "err", err)
 	}
+	return statuses, a.how.untold
 }
 
 // loopOf is a recipient that leads back to itself.

@@ -15,7 +15,8 @@ import (
 // due tells which notice the result of recipient i calls for.
 func (a *try) due(i int, res *result) dsn.Kind {
 	sender := a.sender(i)
-	if a.how.waited && a.m.Envelope.Untold && a.m.Envelope.When == envelope.WhenNow && sender == a.m.Envelope.Sender && res.status.Outcome() == transport.Failed {
+	if a.how.waited && a.m.Envelope.Untold && a.m.Envelope.When != envelope.WhenBackground && sender == a.m.Envelope.Sender && res.status.Outcome() == transport.Failed {
+		a.how.untold = true
 		return dsn.None // who waits for the outcome tells it
 	}
 	warn := max(0, res.plan.WarnAfter)
@@ -56,7 +57,7 @@ func (a *try) notify(ctx context.Context) {
 		kind   dsn.Kind
 		sender envelope.Address
 	}
-	told := map[key][]int{}
+	told, lost := map[key][]int{}, false
 	for i := range a.m.Recipients {
 		res := a.results[i]
 		if res == nil {
@@ -67,7 +68,11 @@ func (a *try) notify(ctx context.Context) {
 		} else if res.status.Outcome() == transport.Failed && a.sender(i).Null() {
 			// RFC 5321 6.1: a notice about a notice about a notice is one too many.
 			a.told = append(a.told, Noticed{ID: a.m.ID, Kind: dsn.Double, Cause: "discarded: " + res.status.Text()})
+			lost = true
 		}
+	}
+	if lost && a.w.Lost != nil {
+		a.w.Lost(a.m.Envelope, a.m.Body())
 	}
 	a.tellGrown(ctx)
 	if a.w.Spoken { // failures and receipts for one sender are one notice
@@ -97,6 +102,7 @@ func (a *try) notify(ctx context.Context) {
 // notice composes one notice and accepts it.
 func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address, indices []int) error {
 	n := a.about(kind, sender)
+	n.Recipients = a.early(kind, indices)
 	cause := ""
 	for _, i := range indices {
 		res := a.results[i]
@@ -132,6 +138,34 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 		}
 	}
 	return a.tell(ctx, n, cause)
+}
+
+// early are the aliases behind failures that were found when the message was queued, of which others wait: sendmail reports
+// those too.
+func (a *try) early(kind dsn.Kind, indices []int) (list []dsn.Recipient) {
+	if !a.how.queued || kind != dsn.Failure {
+		return nil
+	}
+	seen := map[int]bool{}
+	for _, i := range indices {
+		p := a.m.Recipients[i].Parent
+		if p < 0 || seen[p] {
+			continue
+		}
+		seen[p] = true
+		members := 0
+		for k := range a.m.Recipients {
+			if a.m.Recipients[k].Parent == p {
+				members++
+			}
+		}
+		if members > 1 {
+			list = append(list, dsn.Recipient{
+				Orig: a.m.Recipients[a.root(p)].Recipient, Status: transport.NewStatus(transport.Delivered, "2.0.0", "expanded"), Grown: dsn.ToAlias, Early: true, LastAttempt: a.now,
+			})
+		}
+	}
+	return list
 }
 
 // exitOfCause is the exit status behind a failure: of a program, or of the rules.

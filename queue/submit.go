@@ -182,7 +182,7 @@ func (q *Queue) take(ctx context.Context, good *envelope.Envelope, body io.Reade
 		}
 		// Not a refusal: the message was accepted, and its sender has a bounce already.
 		if s.Outcome() == transport.Failed {
-			reply.Exit, reply.Untold = ExitOf(s), good.Untold
+			reply.Exit, reply.Untold = ExitOf(s), receipt.Untold
 		}
 	}
 	return reply, nil

@@ -82,6 +82,11 @@ func (h *handOver) run(ctx context.Context) int {
 			}
 		}()
 	}
+	if h.v.Errors == flags.Print || h.listed() {
+		for _, line := range reply.Partly {
+			fmt.Fprintln(h.out, line)
+		}
+	}
 	if reply.Untold && h.tells() {
 		defer h.deadLetter() // it gives up our rights, which a bounce for the refused needs
 	}

@@ -287,6 +287,9 @@ func (r Recipient) userUnknown() bool {
 func (c Classic) transcript(b *strings.Builder, n Notice, shown []Recipient) {
 	list := ""
 	for _, r := range append(goodOf(shown), failedOf(shown)...) {
+		if r.Early {
+			continue
+		}
 		if r.Grown == ToAlias {
 			fmt.Fprintf(b, "%s... expanded to multiple addresses\n", r.shown(n))
 			for _, m := range r.Members {
@@ -395,7 +398,7 @@ func (c Classic) status(b *strings.Builder, n Notice) {
 	}
 	field("Arrival-Date", date(n.Envelope.Arrival))
 	for _, r := range n.Recipients {
-		if r.Grown == ToAlias { // sendmail says nothing more of it
+		if r.Grown == ToAlias && !r.Early { // sendmail says nothing more of it
 			continue
 		}
 		b.WriteByte('\n')

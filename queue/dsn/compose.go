@@ -26,6 +26,7 @@ type Recipient struct {
 	Limit       time.Duration // the time in the queue that the configuration has for this notice; 0: not known
 	Members     []Recipient   // with ToAlias of a Classic: those of the members that were delivered
 	From        string        // what Actual stood in, where that is not Orig; empty: Orig
+	Early       bool          // with Grown, in a Failure: it was replaced when the message was queued, and the others wait
 	Grown       Growth        // in a Success: it was replaced by others, and that is the end of its story
 	Routed      string        // what the rules made of Orig for the next hop; empty: not known, or the same. A Classic shows it
 	Where       string        // file and line that named Actual; empty: not known

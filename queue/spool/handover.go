@@ -32,6 +32,8 @@ type Reply struct {
 	Untold bool
 	// Head is what the daemon would have put on top of the message: fields for a dead.letter; mostly empty.
 	Head string
+	// Partly names those behind an alias whom nothing can reach, where others of the alias are safe: "NAME... TEXT".
+	Partly []string
 	// Tail is what the daemon says of the delivery behind everything else, to a front end that watches.
 	Tail []string
 }
@@ -159,6 +161,12 @@ func readReply(in *bufio.Reader, recipients int, verbose func(string)) (Reply, e
 				return Reply{}, fmt.Errorf("%w: answer %q not understood", ErrBroken, rest)
 			}
 			reply.Head = text
+		case "partly":
+			text, err := unescape(rest)
+			if err != nil {
+				return Reply{}, fmt.Errorf("%w: answer %q not understood", ErrBroken, rest)
+			}
+			reply.Partly = append(reply.Partly, text)
 		case "tail":
 			text, err := unescape(rest)
 			if err != nil {

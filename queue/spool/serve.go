@@ -233,6 +233,9 @@ func (s *server) submit(ctx context.Context, out *answers, in *bufio.Reader, pee
 	if reply.Head != "" {
 		out.line("head", reply.Head)
 	}
+	for _, l := range reply.Partly {
+		out.line("partly", l)
+	}
 	for _, l := range reply.Tail {
 		out.line("tail", l)
 	}

@@ -26,6 +26,7 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 		return spool.Reply{}, err
 	}
 	var reply spool.Reply
+	var partly []string
 	exit, deep := 0, 0 // of recipients that are wrong themselves, and of those behind an alias
 	some := *e
 	queue.Local(&some)
@@ -49,12 +50,15 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 		case len(w.failed) == 0:
 		case w.deep:
 			deep = queue.ExitOf(w.failed[0])
+			if s.cf != nil && w.good > 0 && w.who != "" {
+				partly = append(partly, w.who+"... "+wording(w.failed[0].Text()))
+			}
 		default:
 			exit = queue.ExitOf(w.failed[0])
 		}
 	}
-	if s.cf != nil && listed && len(reply.Refused) > 0 {
-		some.When = envelope.WhenQueue
+	if s.cf != nil && listed && len(reply.Refused)+len(partly) > 0 {
+		some.When, some.Untold = envelope.WhenQueue, false // and the sender hears of it by mail
 	}
 	if len(some.Recipients) == 0 && len(reply.Refused) > 0 {
 		_, err = io.Copy(io.Discard, body)
@@ -63,7 +67,7 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 	} else {
 		refused := reply.Refused
 		reply, err = s.queue.Take(ctx, &some, body, verbose)
-		reply.Refused = refused
+		reply.Refused, reply.Partly = refused, partly
 	}
 	if err != nil {
 		return reply, err
