@@ -430,6 +430,7 @@ func TestHigherPriorityFirst(t *testing.T) {
 		go r.q.Run(ctx)
 		synctest.Wait()
 		accept("first", "")
+		synctest.Wait() // it has the only place
 		accept("bulk", "Precedence: bulk\n")
 		accept("plain", "")
 		accept("urgent", "Priority: urgent\n")

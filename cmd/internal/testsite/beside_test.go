@@ -96,14 +96,14 @@ func besideCases() map[string]exchange {
 
 // converse runs a dialogue and returns what the server said, with a mark where it took its time.
 func converse(t *testing.T, addr string, x exchange, cert tls.Certificate) string {
-	d := net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(x.from)}}
+	d := net.Dialer{Timeout: 30 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(x.from)}}
 	dial := func() net.Conn {
 		c, err := d.Dial("tcp", addr)
 		if err != nil {
 			t.Error(err)
 			return nil
 		}
-		c.SetDeadline(time.Now().Add(time.Minute))
+		c.SetDeadline(time.Now().Add(2 * time.Minute))
 		return c
 	}
 	c := dial()

@@ -121,7 +121,7 @@ func deliveredBy(t *testing.T, kind string) []string {
 	config := filepath.Join(dir, "site.cf")
 	put(t, config, strings.NewReplacer("DIR", dir, "PORT", fmt.Sprint(port)).Replace(conversionCF))
 	waybill := func(args ...string) *exec.Cmd {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		t.Cleanup(cancel)
 		cmd := exec.CommandContext(ctx, filepath.Join(bin, args[0]), args[1:]...)
 		cmd.Env = []string{"PATH=" + bin + ":/usr/bin:/bin", "HOME=/root", "USER=root", "LOGNAME=root"}

@@ -30,7 +30,7 @@ func TestLayoutOfTheQueueChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	inQueue := func() int {
 		names, _ := filepath.Glob(filepath.Join(dir, "spool/queue/*"))

@@ -28,7 +28,7 @@ type talk struct {
 // dialFrom connects from a loopback address: who comes from 127.0.0.1 has no limits.
 func dialFrom(t *testing.T, from, network, to string) *talk {
 	t.Helper()
-	d := net.Dialer{Timeout: 5 * time.Second}
+	d := net.Dialer{Timeout: 30 * time.Second}
 	if from != "" {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
 	}

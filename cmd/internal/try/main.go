@@ -170,7 +170,7 @@ func (t *trial) fail(format string, args ...any) {
 
 // log shows what the mail log of a site says about a recipient of the present message.
 func (t *trial) log(s *testsite.Site, recipient string) {
-	ctx, cancel := context.WithTimeout(t.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.ctx, time.Minute)
 	defer cancel()
 	text := ""
 	err := testsite.Wait(ctx, func() bool {
@@ -191,7 +191,7 @@ func (t *trial) log(s *testsite.Site, recipient string) {
 
 // arrived waits for a message with text in a mailbox, compares it with what was sent, and shows its way.
 func (t *trial) arrived(s *testsite.Site, user, text, sent string) {
-	ctx, cancel := context.WithTimeout(t.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.ctx, time.Minute)
 	defer cancel()
 	m, err := s.WaitMailbox(ctx, user, text)
 	if err != nil {
@@ -210,7 +210,7 @@ func (t *trial) arrived(s *testsite.Site, user, text, sent string) {
 
 // bounced waits for the notice about a message and shows why it came back.
 func (t *trial) bounced(user, about string) {
-	ctx, cancel := context.WithTimeout(t.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.ctx, time.Minute)
 	defer cancel()
 	m, err := t.a.WaitMailbox(ctx, user, about)
 	if err != nil {
@@ -270,7 +270,7 @@ func (t *trial) messages() {
 	}
 
 	t.say("9. Nothing waits any more.")
-	ctx, cancel := context.WithTimeout(t.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.ctx, time.Minute)
 	defer cancel()
 	for _, s := range []*testsite.Site{t.a, t.b} {
 		if err := s.WaitEmpty(ctx); err != nil {
