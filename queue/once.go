@@ -86,8 +86,11 @@ func (q *Queue) hasRunner() bool {
 func (q *Queue) tried(id sched.ID) {
 	q.mu.Lock()
 	delete(q.round, id)
+	some := q.watched()
 	q.mu.Unlock()
-	q.poke()
+	if some {
+		q.poke()
+	}
 }
 
 // roundIsOver reports whether all messages of a queue run were tried and nothing runs any more that came of it.

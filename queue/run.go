@@ -97,8 +97,11 @@ func (p *place) slow() {
 		q.quick--
 		q.slow++
 	}
+	some := q.watched()
 	q.mu.Unlock()
-	q.poke()
+	if some {
+		q.poke()
+	}
 }
 
 func (p *place) free(id sched.ID) {
@@ -114,9 +117,15 @@ func (p *place) free(id sched.ID) {
 	} else {
 		q.quick--
 	}
+	some := q.watched()
 	q.mu.Unlock()
-	q.poke()
+	if some {
+		q.poke()
+	}
 }
+
+// watched reports whether somebody waits for the end of an attempt: what is planned, or a queue run. q.mu is held.
+func (q *Queue) watched() bool { return q.schedule.Len() > 0 || q.round != nil }
 
 // Kick says that there may be something new in the drop directory.
 func (q *Queue) Kick() {

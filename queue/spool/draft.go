@@ -16,6 +16,9 @@ const (
 	headLength = len(magic) + len("env=00000000 body=000000000000 src=00000000 crc=00000000 sum=00000000\n")
 	// draftBuffer is how much of a message waits in memory before a file is made: most messages are one write.
 	draftBuffer = 64 << 10
+	// draftMemory is how much a message gets at first, and gives back: a garbage collection for every few hundred messages
+	// costs more than writing them.
+	draftMemory = 16 << 10
 	// largeDrafts is how many messages at a time may take up to logLimit instead, to go into the log.
 	largeDrafts = 32
 )
@@ -66,7 +69,8 @@ type Draft struct {
 	env      []byte
 	src      uint32
 
-	buf     []byte // begins with room for the first line until something was spilled
+	buf     []byte             // begins with room for the first line until something was spilled
+	memory  *[draftMemory]byte // what buf begins in, of Spool.memories; nil: it has memory of its own
 	spilled bool
 	large   bool // the buffer is one of largeDrafts
 	plain   bool // it is to be a file, not in the log
@@ -120,8 +124,7 @@ func (d *Draft) Write(p []byte) (int, error) {
 	d.crc = Checksum(d.crc, p)
 	d.size += int64(len(p))
 	if d.buf == nil {
-		d.buf = make([]byte, headLength+len(d.env), headLength+len(d.env)+max(len(p)+1, 12<<10))
-		copy(d.buf[headLength:], d.env)
+		d.begin(len(p))
 	}
 	n := len(p)
 	for len(d.buf)+len(p) >= d.limit(len(p)) {
@@ -138,6 +141,26 @@ func (d *Draft) Write(p []byte) (int, error) {
 	}
 	d.buf = append(d.buf, p...)
 	return n, nil
+}
+
+// begin makes the buffer, with room for n octets of the message.
+func (d *Draft) begin(n int) {
+	start := headLength + len(d.env)
+	if d.spool != nil && d.spool.logged != nil && start < draftMemory {
+		d.memory = d.spool.memories.Get().(*[draftMemory]byte)
+		d.buf = d.memory[:start]
+	} else {
+		d.buf = make([]byte, start, start+max(n+1, 12<<10))
+	}
+	copy(d.buf[headLength:], d.env)
+}
+
+// forget gives back the memory that nothing needs any more.
+func (d *Draft) forget() {
+	if d.memory != nil {
+		d.spool.memories.Put(d.memory)
+		d.memory, d.buf = nil, nil
+	}
 }
 
 // limit is how long the buffer may become, if n more octets come.
@@ -210,6 +233,7 @@ func (d *Draft) create() error {
 // begun to be a file cannot go elsewhere: its client sends it again.
 func (d *Draft) commitSomewhere() (f File, h head, err error) {
 	whole, state := d.buf, filepath.Base(d.dir)
+	d.memory = nil // whole outlives a try that fails
 	f, h, err = d.commit()
 	if err == nil {
 		return f, h, nil
@@ -306,6 +330,7 @@ func (d *Draft) finish(h head) error {
 // Abort removes what was written.
 func (d *Draft) Abort() {
 	d.giveBack()
+	d.forget()
 	if d.file != nil {
 		d.fs.Remove(d.temp())
 		d.file.Close()

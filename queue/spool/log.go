@@ -32,9 +32,11 @@ type intakeLog struct {
 	idle    *sync.Cond // nobody writes, or a segment was made
 	busy    bool       // somebody writes a batch or changes segments
 	waiting []*appending
-	closing bool
-	choked  bool // its messages cannot become files: it takes no more of them
-	buf     []byte
+	// gathering says when the next batch begins.
+	gathering gathering
+	closing   bool
+	choked    bool // its messages cannot become files: it takes no more of them
+	buf       []byte
 
 	notes    []note
 	marking  bool // somebody writes notes
@@ -60,6 +62,7 @@ type intakeLog struct {
 type appending struct {
 	id      string
 	data    []byte
+	sum     uint32
 	slot    slot
 	err     error
 	written bool
@@ -80,14 +83,16 @@ func looksLikeRecords(data []byte) bool {
 
 // append writes a message and returns when it is durable.
 func (l *intakeLog) append(id string, data []byte) (slot, error) {
-	a := &appending{id: id, data: data}
+	a := &appending{id: id, data: data, sum: Checksum(0, data)}
 	l.mu.Lock()
 	if l.closing || l.choked || recordSize(len(data)) > int(l.size)/4 || looksLikeRecords(data) {
 		l.mu.Unlock()
 		return slot{}, errLogFull
 	}
 	l.waiting = append(l.waiting, a)
-	if l.busy {
+	now := !l.busy && !l.gather() || l.gathered()
+	l.busy = true
+	if !now {
 		a.done = make(chan struct{})
 		l.mu.Unlock()
 		<-a.done
@@ -96,7 +101,6 @@ func (l *intakeLog) append(id string, data []byte) (slot, error) {
 		}
 		l.mu.Lock()
 	}
-	l.busy = true
 	for !a.written {
 		l.batchOut()
 	}
@@ -115,14 +119,20 @@ func (l *intakeLog) choke(err error) {
 
 // yield ends a turn of writing: who waits takes it over. l.mu is held.
 func (l *intakeLog) yield() {
-	if len(l.waiting) > 0 {
-		next := l.waiting[0]
-		next.lead = true
-		close(next.done)
-		return
-	}
-	l.busy = false
 	l.idle.Broadcast()
+	switch {
+	case len(l.waiting) == 0:
+		l.busy = false
+	case !l.gather():
+		l.lead()
+	}
+}
+
+// lead has the first of those that wait write the next batch. l.mu is held.
+func (l *intakeLog) lead() {
+	next := l.waiting[0]
+	next.lead = true
+	close(next.done)
 }
 
 // turn waits for the right to write batches and to change segments; yield ends it. l.mu is held.
@@ -149,12 +159,14 @@ func (l *intakeLog) batchOut() {
 	l.dirty = false // notes that are there already are synced with the batch
 	l.mu.Unlock()
 
+	began := time.Now()
 	_, err = seg.file.WriteAt(buf, int64(off))
 	if err == nil {
 		err = seg.file.Datasync()
 	}
 	l.mu.Lock()
 	l.touch()
+	l.gathering.batch(len(batch), len(l.waiting), time.Since(began))
 	if err != nil {
 		l.broken(seg, off, buf, batch, err)
 	} else {
@@ -182,7 +194,7 @@ func (l *intakeLog) fill(seg *segment) []*appending {
 			break
 		}
 		a.slot = slot{seg.epoch, seg.end + uint32(len(buf)), uint32(len(a.data))}
-		buf = appendRecord(buf, seg, kindMessage, a.id, a.data)
+		buf = appendSummed(buf, seg, kindMessage, a.id, a.data, a.sum)
 		n++
 	}
 	batch := l.waiting[:n:n]

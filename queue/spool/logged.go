@@ -109,55 +109,6 @@ func (x *logIndex) which(want func(g *logged) bool) []string {
 	return ids
 }
 
-// image is a message file that is not on the disk under its own name: it reads like one.
-type image struct {
-	text    []byte // the file, unless it is to be read from the segment
-	segment File   // of the log
-	off     int64  // where it begins there
-	size    int64
-	journal []byte
-}
-
-func (b *image) ReadAt(p []byte, off int64) (n int, err error) {
-	if off < b.size {
-		part := p[:min(int64(len(p)), b.size-off)]
-		if b.segment != nil {
-			n, err = b.segment.ReadAt(part, b.off+off)
-		} else {
-			n = copy(part, b.text[off:])
-		}
-		if err != nil || n < len(part) {
-			return n, err
-		}
-	}
-	if n < len(p) {
-		tail := max(0, off-b.size)
-		if tail < int64(len(b.journal)) {
-			n += copy(p[n:], b.journal[tail:])
-		}
-	}
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
-}
-
-func (b *image) WriteAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
-func (b *image) Sync() error                        { return nil }
-func (b *image) Datasync() error                    { return nil }
-func (b *image) TryLock() (bool, error)             { return true, nil }
-
-func (b *image) Stat() (Info, error) {
-	return Info{Size: b.size + int64(len(b.journal)), Links: 1, Regular: true}, nil
-}
-
-func (b *image) Close() error {
-	if b.segment != nil {
-		return b.segment.Close()
-	}
-	return nil
-}
-
 // toLog writes a finished draft into the log. ok false: it is to be a file of its own.
 func (d *Draft) toLog() (m *Message, ok bool) {
 	x := d.spool.logged
@@ -182,6 +133,14 @@ func (d *Draft) toLog() (m *Message, ok bool) {
 			file.text, file.segment, file.off = nil, f, off
 		}
 		d.giveBack()
+	}
+	if memory := d.memory; memory != nil {
+		d.memory, d.buf = nil, nil
+		if len(text) <= draftMemory && len(file.text) > 0 { // text is in it
+			file.free = func() { d.spool.memories.Put(memory) }
+		} else {
+			d.spool.memories.Put(memory)
+		}
 	}
 	m = &Message{ID: d.id, Envelope: &e, s: d.spool, path: d.final(), file: file, head: h, sound: true, logged: x.add(d.id, s)}
 	m.begin()
@@ -239,7 +198,7 @@ func (m *Message) Checkpoint() error {
 		text = appendLine(text, e)
 	}
 	if looksLikeRecords(append(make([]byte, slotLength), text...)) {
-		return m.Flush(false)
+		return nil // it is written at the end of the attempt, when nobody reads the message any more
 	}
 	m.noted = nil
 	m.s.remember(m.ID, nil)

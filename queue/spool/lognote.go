@@ -54,6 +54,10 @@ func (l *intakeLog) writeNotes() {
 		need := notesSize(taken)
 		seg := l.last()
 		if seg == nil || seg.file == nil || seg.room() < need {
+			if l.busy { // after the batch there may be room, in another segment
+				l.idle.Wait()
+				continue
+			}
 			l.turn()
 			s, err := l.current(need)
 			l.yield()

@@ -44,6 +44,11 @@ func readSlot(b []byte) slot {
 
 // appendRecord renders a record, padded to whole sectors.
 func appendRecord(b []byte, seg *segment, kind byte, id string, data []byte) []byte {
+	return appendSummed(b, seg, kind, id, data, Checksum(0, data))
+}
+
+// appendSummed is appendRecord with the checksum of data.
+func appendSummed(b []byte, seg *segment, kind byte, id string, data []byte, sum uint32) []byte {
 	start := len(b)
 	var h [recordHeader]byte
 	copy(h[0:4], recordMagic[:])
@@ -51,7 +56,7 @@ func appendRecord(b []byte, seg *segment, kind byte, id string, data []byte) []b
 	binary.LittleEndian.PutUint32(h[16:], seg.synced)
 	binary.LittleEndian.PutUint32(h[20:], seg.before)
 	binary.LittleEndian.PutUint32(h[24:], uint32(len(data)))
-	binary.LittleEndian.PutUint32(h[28:], Checksum(0, data))
+	binary.LittleEndian.PutUint32(h[28:], sum)
 	h[32] = kind
 	copy(h[33:47], id)
 	binary.LittleEndian.PutUint32(h[4:], Checksum(0, h[8:]))

@@ -28,8 +28,10 @@ type Spool struct {
 
 	logged *logIndex // nil: every message is a file
 	large  atomic.Int32
-	disks  []*disk // the first is dir
-	turn   atomic.Uint32
+	// memories are of drafts and of messages that came from one: *[draftMemory]byte.
+	memories sync.Pool
+	disks    []*disk // the first is dir
+	turn     atomic.Uint32
 
 	calendar func() time.Time
 
@@ -55,6 +57,7 @@ func Open(dir string, fsys FS, log *slog.Logger) (*Spool, error) {
 		}
 	}
 	s := &Spool{dir: dir, disks: []*disk{{dir: dir}}, fs: fsys, log: log, calendar: time.Now, memory: map[string][]Entry{}, told: map[string]bool{}}
+	s.memories.New = func() any { return new([draftMemory]byte) }
 	if _, real := fsys.(OS); real {
 		s.adoptFlat()
 	}
