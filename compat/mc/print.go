@@ -98,7 +98,7 @@ func (p *printer) settings() {
 			p.linef("set greet-pause %ds", (ms+999)/1000)
 		}
 	}
-	if _, client := s.features["nullclient"]; client {
+	if s.has("nullclient") || s.has("msp") {
 		return
 	}
 	var plain, submission []string
@@ -158,6 +158,7 @@ func (p *printer) classes() {
 	p.class("unmasked", s.exceptions, nil)
 	p.class("exposed", s.exposed, nil)
 	p.class("local_users", s.localUsers, nil)
+	p.class("ldap_route", s.ldapRoute, s.ldapRouteFiles)
 	relay, relayFiles := []string{}, slices.Clone(s.relayFiles)
 	for _, w := range s.relay {
 		relay = append(relay, network(w))
@@ -200,6 +201,43 @@ var lookups = []struct{ feature, table, standard string }{
 	{"bitdomain", "bitdomain", "hash -o /etc/mail/bitdomain"},
 }
 
+// directories writes the tables of FEATURE(ldap_routing) that are not the usual ones.
+func (p *printer) directories() {
+	a := p.s.features["ldap_routing"]
+	for i, name := range []string{"ldap_host", "ldap_address"} {
+		if i < len(a) && strings.TrimSpace(a[i]) != "" {
+			p.linef("table %s %s", name, compile.Words(tableSpec(a[i])))
+		}
+	}
+	if len(a) > 2 && !slices.Contains([]string{"", "passthru"}, a[2]) {
+		p.s.Problems = append(p.s.Problems, Problem{Text: "FEATURE(ldap_routing): an address that the directory does not have goes on, it is not refused: " + a[2]})
+	}
+	if len(a) > 3 && a[3] != "" {
+		p.s.Problems = append(p.s.Problems, Problem{Text: "FEATURE(ldap_routing): the detail of an address stays as it is: " + a[3]})
+	}
+}
+
+// tableSpec is a map of sendmail's as words. -T marks failures for rules that look for it; here they are temporary anyway.
+func tableSpec(text string) []string {
+	return slices.DeleteFunc(strings.Fields(text), func(w string) bool { return strings.HasPrefix(w, "-T") })
+}
+
+// logins writes a transport that shows the logins of FEATURE(authinfo): the text that sendmail's makemap read.
+func (p *printer) logins() {
+	a, ok := p.s.features["authinfo"]
+	if !ok {
+		return
+	}
+	file := "/etc/mail/authinfo"
+	for _, w := range strings.Fields(first(a)) {
+		if strings.HasPrefix(w, "/") {
+			file = strings.TrimSuffix(w, ".db")
+		}
+	}
+	p.linef("transport esmtp smtp { tls opportunistic; concurrency 20; auth %s }", compile.Quote(file))
+	p.s.Remarks = append(p.s.Remarks, "FEATURE(authinfo): the logins are read from the text "+file+", of which only its owner may be able to read anything (chmod 600)")
+}
+
 func (p *printer) tables() {
 	if list := p.s.defines["ALIAS_FILE"]; list != "" {
 		at := strings.IndexByte(list, '/')
@@ -212,8 +250,7 @@ func (p *printer) tables() {
 		if !ok {
 			continue
 		}
-		// -T marks failures for rules that look for it; here they are temporary anyway
-		spec := slices.DeleteFunc(strings.Fields(first(a)), func(w string) bool { return strings.HasPrefix(w, "-T") })
+		spec := tableSpec(first(a))
 		if len(spec) == 0 {
 			spec = strings.Fields(l.standard)
 		}
@@ -266,6 +303,10 @@ func (p *printer) routes(c *localRules) {
 	} else if v := s.defines["SMART_HOST"]; v != "" && !slices.Contains(s.mailers, "uucp") {
 		transport, host := relay(v)
 		p.linef("route { $user+ < @ $site- . UUCP > => %s %s $site!$user }", compile.Quote(transport), compile.Quote(host))
+	}
+	if s.has("ldap_routing") {
+		p.directories()
+		p.linef("use ldap-routing")
 	}
 	p.hubs()
 	p.block("route", c.rules("LOCAL_NET_CONFIG"))
@@ -356,6 +397,18 @@ func (p *printer) uses() {
 	if s.has("relay_based_on_MX") {
 		p.linef("use relay-based-on-mx")
 	}
+	if s.has("badmx") {
+		p.linef("use badmx")
+	}
+	if s.has("relay_local_from") {
+		p.linef("use relay-local-from")
+	}
+	if a, ok := s.features["relay_mail_from"]; ok && first(a) != "" {
+		p.linef("use relay-mail-from-domain")
+	} else if ok {
+		p.linef("use relay-mail-from")
+	}
+	p.logins()
 	if len(s.relay)+len(s.relayFiles) > 0 || s.has("virtusertable") && len(s.virtual)+len(s.virtualFiles) > 0 || s.relayDomains {
 		p.linef("use relay-domains")
 	}
@@ -383,7 +436,9 @@ func (p *printer) uses() {
 			p.linef("transport local pipe { command %s -Y -d $user; local yes; from-line yes }", compile.Quote(path))
 		}
 	}
-	if a, ok := s.features["nullclient"]; ok {
+	if a, ok := s.features["msp"]; ok {
+		p.submission(a)
+	} else if a, ok := s.features["nullclient"]; ok {
 		p.linef("use nullclient %s", compile.Quote(first(a)))
 	} else if v := s.defines["SMART_HOST"]; v != "" {
 		if transport, host := relay(v); transport == "esmtp" {
@@ -393,6 +448,18 @@ func (p *printer) uses() {
 		}
 	}
 	p.linef("use standard")
+}
+
+// submission is FEATURE(msp): a host, and "MSA" for port 587.
+func (p *printer) submission(a []string) {
+	host := first(a)
+	if host == "" {
+		host = "[localhost]"
+	}
+	if len(a) > 1 && a[1] == "MSA" {
+		p.linef("transport esmtp smtp { tls opportunistic; concurrency 20; port 587 }")
+	}
+	p.linef("use msp %s", compile.Quote(host))
 }
 
 func (p *printer) masquerading() {

@@ -11,6 +11,7 @@ import (
 
 	"waybill/compat/cf"
 	"waybill/rules/compile"
+	"waybill/rules/prog"
 )
 
 // stockHashes are the hashes of the rules that m4 writes when nobody adds any, one a line (see Fingerprint).
@@ -113,7 +114,7 @@ var base = map[string]bool{"proto": true, "cfhead": true, "cf": true, "linux": t
 
 // tableNames are what m4 calls the tables of features.
 var tableNames = map[string]string{"mailertable": "mailertable", "virtuser": "virtusertable", "generics": "genericstable", "domaintable": "domaintable", "access": "access_db", "uudomain": "uucpdomain",
-	"bitdomain": "bitdomain"}
+	"bitdomain": "bitdomain", "authinfo": "authinfo"}
 
 // machinery are the tables, macros and classes that m4 writes for itself.
 var machinery = " arith macro dequote resolve user dnsbl ednsbl mxlist badmx dnsA BadMXIP mxserved bestmx "
@@ -138,6 +139,17 @@ func (s *Site) recognised(features map[string]bool, conf *cf.Config) {
 			continue // found where they stand
 		case "nullclient":
 			args = append(args, conf.Prog.Macros["H"])
+		case "msp":
+			args = append(args, conf.Prog.Macros["MTAHost"])
+			for _, m := range conf.Mailers {
+				if m.Name == "relay" && strings.HasSuffix(m.Args, " 587") {
+					args = append(args, "MSA")
+				}
+			}
+		case "relay_mail_from":
+			if relayByDomain(conf) {
+				args = append(args, "domain")
+			}
 		case "local_procmail":
 			continue // the mailer tells
 		case "usenet", "fax", "pop", "phquery", "mail11", "cyrus", "cyrusv2", "qpage", "smrsh":
@@ -152,12 +164,25 @@ func (s *Site) recognised(features map[string]bool, conf *cf.Config) {
 			at(0, "FEATURE(%s): %s", name, say)
 		}
 	}
+	var directories [2]string
 	for _, t := range conf.Prog.Tables {
+		spec := t.Class + " " + strings.Join(t.Args, " ")
+		switch t.Name {
+		case "ldapmh":
+			directories[0] = spec
+			continue
+		case "ldapmra":
+			directories[1] = spec
+			continue
+		}
 		if f, ok := tableNames[t.Name]; ok {
-			s.features[f] = []string{t.Class + " " + strings.Join(t.Args, " ")}
+			s.features[f] = []string{spec}
 		} else if !strings.Contains(machinery, " "+t.Name+" ") {
 			s.addText("LOCAL_CONFIG", "K"+t.Name+" "+t.Class+" "+strings.Join(t.Args, " ")+"\n", conf.File, t.Pos.Line)
 		}
+	}
+	if s.has("ldap_routing") {
+		s.features["ldap_routing"] = directories[:]
 	}
 	client := s.has("nullclient")
 	for letter, define := range map[string]string{"S": "SMART_HOST", "H": "MAIL_HUB", "R": "LOCAL_RELAY", "L": "LUSER_RELAY", "Y": "UUCP_RELAY", "B": "BITNET_RELAY", "C": "DECNET_RELAY", "F": "FAX_RELAY"} {
@@ -177,10 +202,24 @@ func (s *Site) recognised(features map[string]bool, conf *cf.Config) {
 	s.finish()
 }
 
+// relayByDomain tells whether FEATURE(relay_mail_from) looks for domains, too.
+func relayByDomain(conf *cf.Config) bool {
+	rs := conf.Prog.Ruleset("Relay_ok")
+	if rs == nil {
+		return false
+	}
+	return slices.ContainsFunc(rs.Rules, func(r *prog.Rule) bool {
+		has := func(text string) bool {
+			return slices.ContainsFunc(r.RHS, func(t prog.Tok) bool { return t.Kind == prog.Literal && t.Text == text })
+		}
+		return has("From") && has("D")
+	})
+}
+
 func (s *Site) recognisedClasses(conf *cf.Config) {
 	lists := map[string]struct{ words, files *[]string }{
 		"w": {&s.names, &s.nameFiles}, "R": {&s.relay, &s.relayFiles}, "M": {&s.masqueraded, &s.masqFiles}, "N": {&s.exceptions, nil}, "E": {&s.exposed, nil},
-		"G": {&s.generics, &s.genericFiles}, "VirtHost": {&s.virtual, &s.virtualFiles}, "L": {&s.localUsers, nil},
+		"G": {&s.generics, &s.genericFiles}, "VirtHost": {&s.virtual, &s.virtualFiles}, "L": {&s.localUsers, nil}, "LDAPRoute": {&s.ldapRoute, &s.ldapRouteFiles},
 	}
 	own := " P O . [ Accept ResOk Tls TlsVerified Src SpamTag Canonify TrustAuthMech t "
 	for _, l := range conf.Lines {

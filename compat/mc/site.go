@@ -28,6 +28,8 @@ type Site struct {
 	masqueraded, masqFiles []string
 	exceptions, exposed    []string
 	localUsers             []string
+	ldapRoute              []string
+	ldapRouteFiles         []string
 	relayDomains           bool // class relay is read from the usual file
 
 	sections map[string]*strings.Builder
@@ -67,6 +69,9 @@ var wishes = map[string]func(s *Site, args []string) string{
 	"VIRTUSER_DOMAIN_FILE":      file(func(s *Site) *[]string { return &s.virtualFiles }),
 	"GENERICS_DOMAIN":           words(func(s *Site) *[]string { return &s.generics }),
 	"GENERICS_DOMAIN_FILE":      file(func(s *Site) *[]string { return &s.genericFiles }),
+	"LDAPROUTE_DOMAIN":          words(func(s *Site) *[]string { return &s.ldapRoute }),
+	"LDAPROUTE_DOMAIN_FILE":     file(func(s *Site) *[]string { return &s.ldapRouteFiles }),
+	"LDAPROUTE_EQUIVALENT":      nothing("write a domaintable, or rules that put the one domain in the place of the other"),
 	"CANONIFY_DOMAIN":           func(*Site, []string) string { return "" }, // names are never made canonical here
 	"CANONIFY_DOMAIN_FILE":      func(*Site, []string) string { return "" },
 	"DAEMON_OPTIONS":            func(s *Site, a []string) string { s.daemons = append(s.daemons, strings.Join(a, ",")); return "" },
@@ -141,9 +146,9 @@ func domain(_ *Site, a []string) string {
 // harmless are features whose effect Waybill has anyway, or that ask for less than it does.
 var harmless = []string{
 	"nocanonify", "always_add_domain", "notsticky", "no_default_msa", "accept_unqualified_senders", "accept_unresolvable_domains", "use_client_ptr", "compat_check",
-	"bcc", "local_no_masquerade", "loose_relay_check", "lookupdotdomain", "blocklist_recipients", "blacklist_recipients", "check_other", "conncontrol", "ratecontrol", "tls_session_features",
+	"bcc", "queuegroup", "local_no_masquerade", "loose_relay_check", "lookupdotdomain", "blocklist_recipients", "blacklist_recipients", "check_other", "conncontrol", "ratecontrol", "tls_session_features",
 	"tls_failures", "check_cert_altnames", "preserve_local_plus_detail", "preserve_luser_host", "smrsh", "stickyhost", "relay_hosts_only",
-	"masquerade_envelope", "prefixmod",
+	"masquerade_envelope",
 }
 
 // remarks say what differs for some of them.
@@ -152,8 +157,8 @@ var remarks = map[string]string{
 	"conncontrol":          "~the limits of the access table are settings here: set client-connections N",
 	"ratecontrol":          "~the limits of the access table are settings here: set client-rate N",
 	"tls_session_features": "~the TLS words of the access table are not asked",
-	"bcc":                  "copies are not made",
-	"prefixmod":            "it is not in the library",
+	"bcc":                  "~sendmail 8.17 does not know the option AddBcc that this makes, and makes no copies; for copies write an alias or a milter",
+	"queuegroup":           "~there are no queue groups: a send block says when mail goes, concurrency of a transport how much at once",
 	"stickyhost":           "~unqualified names are not sent to the hub",
 }
 
@@ -162,6 +167,7 @@ var supported = []string{
 	"use_cw_file", "use_ct_file", "redirect", "virtusertable", "virtuser_entire_domain", "domaintable", "mailertable", "genericstable", "generics_entire_domain",
 	"allmasquerade", "limited_masquerade", "masquerade_entire_domain", "local_lmtp", "local_procmail", "nouucp", "nopercenthack", "promiscuous_relay",
 	"relay_entire_domain", "access_db", "delay_checks", "greet_pause", "nullclient", "uucpdomain", "bitdomain", "require_rdns", "block_bad_helo", "bestmx_is_local", "relay_based_on_MX",
+	"authinfo", "badmx", "ldap_routing", "msp", "relay_local_from", "relay_mail_from",
 }
 
 func feature(s *Site, a []string) string {
@@ -177,7 +183,7 @@ func feature(s *Site, a []string) string {
 		s.features[name] = a[1:]
 		return remarks[name]
 	default:
-		return "this feature is not in the library: convert the sendmail.cf"
+		return "this feature is not in the library: convert the sendmail.cf that m4 makes of this file"
 	}
 	return ""
 }

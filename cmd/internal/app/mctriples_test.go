@@ -54,6 +54,9 @@ func TestMCBothWays(t *testing.T) {
 				asked++
 				d, err := router.Route(context.Background(), rules.Query{Recipient: a, Sender: "x@example.net"}, nil)
 				got := triple(d, err)
+				if part := strings.SplitN(want[i], "|", 3); name == "submit" && len(part) == 3 { // the mailer itself has the host (A=TCP [127.0.0.1])
+					want[i] = part[0] + "|[127.0.0.1]|" + part[2]
+				}
 				if got != want[i] {
 					if wrong++; wrong <= 12 {
 						t.Errorf("%s: sendmail %s, we %s", a, want[i], got)
@@ -74,7 +77,7 @@ func TestMCBothWays(t *testing.T) {
 // meaning for a site.
 func notCompared(site, address, want string) string {
 	switch {
-	case (site == "client" || site == "satellite") && strings.HasPrefix(want, "local|"):
+	case (site == "client" || site == "satellite" || site == "submit") && strings.HasPrefix(want, "local|"):
 		return "ruleset 5 sends it on"
 	case site == "gateway" && strings.HasSuffix(strings.ToLower(address), "@mail.example.org"):
 		return "the machine of this test has another name"

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -230,7 +231,8 @@ func ownInterface(a netip.Addr) bool {
 	return false
 }
 
-// logins is a file with what we show to other hosts: lines of host (or domain, or "*"), user, password.
+// logins is a file with what we show to other hosts: lines of host (or domain, or "*"), user, password; or as the text of
+// sendmail's authinfo has them: AuthInfo:host "U:user" "P:password", and without a host for all.
 type logins map[string]smtpclient.Credentials
 
 // readLogins reads one. It must not be readable by others: it holds passwords.
@@ -254,6 +256,14 @@ func readLogins(file string) (logins, error) {
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
 			continue
 		}
+		if host, ok := cutFold(words[0], "AuthInfo:"); ok {
+			cred, err := authInfoLine(quotedWords.FindAllString(strings.TrimSpace(in.Text())[len(words[0]):], -1))
+			if err != nil {
+				return nil, fmt.Errorf("%s:%d: %w", file, n, err)
+			}
+			l[strings.ToLower(cmp.Or(host, "*"))] = cred
+			continue
+		}
 		if len(words) != 3 {
 			return nil, fmt.Errorf("%s:%d: want a host, a user and a password", file, n)
 		}
@@ -266,6 +276,34 @@ func readLogins(file string) (logins, error) {
 		return nil, errors.New(file + " holds no login")
 	}
 	return l, nil
+}
+
+var quotedWords = regexp.MustCompile(`"[^"]*"|\S+`)
+
+// cutFold is strings.CutPrefix for a prefix in any case.
+func cutFold(s, prefix string) (rest string, found bool) {
+	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
+		return s, false
+	}
+	return s[len(prefix):], true
+}
+
+// authInfoLine reads the words of a line of authinfo: the user "U:", who authenticates "I:", the password "P:", mechanisms "M:".
+func authInfoLine(words []string) (cred smtpclient.Credentials, err error) {
+	for _, w := range words {
+		text, err := strconv.Unquote(w)
+		if err != nil {
+			text = w
+		}
+		readAuthInfo(&cred, text)
+	}
+	if cred.User == "" {
+		cred.User, cred.Identity = cred.Identity, ""
+	}
+	if cred.User == "" || cred.Password == "" {
+		return cred, errors.New("a login has a user, \"U:name\", and a password, \"P:secret\"")
+	}
+	return cred, nil
 }
 
 func (l logins) find(_ context.Context, p smtpclient.Peer) (smtpclient.Credentials, bool, error) {
