@@ -1,5 +1,7 @@
 package addr
 
+import "strings"
+
 // Split cuts text into tokens and keeps comments as tokens: "(", words, ")". The tokens are nil after a fatal issue.
 func (s *Syntax) Split(text string) ([]Token, []Issue) {
 	t, _, issues := s.split(nil, text, 0, 0)
@@ -142,6 +144,11 @@ func (c *cutter) drop(i int) {
 // keep it; inside of a quoted string, keep it up to the closing quote; white space ends a word; an operator ends a
 // word and is one; everything else belongs to the word. Balance is repaired as SEMANTICS facts 15 to 18 say.
 func (s *Syntax) split(dst []Token, text string, delim byte, how mode) (_ []Token, at int, issues []Issue) {
+	if how&rule == 0 && len(text) <= MaxAddress && (delim == 0 || strings.IndexByte(text, delim) < 0) {
+		if t, ok := s.quick(dst, text); ok {
+			return t, len(text), nil
+		}
+	}
 	for i := 0; i < len(text) && how&trusted == 0; i++ { // no text that holds an octet of a metasymbol is cut at all
 		if c := text[i]; c >= 0x80 && c <= 0x9f && !(how&metas != 0 && isMeta(c)) && !(s.eightBit && insideRune(text, i)) {
 			return nil, i, []Issue{{EightBitChar, i}}
@@ -272,6 +279,43 @@ scan:
 		return nil, i, append(issues, Issue{c.wrong, i})
 	}
 	return c.out, i, issues
+}
+
+// quick is split for the texts that most are: too short for any limit, without characters that protect or hide others,
+// and with brackets in balance.
+func (s *Syntax) quick(dst []Token, text string) (_ []Token, ok bool) {
+	if dst == nil {
+		dst = make([]Token, 0, 8+len(text)/4)
+	}
+	start, angle := 0, 0 // where the current word began
+	for i := 0; i < len(text); i++ {
+		k := s.kind[text[i]]
+		if k == ordinary {
+			continue
+		}
+		if k == odd {
+			return nil, false
+		}
+		if start < i {
+			dst = append(dst, Token(text[start:i]))
+		}
+		start = i + 1
+		switch k {
+		case blank:
+			continue
+		case opening:
+			angle++
+		case closing:
+			if angle--; angle < 0 {
+				return nil, false
+			}
+		}
+		dst = append(dst, Token(text[i:i+1]))
+	}
+	if start < len(text) {
+		dst = append(dst, Token(text[start:]))
+	}
+	return dst, angle == 0
 }
 
 // insideRune reports whether the octet at i is a later part of a UTF-8 character, so that it never stands alone.

@@ -23,6 +23,7 @@ const builtin = "()<>,;\r\n\""
 // Syntax says how text is cut. It is immutable after New and safe for concurrent use. The zero value is not usable.
 type Syntax struct {
 	operator [256]bool // single-character tokens, without the quote
+	kind     [256]kind // of characters, for texts without any of the odd ones
 	chars    string
 	blankSub string
 	eightBit bool
@@ -53,8 +54,34 @@ func New(operators string, options ...Option) *Syntax {
 		s.operator[builtin[i]] = true
 	}
 	s.operator['"'] = false
+	for c := range s.kind {
+		switch {
+		case c >= 0x80 || c == '"' || c == '\\' || c == '(' || c == ')':
+			s.kind[c] = odd
+		case c == '<':
+			s.kind[c] = opening
+		case c == '>':
+			s.kind[c] = closing
+		case c == ' ' || c >= '\t' && c <= '\r':
+			s.kind[c] = blank
+		case s.operator[c]:
+			s.kind[c] = operator
+		}
+	}
 	return s
 }
+
+// kind is what a character is to most texts.
+type kind uint8
+
+const (
+	ordinary kind = iota // it belongs to a word
+	operator
+	blank
+	opening // <
+	closing // >
+	odd     // quotation marks, backslashes, parentheses, and octets that are no ASCII
+)
 
 // Operators returns the operator characters given to New.
 func (s *Syntax) Operators() string { return s.chars }
