@@ -137,7 +137,9 @@ func (h *host) Canonical(ctx context.Context, key string) (string, bool, error) 
 		}
 	}
 	if trouble == nil {
-		h.env.told.Store(missed{}, true)
+		if _, before := h.env.told.Load(missed{}); !before {
+			h.env.told.Store(missed{}, true)
+		}
 	}
 	return last, false, trouble
 }

@@ -42,6 +42,8 @@ type file struct {
 
 type snapshot struct {
 	content  content // nil: the file is missing
+	keys     *store  // all that content has; nil: it has no such thing
+	folds    bool    // its keys are in lower case, whatever -f says
 	err      error   // why there is no content, when it may not be missing
 	warnings []Warning
 	stamp    string // size, time and inode of the file
@@ -97,7 +99,41 @@ func (t *file) read(stamp string) (*snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("table %s: %s: %w", t.def.Name, t.path, err)
 	}
-	return &snapshot{content: c, warnings: warnings, stamp: now}, nil
+	s := &snapshot{content: c, warnings: warnings, stamp: now}
+	switch c := c.(type) {
+	case *entries:
+		s.keys, s.folds = c.store, true
+	case *records:
+		s.keys = c.store
+	}
+	return s, nil
+}
+
+// Lacks reports whether Lookup would certainly find nothing. It is for those who ask for many keys that are not there:
+// they need not make a string of each. lower tells that key has no letter in upper case. It may say false at any time.
+func (t *file) Lacks(ctx context.Context, key []byte, lower bool) bool {
+	s := t.at(ctx)
+	switch {
+	case s.err != nil:
+		return false
+	case s.content == nil:
+		return true
+	case s.keys == nil || len(s.keys.index) == 0:
+		return s.keys != nil
+	case !lower && (s.folds || !t.keepCase):
+		var b [128]byte
+		if len(key) > len(b) {
+			return false
+		}
+		n := copy(b[:], key)
+		for i, c := range b[:n] {
+			if c >= 'A' && c <= 'Z' {
+				b[i] = c | 0x20
+			}
+		}
+		key = b[:n]
+	}
+	return s.keys.index[s.keys.find(key)].at == 0
 }
 
 // Lookup asks the snapshot.

@@ -22,6 +22,9 @@ import (
 // seismo!caip.rutgers.edu!pleasant. What is put in for %s is data and not looked at again.
 type routes struct{ *file }
 
+// Lacks says nothing: the domains of a host may be there.
+func (t routes) Lacks(context.Context, []byte, bool) bool { return false }
+
 // Lookup asks for the host, then for its domains.
 func (t routes) Lookup(ctx context.Context, host string, args []string) (Result, bool, error) {
 	host = strings.TrimSuffix(host, ".")

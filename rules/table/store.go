@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"math"
+	"math/bits"
 )
 
 // store is an immutable set of entries in two blocks of memory: all keys and values one behind the other, and an open
@@ -82,14 +83,17 @@ func (s *store) entry(at uint32) (key, value []byte) {
 
 // find returns the slot of a key, or the free one where it would go.
 func (s *store) find(key []byte) int {
-	n := uint64(len(s.index))
-	for i := maphash.Bytes(s.seed, key) % n; ; i = (i + 1) % n {
+	hi, _ := bits.Mul64(maphash.Bytes(s.seed, key), uint64(len(s.index)))
+	for i := int(hi); ; {
 		f := s.index[i]
 		if f.at == 0 {
-			return int(i)
+			return i
 		}
 		if k, _ := s.entry(f.at); string(k) == string(key) {
-			return int(i)
+			return i
+		}
+		if i++; i == len(s.index) {
+			i = 0
 		}
 	}
 }
