@@ -67,26 +67,33 @@ type Engine struct {
 	setters  map[string]bool         // tables of class macro
 	patterns map[*prog.Cond]*pattern // of conditions that match a fact
 	called   func(*prog.Rule)
+	captures int // the most that a rule has
 	limit    int
 	native   bool          // the limits end an evaluation
 	numbers  [100]*ruleset // empty rulesets for numbers that nobody defined [11]
 	pool     *sync.Pool
 }
 
-// ruleset is a ruleset made ready. The filters of its rules lie side by side: most rules are turned away by theirs.
+// ruleset is a ruleset made ready. What literals a workspace must have before a rule is tried lies side by side for all
+// of its rules: most are turned away by that.
 type ruleset struct {
-	src     *prog.Ruleset
-	filters []filter
-	rules   []rule
+	src   *prog.Ruleset
+	needs []bits
+	rules []rule
 }
 
-// filter is what a workspace must have before its rule is tried: all literals (a bit each, shared by several), those at
-// the ends, and a number of tokens that the pattern can match.
+// filter is what else a workspace must have before a rule is tried: the literals at its ends, and a number of tokens
+// that the pattern can match.
 type filter struct {
-	mask     bits
-	first    uint32 // the literal that a pattern begins with; 0 when it begins with something else
-	last     uint32 // the one that it ends with
-	min, max int32  // tokens
+	ends     uint64 // the literal that the pattern begins with, and in the upper half the one that it ends with
+	endsMask uint64 // of the halves that count
+	min      uint32 // tokens
+	more     uint32 // as many more may be there
+}
+
+// passes reports whether a workspace of n tokens with these ends may match.
+func (f *filter) passes(ends uint64, n int) bool {
+	return (ends^f.ends)&f.endsMask == 0 && uint32(n)-f.min <= f.more
 }
 
 // bits has a bit for each of 63 groups of literals: bits 1 to 19 belong to the metasymbols, the next ones to literals of
@@ -112,18 +119,23 @@ type slabs struct {
 }
 
 type rule struct {
+	filter
+	glob  *glob // the pattern, when it needs no backtracking
+	caps  int   // captures, with those that conditions bind
+	mode  prog.Mode
+	plain bool        // the right side is ops
+	told  atomic.Bool // it has called a ruleset
+	refs  int32       // captures in the right side
+	fixed int32       // symbols in it
+	ops   []word      // a right side without lookups, calls and macros
+	mask  bits        // of the literals in ops
+	plan  []piece     // any other right side, with its lookups and calls found; nil when that cannot be done
+	rhs   []piece     // one for which it cannot
 	src   *prog.Rule
+	cond  *prog.Cond
 	lhs   []sym   // the pattern, when it is no glob
 	rest  []int32 // rest[i]: tokens that lhs[i:] needs at least
 	wild  int     // numbered symbols of the pattern
-	caps  int     // captures, with those that conditions bind
-	glob  *glob   // the pattern, when it needs no backtracking
-	rhs   []piece
-	plan  []piece     // the right side with its lookups and calls found; nil when that cannot be done
-	plain bool        // there are none
-	refs  int32       // captures in the right side
-	fixed int32       // symbols in it
-	told  atomic.Bool // it has called a ruleset
 }
 
 // sym is a symbol of a pattern.
@@ -204,7 +216,7 @@ func (e *Engine) with(tables map[string]table.Table) {
 	}
 	e.link()
 	e.pool = &sync.Pool{New: func() any {
-		return &machine{e: e, texts: append(make([]addr.Token, 0, len(e.consts)+128), e.consts...), mem: make([]word, 0, 256)}
+		return &machine{e: e, texts: append(make([]addr.Token, 0, len(e.consts)+128), e.consts...), mem: make([]word, 0, 2*MaxTokens), caps: make([]span, e.captures)}
 	}}
 }
 
@@ -249,26 +261,29 @@ var metaOf = [...]byte{
 }
 
 func (e *Engine) compile(src *prog.Ruleset) *ruleset {
-	rs := &ruleset{src: src, rules: make([]rule, len(src.Rules)), filters: make([]filter, len(src.Rules))}
+	rs := &ruleset{src: src, rules: make([]rule, len(src.Rules)), needs: make([]bits, len(src.Rules))}
 	for i, r := range src.Rules {
 		rs.rules[i].src = r
-		e.compileRule(&rs.rules[i], &rs.filters[i])
+		rs.needs[i] = e.compileRule(&rs.rules[i])
 	}
 	return rs
 }
 
-func (e *Engine) compileRule(r *rule, f *filter) {
+func (e *Engine) compileRule(r *rule) (mask bits) {
 	src := r.src
+	r.mode, r.cond = src.Mode, src.Cond
 	lhs := e.symbols(e.syms[:0], src.LHS, &r.wild)
 	e.syms = lhs[:0]
 	e.conditions(src.Cond)
-	f.mask, f.min, f.max = needs(lhs)
+	mask, least, most := needs(lhs)
+	r.min, r.more = uint32(least), uint32(most-least)
 	if n := len(lhs); n > 0 {
+		const half = 1<<32 - 1
 		if lhs[0].kind == prog.Literal {
-			f.first = lhs[0].id
+			r.ends, r.endsMask = uint64(lhs[0].id), half
 		}
 		if lhs[n-1].kind == prog.Literal {
-			f.last = lhs[n-1].id
+			r.ends, r.endsMask = r.ends|uint64(lhs[n-1].id)<<32, r.endsMask|half<<32
 		}
 	}
 	if r.glob = e.globOf(lhs); r.glob == nil {
@@ -276,7 +291,9 @@ func (e *Engine) compileRule(r *rule, f *filter) {
 		r.rest = rest(lhs)
 	}
 	r.caps = max(r.wild, bound(src.Cond))
+	e.captures = max(e.captures, r.caps)
 	e.compileRHS(r)
+	return mask
 }
 
 // conditions makes the patterns of a condition ready, and the classes that it names.

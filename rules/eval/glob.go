@@ -12,6 +12,7 @@ type glob struct {
 	parts []part
 	class int  // the part whose symbols have the $=x; -1: the head, none: no part
 	ends  bool // the filter has seen to head and tail
+	plain bool // it has, and all parts but the last are literals or nothing
 }
 
 const none = -2
@@ -25,25 +26,27 @@ type seq struct {
 // openClass is $=x behind the first symbols of a row.
 type openClass struct {
 	class *class
-	n     int32  // its capture
+	n     int    // its capture
 	post  []elem // the symbols behind it
 }
 
 // elem is a symbol of one token: a literal, $- or $~x.
 type elem struct {
 	id    uint32 // of a literal; 0 for the others
-	n     int32  // capture
+	n     int    // capture
 	class *class // of $~x
 }
 
 // part is an open symbol and the symbols behind it, up to the next open one.
 type part struct {
+	first uint32 // the literal with which elems begin; 0 when they do not
+	more  []elem // the elems behind it
+	least int    // tokens that the open symbol takes at least
+	width int    // of elems
+	need  int    // tokens that elems and all parts behind need at least
+	n     int    // capture of the open symbol
 	seq
-	least    int32 // tokens that the open symbol takes at least
-	n        int32 // its capture
-	anchor   int32 // the first literal of elems; -1 when there is none
-	literals bool  // elems are literals, one at least
-	need     int32 // tokens that elems and all parts behind need at least
+	anchor int // the first literal of elems; -1 when there is none
 }
 
 // globOf makes a glob of a pattern; nil when it has symbols that a glob cannot have.
@@ -72,7 +75,7 @@ func (e *Engine) globOf(lhs []sym) *glob {
 			s.end(elems[start:])
 			at, start = at+1, len(elems)
 			p := &g.parts[at]
-			p.n = int32(l.n)
+			p.n = l.n
 			if l.kind == prog.OneOrMore {
 				p.least = 1
 			}
@@ -80,33 +83,49 @@ func (e *Engine) globOf(lhs []sym) *glob {
 		case prog.InClass:
 			s.elems = elems[start:]
 			s.open = &take(&e.opens, 1)[0]
-			s.open.class, s.open.n = l.class, int32(l.n)
+			s.open.class, s.open.n = l.class, l.n
 			g.class, start = at, len(elems)
 		case prog.Literal:
 			elems = append(elems, elem{id: l.id})
 		default:
-			elems = append(elems, elem{n: int32(l.n), class: l.class})
+			elems = append(elems, elem{n: l.n, class: l.class})
 		}
 	}
 	s.end(elems[start:])
-	need := int32(0)
+	need := 0
 	for i := len(g.parts) - 1; i >= 0; i-- {
 		p := &g.parts[i]
 		p.anchor = -1
-		p.literals = len(p.elems) > 0 && p.open == nil
 		for k := len(p.elems) - 1; k >= 0; k-- {
 			if p.elems[k].id != 0 {
-				p.anchor = int32(k)
-			} else {
-				p.literals = false
+				p.anchor = k
 			}
 		}
-		need += p.width()
+		if p.anchor == 0 && p.literals() {
+			p.first, p.more = p.elems[0].id, p.elems[1:]
+		}
+		p.width = p.seq.width()
+		need += p.width
 		p.need = need
 		need += p.least
 	}
-	g.ends = g.class == none && len(g.parts) > 0 && g.head.filtered() && g.parts[len(g.parts)-1].filtered()
+	if g.ends = g.class == none && len(g.parts) > 0 && g.head.filtered() && g.parts[len(g.parts)-1].filtered(); g.ends {
+		g.plain = true
+		for i := range g.parts[:len(g.parts)-1] {
+			g.plain = g.plain && g.parts[i].literals()
+		}
+	}
 	return g
+}
+
+// literals reports whether a row has nothing but literals.
+func (s *seq) literals() bool {
+	for i := range s.elems {
+		if s.elems[i].id == 0 {
+			return false
+		}
+	}
+	return s.open == nil
 }
 
 // end gives a row its last symbols.
@@ -119,11 +138,11 @@ func (s *seq) end(elems []elem) {
 }
 
 // width is how many tokens a row needs.
-func (s *seq) width() int32 {
+func (s *seq) width() int {
 	if s.open != nil {
-		return int32(len(s.elems) + 1 + len(s.open.post))
+		return len(s.elems) + 1 + len(s.open.post)
 	}
-	return int32(len(s.elems))
+	return len(s.elems)
 }
 
 // filtered reports whether a row at an end of a pattern is matched once the filter has let it pass.
@@ -150,102 +169,132 @@ func (m *machine) glob(g *glob, in []word) bool {
 	}
 	if !g.ends {
 		tail := parts[len(parts)-1].elems
-		if !m.fits(tail, in, int32(len(in)-len(tail))) || !m.fits(g.head.elems, in, 0) {
+		if !m.fits(tail, in, len(in)-len(tail)) || !m.fits(g.head.elems, in, 0) {
 			return false
 		}
 	}
-	return m.globRest(parts, in, int32(len(g.head.elems)))
-}
-
-// globRest matches parts without a class against in[pos:]. The last one fits at the end: its caller has seen to that.
-func (m *machine) globRest(parts []part, in []word, pos int32) bool {
+	pos := len(g.head.elems)
+	if !g.plain {
+		return m.globRest(parts, in, pos)
+	}
+	m.steps += len(in) >> 3
 	last := len(parts) - 1
 	for i := range parts[:last] {
 		p := &parts[i]
-		s := pos + p.least
-		if p.literals {
-			end := int32(len(in)) - p.need
-			first, rest := p.elems[0].id, p.elems[1:]
-			from := s
-		place:
-			for ; s <= end; s++ {
-				if in[s].id() != first {
-					continue
-				}
-				for k := range rest {
-					if in[s+1+int32(k)].id() != rest[k].id {
-						continue place
-					}
-				}
-				break
-			}
-			m.steps += int(s-from) >> 3
-			if s > end {
-				return false
-			}
-		} else if s = m.find(p, in, s); s < 0 {
+		s, end := pos+p.least, len(in)-p.need
+		if s > end {
 			return false
 		}
-		m.caps[p.n] = span{pos, s}
-		pos = s + int32(len(p.elems))
+		if first := p.first; first != 0 {
+			for in[s].id() != first || len(p.more) > 0 && !same(p.more, in[s+1:]) {
+				if s++; s > end {
+					return false
+				}
+			}
+		}
+		m.caps[p.n] = span{int32(pos), int32(s)}
+		pos = s + p.width
 	}
 	p := &parts[last]
-	at := int32(len(in) - len(p.elems))
+	at := len(in) - p.width
 	if pos+p.least > at {
 		return false
 	}
-	m.caps[p.n] = span{pos, at}
+	m.caps[p.n] = span{int32(pos), int32(at)}
+	return true
+}
+
+// same reports whether tokens begin with these literals.
+func same(literals []elem, in []word) bool {
+	if len(in) < len(literals) {
+		return false
+	}
+	for i := range literals {
+		if in[i].id() != literals[i].id {
+			return false
+		}
+	}
+	return true
+}
+
+// globRest matches parts without a class against in[pos:]. The last one fits at the end: its caller has seen to that.
+func (m *machine) globRest(parts []part, in []word, pos int) bool {
+	last := len(parts) - 1
+	for i := range parts[:last] {
+		p := &parts[i]
+		s := m.find(p, in, pos+p.least)
+		if s < 0 {
+			return false
+		}
+		m.caps[p.n] = span{int32(pos), int32(s)}
+		pos = s + len(p.elems)
+	}
+	p := &parts[last]
+	at := len(in) - len(p.elems)
+	if pos+p.least > at {
+		return false
+	}
+	m.caps[p.n] = span{int32(pos), int32(at)}
 	return true
 }
 
 // find returns the first place at or behind s where the symbols of a part that come before its class fit; -1: none.
-func (m *machine) find(p *part, in []word, s int32) int32 {
-	last := int32(len(in)) - p.need
-	if len(p.elems) == 0 && s <= last {
+func (m *machine) find(p *part, in []word, s int) int {
+	last := len(in) - p.need
+	if s > last {
+		return -1
+	}
+	if len(p.elems) == 0 {
 		return s
 	}
 	from := s
 	if p.anchor < 0 {
 		for ; s <= last; s++ {
 			if m.fits(p.elems, in, s) {
-				m.steps += int(s-from) >> 1
+				m.steps += (s - from) >> 1
 				return s
 			}
 		}
-		m.steps += int(s-from) >> 1
+		m.steps += (s - from) >> 1
 		return -1
 	}
 	id := p.elems[p.anchor].id
 	for ; s <= last; s++ {
-		if in[s+p.anchor].id() == id && m.fits(p.elems, in, s) {
-			m.steps += int(s-from) >> 3
+		if in[s+p.anchor].id() == id && (len(p.elems) == 1 || m.fits(p.elems, in, s)) {
+			m.steps += (s - from) >> 3
 			return s
 		}
 	}
-	m.steps += int(s-from) >> 3
+	m.steps += (s - from) >> 3
 	return -1
 }
 
 // globClass is glob for a pattern with a class.
 func (m *machine) globClass(g *glob, in []word) bool {
-	n := int32(len(in))
-	at := g.class
+	at, row := g.class, &g.head
+	if at >= 0 {
+		row = &g.parts[at].seq
+	}
+	set := m.words(row.open.class)
+	if len(set.words) == 0 {
+		return false
+	}
 	if last := len(g.parts) - 1; last >= 0 {
 		s := &g.parts[last].seq
 		post := s.elems
 		if s.open != nil {
 			post = s.open.post
 		}
-		if !m.fits(post, in, n-int32(len(post))) {
+		if len(post) > 0 && !m.fits(post, in, len(in)-len(post)) {
 			return false
 		}
 	}
-	if !m.fits(g.head.elems, in, 0) {
+	if len(g.head.elems) > 0 && !m.fits(g.head.elems, in, 0) {
 		return false
 	}
-	pos := int32(len(g.head.elems))
+	pos := len(g.head.elems)
 	if at == -1 {
-		return m.classRest(&g.head, g.parts, in, pos)
+		return m.classRest(row, set, g.parts, in, pos)
 	}
 	for i := range g.parts[:at] {
 		p := &g.parts[i]
@@ -253,49 +302,73 @@ func (m *machine) globClass(g *glob, in []word) bool {
 		if s < 0 {
 			return false
 		}
-		m.caps[p.n] = span{pos, s}
-		pos = s + int32(len(p.elems))
+		m.caps[p.n] = span{int32(pos), int32(s)}
+		pos = s + len(p.elems)
 	}
 	p := &g.parts[at]
 	for s := pos + p.least; ; s++ {
 		if s = m.find(p, in, s); s < 0 || m.steps > m.e.limit {
 			return false
 		}
-		if m.classRest(&p.seq, g.parts[at+1:], in, s+int32(len(p.elems))) {
-			m.caps[p.n] = span{pos, s}
+		if m.classRest(row, set, g.parts[at+1:], in, s+len(p.elems)) {
+			m.caps[p.n] = span{int32(pos), int32(s)}
 			return true
 		}
 	}
 }
 
 // classRest matches the class of a row, which begins at lo, what follows it in the row, and the parts behind.
-func (m *machine) classRest(s *seq, parts []part, in []word, lo int32) bool {
+func (m *machine) classRest(s *seq, set *classSet, parts []part, in []word, lo int) bool {
 	c := s.open
-	set := m.words(c.class)
-	need := int32(len(c.post))
+	need := len(c.post)
+	if t := m.text(in[lo]); t == "" || !set.first[t[0]] {
+		return false
+	}
 	if len(parts) == 0 { // up to the end
-		hi := int32(len(in)) - need
-		if hi <= lo || m.extendClass(set, lo, hi, hi, in) != hi || !m.fits(c.post, in, hi) {
+		hi := len(in) - need
+		if hi <= lo || !m.holdsAll(set, in[lo:hi]) || !m.fits(c.post, in, hi) {
 			return false
 		}
-		m.caps[c.n] = span{lo, hi}
+		m.caps[c.n] = span{int32(lo), int32(hi)}
 		return true
 	}
-	last := int32(len(in)) - parts[0].need - parts[0].least - need
-	for hi := lo; ; {
-		if hi = m.extendClass(set, lo, hi+1, last, in); hi < 0 || m.steps > m.e.limit {
+	last := len(in) - parts[0].need - parts[0].least - need
+	first := uint32(0)
+	if need > 0 {
+		first = c.post[0].id
+	}
+	if first == 0 {
+		for hi := lo; ; {
+			if hi = int(m.extendClass(set, int32(lo), int32(hi+1), int32(last), in)); hi < 0 || m.steps > m.e.limit {
+				return false
+			}
+			if m.fits(c.post, in, hi) && m.globRest(parts, in, hi+need) {
+				m.caps[c.n] = span{int32(lo), int32(hi)}
+				return true
+			}
+			m.steps += len(in) >> 2
+		}
+	}
+	for hi := lo + 1; hi <= last; hi++ { // it ends where the literal behind it stands
+		if in[hi].id() != first {
+			continue
+		}
+		if m.steps > m.e.limit {
 			return false
 		}
-		if m.fits(c.post, in, hi) && m.globRest(parts, in, hi+need) {
-			m.caps[c.n] = span{lo, hi}
-			return true
+		if m.holdsAll(set, in[lo:hi]) {
+			if m.fits(c.post, in, hi) && m.globRest(parts, in, hi+need) {
+				m.caps[c.n] = span{int32(lo), int32(hi)}
+				return true
+			}
+			m.steps += len(in) >> 2
 		}
-		m.steps += len(in) >> 2
 	}
+	return false
 }
 
 // fits reports whether symbols of one token each match the tokens from place at on, which are there.
-func (m *machine) fits(elems []elem, in []word, at int32) bool {
+func (m *machine) fits(elems []elem, in []word, at int) bool {
 	in = in[at:]
 	if len(in) < len(elems) {
 		return false
@@ -322,7 +395,7 @@ func (m *machine) fits(elems []elem, in []word, at int32) bool {
 				return false
 			}
 		}
-		m.caps[el.n] = span{at + int32(k), at + int32(k) + 1}
+		m.caps[el.n] = span{int32(at + k), int32(at + k + 1)}
 	}
 	return true
 }

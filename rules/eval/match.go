@@ -178,6 +178,39 @@ func (m *machine) extendClass(set *classSet, lo, hi, end int32, in []word) int32
 	return -1
 }
 
+// holdsAll reports whether the tokens together are a member of the class; the first one has the beginning of one.
+func (m *machine) holdsAll(set *classSet, toks []word) bool {
+	m.steps += len(toks)
+	n := 0
+	var last word
+	for _, w := range toks {
+		n += len(m.text(w))
+		if w&last&isWord != 0 { // the blank substitute counts here too
+			n += len(m.e.blank)
+		}
+		if last = w; n > set.max {
+			return false
+		}
+	}
+	if n < 64 && set.sizes>>n&1 == 0 {
+		return false
+	}
+	if len(toks) == 1 && toks[0]&isFolded != 0 {
+		_, ok := set.words[string(m.text(toks[0]))]
+		return ok
+	}
+	m.buf, last = m.buf[:0], 0
+	for _, w := range toks {
+		if w&last&isWord != 0 {
+			m.buf = append(m.buf, m.e.blank...)
+		}
+		last = w
+		m.fold(w)
+	}
+	_, ok := set.words[string(m.buf)]
+	return ok
+}
+
 // fold appends the text of a word, in lower case.
 func (m *machine) fold(w word) {
 	if t := m.text(w); w&isFolded != 0 {

@@ -4,28 +4,27 @@ import (
 	"waybill/rules/addr"
 	"waybill/rules/prog"
 	"waybill/rules/table"
+	"waybill/rules/trace"
 )
 
-// piece is a part of a replacement: words as they are, then something that is put in.
+// piece is a part of a replacement: words as they are and captures, then something that is put in.
 type piece struct {
-	words   []word
-	mask    bits   // of words
-	capture int32  // what to put in: a capture, from 1 on; 0: none, -1: one that does not exist
-	wrong   int32  // its number
-	more    *extra // what else to put in; nil: nothing
+	ops  []word
+	more *extra // what to put in; nil: nothing
 }
 
 // extra is what is put in other than captures.
 type extra struct {
 	macro    string // a macro's value at run time, unless lookup or call
+	wrong    int    // a capture that does not exist
 	lookup   bool
 	call     bool
 	name     uint32 // of the table or the ruleset: its place in the engine's constants
 	called   word   // the name of the ruleset as a token
 	hasElse  bool
-	key      []piece // of a lookup
-	args     [][]piece
-	fallback []piece
+	key      []word // of a lookup
+	args     [][]word
+	fallback []word
 	rest     []piece // what a called ruleset gets
 }
 
@@ -42,6 +41,12 @@ func (e *Engine) compileRHS(r *rule) {
 		r.plan = plan
 	}
 	if r.plain = !p.bad && !p.macro && !p.asks && (len(plan) == 0 || plan[len(plan)-1].more == nil); r.plain {
+		r.ops, r.plan = flat(plan), nil
+		for _, o := range r.ops {
+			if o&aCapture == 0 {
+				r.mask |= 1 << (o & 63)
+			}
+		}
 		return
 	}
 	if r.plan == nil {
@@ -57,10 +62,11 @@ func (p *planner) list() []piece {
 	for i := range p.toks {
 		t := &p.toks[i]
 		switch {
+		case t.Kind == prog.Capture && t.N >= 1 && t.N <= p.caps:
+			p.capture(t.N)
+			continue
 		case t.Kind == prog.Capture:
-			if cur.capture = int32(t.N); t.N < 1 || t.N > p.caps {
-				cur.capture, cur.wrong = -1, int32(t.N)
-			}
+			cur.more = &extra{wrong: t.N}
 		case t.Kind == prog.RunMacro:
 			cur.more = &extra{macro: t.Text}
 		default:
@@ -78,13 +84,21 @@ func (p *planner) list() []piece {
 // word appends the word of a symbol to the piece at hand.
 func (p *planner) word(t *prog.Tok) { p.e.words = append(p.e.words, p.e.wordOf(t)) }
 
+// capture appends what stands for a capture.
+func (p *planner) capture(n int) { p.e.words = append(p.e.words, aCapture|word(n-1)) }
+
+// flat is the one piece of what has no lookups, calls and macros.
+func flat(ps []piece) []word {
+	if len(ps) == 0 {
+		return nil
+	}
+	return ps[0].ops
+}
+
 // close ends the piece at hand, whose words begin at from.
 func (p *planner) close(cur *piece, from *int) {
 	e := p.e
-	cur.words = e.words[*from:len(e.words):len(e.words)]
-	for _, w := range cur.words {
-		cur.mask |= 1 << (w & 63)
-	}
+	cur.ops = e.words[*from:len(e.words):len(e.words)]
 	e.stack = append(e.stack, *cur)
 	*cur, *from = piece{}, len(e.words)
 }
@@ -132,9 +146,8 @@ func (p *planner) plan(i int, inLookup bool) (ps []piece, end int) {
 			if t.N < 1 || t.N > p.caps {
 				p.bad = true
 			}
-			cur.capture = int32(t.N)
+			p.capture(t.N)
 			p.refs++
-			p.close(&cur, &from)
 			continue
 		case prog.RunMacro:
 			if p.macro = true; inLookup {
@@ -205,7 +218,8 @@ func (p *planner) lookup(i int, x *extra) int {
 		p.e.named = append(p.e.named, x.name)
 	}
 	p.asks = true
-	x.key, i = p.plan(i+1, true)
+	ps, i := p.plan(i+1, true)
+	x.key = flat(ps)
 	for !p.bad {
 		if i >= len(p.toks) {
 			p.bad = true
@@ -218,15 +232,15 @@ func (p *planner) lookup(i int, x *extra) int {
 			if x.hasElse {
 				p.bad = true
 			}
-			var arg []piece
-			arg, i = p.plan(i+1, true)
-			x.args = append(x.args, arg)
+			ps, i = p.plan(i+1, true)
+			x.args = append(x.args, flat(ps))
 		case prog.User, prog.MapElse:
 			if x.hasElse {
 				p.bad = true
 			}
 			x.hasElse = true
-			x.fallback, i = p.plan(i+1, true)
+			ps, i = p.plan(i+1, true)
+			x.fallback = flat(ps)
 		default:
 			p.bad = true
 		}
@@ -247,12 +261,7 @@ func (e *Engine) wordOf(t *prog.Tok) word {
 func (m *machine) follow(r *rule, ps []piece, base, top int) (lookStat, status int, goOn bool) {
 	for i := range ps {
 		p := &ps[i]
-		m.put(p.words)
-		if p.capture > 0 {
-			c := m.caps[p.capture-1]
-			m.put(m.mem[base+int(c.lo) : base+int(c.hi)])
-			continue
-		}
+		m.copyOps(p.ops, base)
 		x := p.more
 		switch {
 		case x == nil:
@@ -304,34 +313,22 @@ func (m *machine) follow(r *rule, ps []piece, base, top int) (lookStat, status i
 	return lookStat, OK, true
 }
 
-// put appends words. For the few that they are, a loop is faster than a call.
-func (m *machine) put(ws []word) {
-	n := len(m.mem)
-	if cap(m.mem)-n < len(ws) {
-		m.mem = append(m.mem, ws...)
-		return
-	}
-	m.mem = m.mem[:n+len(ws)]
-	dst := m.mem[n:]
-	dst = dst[:len(ws)]
-	//lint:ignore S1001 that is why
-	for i, w := range ws {
-		dst[i] = w
-	}
-}
-
 // planned asks the table of a lookup and appends the answer.
 func (m *machine) planned(x *extra, base int) (status int, ok bool) {
 	to := m.e.handles[x.name]
-	key := m.joinPieces(x.key, base, to.blank)
-	m.args = m.args[:0]
-	for _, a := range x.args {
-		m.args = append(m.args, m.joinPieces(a, base, m.e.prog.BlankSub))
-	}
-	r, found, err := m.ask(to, key, m.args)
-	if err != nil && table.Status(err) == TempFail {
-		status = TempFail
-		m.notNow(&NotNow{to.name, key, err, found})
+	key, absent := m.keyOf(to, x.key, base)
+	var r table.Result
+	found := false
+	if !absent {
+		m.args = m.args[:0]
+		for _, a := range x.args {
+			m.args = append(m.args, m.joinOps(a, base, m.e.prog.BlankSub))
+		}
+		var err error
+		if r, found, err = m.ask(to, key, m.args); err != nil && table.Status(err) == TempFail {
+			status = TempFail
+			m.notNow(&NotNow{to.name, key, err, found})
+		}
 	}
 	switch {
 	case found && r.Value != "":
@@ -341,7 +338,7 @@ func (m *machine) planned(x *extra, base int) (status int, ok bool) {
 	case found:
 	case x.hasElse:
 		at := len(m.mem)
-		m.putPieces(x.fallback, base)
+		m.copyOps(x.fallback, base)
 		part := span{int32(at), int32(len(m.mem))}
 		if m.odd(part) {
 			if !m.putDefault(part) {
@@ -351,28 +348,79 @@ func (m *machine) planned(x *extra, base int) (status int, ok bool) {
 			m.mem = m.mem[:at+n]
 		}
 	default: // the key itself [37]
-		m.putPieces(x.key, base)
+		m.copyOps(x.key, base)
 	}
 	return status, true
 }
 
-// putPieces appends pieces that have only words and captures.
-func (m *machine) putPieces(ps []piece, base int) {
-	for i := range ps {
-		p := &ps[i]
-		m.put(p.words)
-		if p.capture > 0 {
-			c := m.caps[p.capture-1]
-			m.put(m.mem[base+int(c.lo) : base+int(c.hi)])
-		}
+// keyOf makes the key of a lookup. A table may tell from its octets alone that it has no such entry (absent): then there
+// is nothing to ask, and no string is made.
+func (m *machine) keyOf(to *handle, ops []word, base int) (key string, absent bool) {
+	if to.lacks == nil || m.wants&trace.Lookup != 0 {
+		return m.joinOps(ops, base, to.blank), false
 	}
+	some, all := m.appendOps(ops, base, to.blank)
+	if len(m.text2) > 0 && some&isQuoted == 0 && m.tick(64+len(m.text2)) && to.lacks.Lacks(m.ctx, m.text2, all&isFolded != 0) {
+		return "", true
+	}
+	if one, ok := m.single(ops, base); ok {
+		return one, false
+	}
+	return m.keep(m.text2), false
 }
 
-// joinPieces makes text of pieces.
-func (m *machine) joinPieces(ps []piece, base int, blank string) string {
-	at := len(m.mem)
-	m.putPieces(ps, base)
-	s := m.join(span{int32(at), int32(len(m.mem))}, blank)
-	m.mem = m.mem[:at]
-	return s
+// joinOps makes text of words and captures.
+func (m *machine) joinOps(ops []word, base int, blank string) string {
+	if one, ok := m.single(ops, base); ok {
+		return one
+	}
+	m.appendOps(ops, base, blank)
+	return m.keep(m.text2)
+}
+
+// single is the text of what is one token.
+func (m *machine) single(ops []word, base int) (string, bool) {
+	if len(ops) != 1 {
+		return "", false
+	}
+	w := ops[0]
+	if w&aCapture != 0 {
+		c := m.caps[uint32(w)]
+		if c.hi-c.lo != 1 {
+			return "", false
+		}
+		w = m.mem[base+int(c.lo)]
+	}
+	return string(m.text(w)), !w.meta()
+}
+
+// appendOps makes text of words and captures in m.text2, as join does. some and all are what at least one, or each, of them is.
+func (m *machine) appendOps(ops []word, base int, blank string) (some, all word) {
+	b := m.text2[:0]
+	var last word
+	all = ^all
+	for i, o := range ops {
+		ws := ops[i : i+1]
+		if o&aCapture != 0 {
+			c := m.caps[uint32(o)]
+			ws = m.mem[base+int(c.lo) : base+int(c.hi)]
+		}
+		for _, w := range ws {
+			if w&last&isWord != 0 {
+				b = append(b, blank...)
+			}
+			last = w
+			some |= w
+			all &= w
+			if w.meta() {
+				b = append(b, m.text(w).String()...)
+			} else if t := m.text(w); len(t) == 1 {
+				b = append(b, t[0])
+			} else {
+				b = append(b, t...)
+			}
+		}
+	}
+	m.text2 = b
+	return some, all
 }

@@ -2,6 +2,7 @@ package eval
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"waybill/rules/addr"
@@ -24,7 +25,7 @@ func (m *machine) replace(rs *ruleset, r *rule, index, base int, mask bits) (sta
 		if !m.tick(int(size) + 24) {
 			return TempFail, false
 		}
-		m.mask = m.copyPieces(r.plan, base)
+		m.mask = m.copyOps(r.ops, base) | r.mask
 	default:
 		if !m.tick(int(size) + 24) {
 			return TempFail, false
@@ -44,21 +45,28 @@ func (m *machine) replace(rs *ruleset, r *rule, index, base int, mask bits) (sta
 	return status, true
 }
 
-// copyPieces appends pieces that have only words and captures, and returns what literals they have.
-func (m *machine) copyPieces(ps []piece, base int) (mask bits) {
-	for i := range ps {
-		p := &ps[i]
-		m.put(p.words)
-		mask |= p.mask
-		if p.capture > 0 {
-			c := m.caps[p.capture-1]
-			ws := m.mem[base+int(c.lo) : base+int(c.hi)]
-			m.put(ws)
-			for _, w := range ws {
-				mask |= 1 << (w & 63)
-			}
+// copyOps appends words and captures, no more than a workspace may have, and returns which literals the captures have.
+func (m *machine) copyOps(ops []word, base int) (mask bits) {
+	n := len(m.mem)
+	if cap(m.mem)-n < MaxTokens {
+		m.mem = slices.Grow(m.mem, 4*MaxTokens)
+	}
+	to, from := m.mem[n:n+MaxTokens], m.mem[base:n]
+	k := 0
+	for _, o := range ops {
+		if o&aCapture == 0 {
+			to[k] = o
+			k++
+			continue
+		}
+		c := m.caps[uint32(o)]
+		for _, w := range from[c.lo:c.hi] {
+			to[k] = w
+			k++
+			mask |= 1 << (w & 63)
 		}
 	}
+	m.mem = m.mem[:n+k]
 	return mask
 }
 
@@ -73,20 +81,28 @@ func (m *machine) shape(rs *ruleset, r *rule, base int) (status int, goOn bool) 
 	}
 	for i := range rhs {
 		p := &rhs[i]
-		m.mem = append(m.mem, p.words...)
-		switch {
-		case p.capture > 0:
-			c := m.caps[p.capture-1]
+		for _, o := range p.ops {
+			if o&aCapture == 0 {
+				m.mem = append(m.mem, o)
+				continue
+			}
+			c := m.caps[uint32(o)]
 			m.mem = append(m.mem, m.mem[base+int(c.lo):base+int(c.hi)]...)
-		case p.more != nil:
+			if len(m.mem)-top > MaxTokens {
+				return m.tooLong(top), false
+			}
+		}
+		switch {
+		case p.more == nil:
+		case p.more.wrong > 0: // [30]
+			m.message(Config, fmt.Sprintf("rewrite: ruleset %s: replacement $%d out of bounds", rs.src.Name, p.more.wrong))
+			m.mem = m.mem[:top]
+			return Config, false
+		default:
 			if !m.putMacro(p.more.macro) {
 				m.mem = m.mem[:top]
 				return DataErr, false
 			}
-		case p.capture < 0: // [30]
-			m.message(Config, fmt.Sprintf("rewrite: ruleset %s: replacement $%d out of bounds", rs.src.Name, p.wrong))
-			m.mem = m.mem[:top]
-			return Config, false
 		}
 		if len(m.mem)-top > MaxTokens {
 			return m.tooLong(top), false
@@ -171,7 +187,7 @@ func (m *machine) putText(text string) bool {
 	if c != nil && len(issues) == 0 {
 		c.text, c.toks, c.words = text, append(c.toks[:0], toks...), c.words[:0]
 		for _, w := range m.mem[at:] {
-			c.words = append(c.words, w&(1<<textAt-1))
+			c.words = append(c.words, w.known())
 		}
 	}
 	return true

@@ -168,7 +168,7 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 	}
 	if st != nil && len(tokens) > 0 && len(tokens) == len(st.ids) && len(st.Out) > 0 && &tokens[0] == &st.Out[0] && st.idsOf == e.octets {
 		for i, t := range tokens {
-			m.mem = append(m.mem, word(len(m.texts))<<textAt|word(st.ids[i]))
+			m.mem = append(m.mem, word(len(m.texts))<<textAt|st.ids[i])
 			m.texts = append(m.texts, t)
 		}
 	} else {
@@ -188,7 +188,7 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 		st.ids, st.idsOf = st.ids[:0], e.octets
 		for i, w := range m.mem {
 			r.Tokens[i] = m.text(w)
-			st.ids = append(st.ids, uint32(w))
+			st.ids = append(st.ids, w.known())
 		}
 	} else {
 		r.Tokens = make([]addr.Token, len(m.mem))
@@ -314,28 +314,33 @@ const far = 4096
 // rewrite tries the rules of a ruleset. The workspace begins at base, and at at afterwards.
 func (m *machine) rewrite(rs *ruleset, base int) (at, status int, complete bool) {
 	at = base
-	n := int32(len(m.mem) - base)
-	if !m.tick(int(n) + 40) {
+	n := len(m.mem) - base
+	if !m.tick(n + 40) {
 		return at, TempFail, false
 	}
-	mask := maskOf(m.mem[base:])
-	var first, last uint32
-	if n > 0 {
-		first, last = m.mem[base].id(), m.mem[len(m.mem)-1].id()
-	}
-	if first == idMailer { // resolved already: nothing to do
+	mask, ends := maskOf(m.mem[base:]), endsOf(m.mem[base:])
+	if uint32(ends) == idMailer { // resolved already: nothing to do
 		return at, OK, true
 	}
 	repeats := 0
-	filters := rs.filters
-	for i := 0; i < len(filters); {
-		f := &filters[i]
-		if f.mask&^mask != 0 || n < f.min || n > f.max || f.first != 0 && f.first != first || f.last != 0 && f.last != last {
+	needs, rules := rs.needs, rs.rules
+	for i := 0; ; {
+		from := i
+		for i < len(needs) && needs[i]&^mask != 0 {
+			i++
+		}
+		if i >= len(needs) {
+			break
+		}
+		if i != from {
+			repeats = 0
+		}
+		r := &rules[i]
+		if !r.passes(ends, n) {
 			i, repeats = i+1, 0
 			continue
 		}
 		m.curIdx = i
-		r := &rs.rules[i]
 		ok, stat := m.matches(r, at)
 		if m.abort {
 			return at, m.final, false
@@ -363,24 +368,29 @@ func (m *machine) rewrite(rs *ruleset, base int) (at, status int, complete bool)
 			k := copy(m.mem[base:], m.mem[at:])
 			m.mem, at = m.mem[:base+k], base
 		}
-		mask, n, first, last = m.mask, int32(len(m.mem)-at), 0, 0
-		if n > 0 {
-			first, last = m.mem[at].id(), m.mem[len(m.mem)-1].id()
-		}
-		if first == idMailer { // [27]
+		mask, n, ends = m.mask, len(m.mem)-at, endsOf(m.mem[at:])
+		if uint32(ends) == idMailer { // [27]
 			if m.rule == nil {
 				m.rule = r.src
 			}
 			break
 		}
-		if r.src.Mode == prog.Return {
+		if r.mode == prog.Return {
 			break
 		}
-		if r.src.Mode == prog.Once {
+		if r.mode == prog.Once {
 			i, repeats = i+1, 0
 		}
 	}
 	return at, status, true
+}
+
+// endsOf are the numbers of the first and, in the upper half, of the last word.
+func endsOf(ws []word) uint64 {
+	if len(ws) == 0 {
+		return 0
+	}
+	return uint64(ws[0].id()) | uint64(ws[len(ws)-1])<<32
 }
 
 // tooDeep is for calls within calls, too many.
@@ -418,9 +428,6 @@ func maskOf(ws []word) (mask bits) {
 // workspace; replace takes them away again.
 func (m *machine) matches(r *rule, base int) (ok bool, status int) {
 	ws := m.mem[base:]
-	if cap(m.caps) < r.caps {
-		m.caps = make([]span, r.caps+16)
-	}
 	m.caps = m.caps[:r.caps]
 	m.steps += 12
 	switch g := r.glob; {
@@ -437,12 +444,12 @@ func (m *machine) matches(r *rule, base int) (ok bool, status int) {
 		}
 		return false, OK
 	}
-	if r.src.Cond != nil {
+	if r.cond != nil {
 		for k := r.wild; k < r.caps; k++ {
 			m.caps[k] = span{}
 		}
 		end := len(m.mem)
-		ok, status = m.holds(r.src.Cond, base)
+		ok, status = m.holds(r.cond, base)
 		if !ok {
 			m.mem = m.mem[:end]
 			return false, status

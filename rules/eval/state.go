@@ -25,8 +25,8 @@ type State struct {
 	// them as they are. As much of it as was used becomes its length.
 	Out []addr.Token
 
-	ids   []uint32 // what is known of the words in Out, as the last run left them
-	idsOf *octets  // of which engine that is
+	ids   []word  // what is known of the words in Out, as the last run left them
+	idsOf *octets // of which engine that is
 }
 
 // Reset makes a State new, but for its memory, in which nothing of what was asked remains.

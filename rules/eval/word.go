@@ -1,27 +1,35 @@
 package eval
 
 import (
+	"context"
+
 	"waybill/rules/addr"
 	"waybill/rules/prog"
 	"waybill/rules/table"
 )
 
-// word is a token in a workspace, without a pointer, so that workspaces are copied cheaply: from bit 32 on the place of
-// its text in the machine's texts, below that what is known of the token, and in the lowest 24 bits the number of the
-// literal that it equals; 0 when the program has no such literal.
+// word is a token in a workspace, without a pointer, so that workspaces are copied cheaply: from bit 37 on the place of
+// its text in the machine's texts, below that what is known of the token, and in the lowest 32 bits the number of the
+// literal that it equals; 0 when the program has no such literal. In the right side of a rule, a word with the topmost
+// bit stands for a capture, whose index is in its lowest octets.
 type word uint64
 
 const (
-	idMask = 1<<24 - 1
-	textAt = 32
+	textAt = 37
 
-	isWord   word = 1 << 24 // neither operator nor quoted string nor metasymbol: the blank substitute stands between two
-	isOdd    word = 1 << 25 // the default of a lookup that has it is cut again
-	isPlain  word = 1 << 26 // traces show it as it is
-	isFolded word = 1 << 27 // no letter is in upper case
+	isWord   word = 1 << 32 // neither operator nor quoted string nor metasymbol: the blank substitute stands between two
+	isOdd    word = 1 << 33 // the default of a lookup that has it is cut again
+	isPlain  word = 1 << 34 // traces show it as it is
+	isFolded word = 1 << 35 // no letter is in upper case
+	isQuoted word = 1 << 36 // it has a quotation mark or a backslash, which keys of lookups lose
+
+	aCapture word = 1 << 63
 )
 
-func (w word) id() uint32 { return uint32(w) & idMask }
+func (w word) id() uint32 { return uint32(w) }
+
+// known is what a word says beside the place of its text.
+func (w word) known() word { return w & (1<<textAt - 1) }
 
 // meta reports whether a token is a metasymbol: their numbers are the lowest ones.
 func (w word) meta() bool { id := w.id(); return id-1 < lastMeta }
@@ -33,6 +41,7 @@ const (
 	octUpper   = 1 << iota // a letter in upper case
 	octOdd                 // a backslash
 	octControl             // not shown as it is
+	octQuote               // a quotation mark
 )
 
 // octets are the properties of octets and the words of tokens of one octet.
@@ -51,6 +60,8 @@ func (e *Engine) initOctets() {
 			e.octets.kind[c] = octUpper
 		case c == '\\':
 			e.octets.kind[c] = octOdd
+		case c == '"':
+			e.octets.kind[c] = octQuote
 		case c < 0x20 || c >= 0x7f:
 			e.octets.kind[c] = octControl
 		}
@@ -93,7 +104,10 @@ func (e *Engine) properties(t addr.Token) word {
 		w |= isPlain
 	}
 	if kinds&octOdd != 0 {
-		w |= isOdd
+		w |= isOdd | isQuoted
+	}
+	if kinds&octQuote != 0 {
+		w |= isQuoted
 	}
 	switch t[0] {
 	case '(', ')', '<', '>':
@@ -138,7 +152,7 @@ func (e *Engine) literal(t addr.Token) uint32 {
 		id = 64*(1+e.short/shortBits) + shortFrom + e.short%shortBits
 		e.short++
 	} else {
-		id = (64*(1+e.long/longBits) + longFrom + e.long%longBits) & idMask
+		id = (64*(1+e.long/longBits) + longFrom + e.long%longBits) & maxID
 		e.long++
 	}
 	e.ids[folded] = id
@@ -159,7 +173,10 @@ func (e *Engine) literal(t addr.Token) uint32 {
 }
 
 // maxLiterals is how many literals have a number of their own.
-const maxLiterals = idMask/64*longBits - 1024
+const (
+	maxID       = 1<<24 - 1
+	maxLiterals = maxID/64*longBits - 1024
+)
 
 // constant returns the word of a token that replacements have.
 func (e *Engine) constant(t addr.Token) word {
@@ -251,6 +268,13 @@ type handle struct {
 	blank    string // stands between adjacent words of the key
 	unquote  bool   // quotation marks go out of the key
 	setsName bool   // it is of class macro
+	lacks    lacker // the table, when it can tell that it has no entry with a key without being asked for it
+}
+
+// lacker is a table that knows of most keys at once that it has no entry for them. lower tells that key has no upper-case
+// letter.
+type lacker interface {
+	Lacks(ctx context.Context, key []byte, lower bool) bool
 }
 
 // handleOf finds the table with a name.
@@ -267,6 +291,9 @@ func (e *Engine) handleOf(name string) *handle {
 	}
 	k, ok := t.(interface{ KeepsQuotes() bool })
 	h.unquote = (!ok || !k.KeepsQuotes()) && !h.setsName
+	if !h.setsName {
+		h.lacks, _ = t.(lacker)
+	}
 	return h
 }
 
@@ -345,14 +372,15 @@ func (m *machine) list(r *rule) []piece {
 		t := &r.src.RHS[i]
 		switch t.Kind {
 		case prog.Capture: // it exists, or there would be no plan
-			cur.capture = int32(t.N)
+			cur.ops = append(cur.ops, aCapture|word(t.N-1))
+			continue
 		case prog.RunMacro:
 			cur.more = &extra{macro: t.Text}
 		case prog.Literal:
-			cur.words = append(cur.words, m.word(addr.Token(t.Text)))
+			cur.ops = append(cur.ops, m.word(addr.Token(t.Text)))
 			continue
 		default:
-			cur.words = append(cur.words, m.e.octets.single[metaOf[t.Kind]])
+			cur.ops = append(cur.ops, m.e.octets.single[metaOf[t.Kind]])
 			continue
 		}
 		ps = append(ps, cur)
