@@ -19,7 +19,7 @@ import (
 
 // acknowledging delivers numbered messages and says so, one line for each, until it is killed.
 func acknowledging(dir, name string) int {
-	m, err := mbox.New(mbox.Config{Path: dir + "/$user", LockTimeout: 20 * time.Second})
+	m, err := mbox.New(mbox.Config{Path: dir + "/$user", LockTimeout: time.Minute})
 	if err != nil {
 		return 1
 	}
@@ -46,9 +46,11 @@ func TestKilled(t *testing.T) {
 		out, err := cmd.StdoutPipe()
 		must(t, err)
 		must(t, cmd.Start())
-		time.AfterFunc(time.Duration(30+rand.IntN(120))*time.Millisecond, func() { _ = cmd.Process.Kill() })
 		lines := bufio.NewScanner(out)
-		for lines.Scan() {
+		for first := true; lines.Scan(); first = false {
+			if first {
+				time.AfterFunc(time.Duration(rand.IntN(120))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+			}
 			id, ok := strings.CutPrefix(lines.Text(), "ok ")
 			if !ok {
 				t.Errorf("run %d: %s", run, lines.Text())

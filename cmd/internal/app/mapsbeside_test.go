@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	os.WriteFile(file+".ready", nil, 0o644)
-	time.Sleep(2 * time.Minute) // whoever started it ends it, with its network
+	time.Sleep(5 * time.Minute) // whoever started it ends it, with its network
 }
 
 // TestMapsBesideSendmail asks the real sendmail and our address test mode about maps of all classes, with all their
@@ -70,7 +70,7 @@ func mapsBeside(t *testing.T, a *txtar.Archive) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	text := map[string]string{"hosts": "127.0.0.1 localhost\n192.0.2.10 mail.example.org mail\n", "resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"}
+	text := map[string]string{"hosts": "127.0.0.1 localhost\n192.0.2.10 mail.example.org mail\n", "resolv.conf": "nameserver 127.0.0.1\noptions timeout:20 attempts:2\n"}
 	for _, f := range a.Files {
 		text[f.Name] = strings.ReplaceAll(string(f.Data), "$DIR", dir)
 	}
@@ -108,7 +108,7 @@ func mapsBeside(t *testing.T, a *txtar.Archive) {
 		t.Fatal(err)
 	}
 	defer stop()
-	resolver, err := dns.New(dns.Config{Servers: []string{at}, Hosts: "-", Timeout: time.Second, Tries: 1})
+	resolver, err := dns.New(dns.Config{Servers: []string{at}, Hosts: "-", Timeout: 30 * time.Second, Tries: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func besideSendmail(t *testing.T, dir, input string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	script := `hostname mail.example.org && mount --bind "$0/hosts" /etc/hosts && mount --bind "$0/resolv.conf" /etc/resolv.conf && ip link set lo up || exit 1
 if [ -e "$0/zone" ]; then
