@@ -64,6 +64,9 @@ type Wiring struct {
 	Notifier Notifier
 	Spoken   bool    // the transports tell who watches what became of the recipients
 	Planner  Planner // nil: one plan for everything
+	// Lost is told of a notice that could not be delivered, not even to the postmaster, and that nobody else will see;
+	// nil: the log says so, and that is all.
+	Lost func(e *envelope.Envelope, body envelope.Body)
 }
 
 // Queue accepts messages and delivers them. It is safe for concurrent use. Make one with Open.

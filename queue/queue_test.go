@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"sort"
 	"strings"
@@ -216,6 +217,38 @@ func TestBouncesEndSomewhere(t *testing.T) {
 			if n != 1 {
 				t.Errorf("%s has %d final log lines", k, n)
 			}
+		}
+		r.quiet()
+	})
+}
+
+// What nobody can get, not even the postmaster, is handed to Wiring.Lost, once and whole.
+func TestLostNotice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.world.answer = func(id, user string, try int) transport.Status { return failed() }
+		var lost []string
+		w := *r.q.wiring.Load()
+		w.Lost = func(e *envelope.Envelope, body envelope.Body) {
+			in, err := body.Open()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer in.Close()
+			text, err := io.ReadAll(in)
+			lost = append(lost, string(e.Sender)+" "+string(e.Recipients[0].Addr)+"\n"+string(text))
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if err := r.q.Use(w); err != nil {
+			t.Fatal(err)
+		}
+		r.accept("bad", mail("alice@there.test", envelope.WhenBackground, "bob@there.test"))
+		synctest.Wait()
+		if len(lost) != 1 || !strings.HasPrefix(lost[0], " postmaster\n") || !strings.Contains(lost[0], "Subject: t-bad") {
+			t.Errorf("%d lost notices: %.200q", len(lost), lost)
 		}
 		r.quiet()
 	})

@@ -72,7 +72,7 @@ Z RetryFactor ~ in listings, the log and queue runs without a daemon, whose own 
 . DontExpandCnames
 . MustQuoteChars
 . SmtpGreetingMessage
-. UnixFromLine ~ always "From $g $d"
+. UnixFromLine
 . OperatorChars
 . DontInitGroups - groups are always those of the user
 . SingleLineFromHeader

@@ -45,7 +45,7 @@ func TestSendmailWays(t *testing.T) {
 		{User{Name: "list-request"}, "[x@y] owner carol"}, // not only lists have owners
 		{User{Name: "owner-list"}, "[x@y] owner dave"},
 		{User{Name: "ring", Trail: []string{"ring", "ring2"}}, "failed 5.4.6"},
-		{User{Name: "bob", Trail: []string{"bob", "carol"}}, "[bob noalias]"}, // who has a mailbox ends the loop
+		{User{Name: "bob", Trail: []string{"bob", "carol"}}, "[bob noalias]"},        // who has a mailbox ends the loop
 		{User{Name: "bob", Detail: "+x", Trail: []string{"bob"}}, "[bob+x noalias]"}, // the detail comes along
 		{User{Name: "ring", Trail: []string{"ring", "dave"}}, "[dave final]"},
 		{User{Name: "own"}, "[bob] [own noalias] [own noalias]"}, // reported twice, since there is no such user

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"waybill/transport"
+	"waybill/transport/envelope"
 	"waybill/transport/fromline"
 	"waybill/transport/identity"
 	"waybill/transport/passwd"
@@ -60,6 +61,8 @@ type Config struct {
 	LockStale time.Duration
 	// Biff, if set, is the UDP address of comsat(8), "127.0.0.1:512": it is told "user@offset" after a delivery.
 	Biff string
+	// FromLine writes another From line than package fromline does by itself, without its line end.
+	FromLine func(sender envelope.Address, when time.Time) string
 	// EscapeAfterBlank quotes lines that begin with "From " only behind an empty line, as sendmail's mail.local does.
 	EscapeAfterBlank bool
 	// NoReturnPath leaves the Return-Path field out.
@@ -185,10 +188,14 @@ func (m *Mbox) one(ctx context.Context, req *transport.Request, rcpt transport.R
 }
 
 func (m *Mbox) form(req *transport.Request) fromline.Form {
-	return fromline.Form{
+	f := fromline.Form{
 		FromLine: true, ReturnPath: !m.conf.NoReturnPath, EscapeFrom: true, AfterBlank: m.conf.EscapeAfterBlank, BlankEnd: true,
 		Sender: req.Envelope.Sender, When: m.conf.Now(),
 	}
+	if m.conf.FromLine != nil {
+		f.Text = m.conf.FromLine(f.Sender, f.When)
+	}
+	return f
 }
 
 func (m *Mbox) lookup(name string) (passwd.Entry, bool, error) {

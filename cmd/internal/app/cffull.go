@@ -47,6 +47,24 @@ func (c *cfSite) diskFull(dir string, e *envelope.Envelope, body io.Reader) erro
 	return full
 }
 
+// keepLost puts a notice that nobody can get into DeadLetterDrop, where there is one.
+func (c *cfSite) keepLost(e *envelope.Envelope, body envelope.Body) {
+	file, ok := c.conf.Option("DeadLetterDrop", "")
+	if !ok || file == "" || body == nil {
+		return
+	}
+	in, err := body.Open()
+	if err == nil {
+		err = keepLetter(file, "From MAILER-DAEMON "+time.Now().Format(time.ANSIC)+"\nReturn-Path: <MAILER-DAEMON>\n", in)
+		in.Close()
+	}
+	if err != nil {
+		c.log.Error("a notice is lost: nobody could get it, and it cannot be kept", "id", e.ID, "file", file, "err", err)
+		return
+	}
+	c.log.Info("a notice that nobody could get is kept", "id", e.ID, "file", file)
+}
+
 // keepLetter appends a message to a mailbox file of root's.
 func keepLetter(file, head string, body io.Reader) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)

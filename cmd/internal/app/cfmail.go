@@ -25,9 +25,9 @@ import (
 
 // cfWiring makes transports of the mailers.
 func (s *site) cfWiring() (queue.Wiring, error) {
-	w := queue.Wiring{Mailers: map[string]queue.Mailer{}, Router: cfRouter{s.cf}, Planner: newCFPlans(s.cf.conf), Notifier: s.cfNotifier(), Spoken: true}
+	w := queue.Wiring{Mailers: map[string]queue.Mailer{}, Router: cfRouter{s.cf}, Planner: newCFPlans(s.cf.conf), Notifier: s.cfNotifier(), Spoken: true, Lost: s.cf.keepLost}
 	user := s.defaultUser()
-	file, err := mbox.New(mbox.Config{Users: s.users, DefaultUser: user, NoReturnPath: false})
+	file, err := mbox.New(mbox.Config{Users: s.users, DefaultUser: user, FromLine: s.cf.fromLine})
 	if err != nil {
 		return w, err
 	}
@@ -151,7 +151,7 @@ func (s *site) cfProgram(m *cf.Mailer, user, senderFlag string) (transport.Trans
 	conf := pipe.Config{
 		Program: m.Path, Args: s.cf.mailerArgs(m), Users: s.users, User: user, AsRecipient: m.Has('o'), MaxUsers: 1,
 		NoFromLine: m.Has('n'), ReturnPath: m.Has('P'), EscapeFrom: m.Has('E'), BlankEnd: m.Has('b'), Env: s.cf.conf.Env,
-		BareEnv: true, Name: m.Name, FromLine: fromline.Plain,
+		BareEnv: true, Name: m.Name, FromLine: s.cf.fromLine,
 	}
 	if m.Has('U') {
 		conf.FromLine = fromline.Ugly
@@ -222,7 +222,7 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	if t.site.queueRun || t.site.pipe && len(req.Envelope.Recipients) > 1 { // which sendmail takes out of its queue
 		given = req.Body.Size() - header.Octets + queuedHeader(header, req.Envelope)
 	}
-	text, err := t.site.rw.Header(ctx, header, t.mailer, m)
+	text, err := t.site.rw.Header(ctx, t.site.withoutReceipts(header), t.mailer, m)
 	if err != nil {
 		return later(err)
 	}

@@ -36,6 +36,7 @@ import (
 type cfSite struct {
 	conf *cf.Config
 	rw   *rewrite.Rewriter
+	log  *slog.Logger
 
 	aliases aliasFiles
 	defined []flags.Macro        // by -M
@@ -106,7 +107,7 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.cf = &cfSite{conf: conf, rw: rw}
+	s.cf = &cfSite{conf: conf, rw: rw, log: s.log}
 	s.openUserDB()
 	for _, g := range given {
 		s.cf.defined = append(s.cf.defined, g.macros...)
