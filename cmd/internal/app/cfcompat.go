@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"waybill/transport"
@@ -39,6 +40,16 @@ func (t cfTransport) tooManyHops(req *transport.Request, n int) []transport.Stat
 		statuses[i] = s
 	}
 	return statuses
+}
+
+// withoutReceipts leaves out Return-Receipt-To where it has become a wish for a report (RrtImpliesDsn).
+func (c *cfSite) withoutReceipts(h *envelope.Header) *envelope.Header {
+	if !c.conf.Bool("RrtImpliesDsn", false) || h.Value("Return-Receipt-To") == "" {
+		return h
+	}
+	out := *h
+	out.Fields = slices.DeleteFunc(slices.Clone(h.Fields), func(f envelope.Field) bool { return f.Is("Return-Receipt-To") })
+	return &out
 }
 
 // bracketed is a sender as it was given: SMTP has brackets.
