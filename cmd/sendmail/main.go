@@ -41,6 +41,9 @@ func (p program) run() int {
 	}
 	if !v.Mode.Submission() {
 		if r.root && !permitted(v) {
+			if v.Mode == flags.PrintQueue {
+				return sysexits.OK
+			}
 			return sysexits.NoPerm
 		}
 		if r.root && (v.Mode == flags.PrintQueue || v.Mode == flags.RunQueue) {
@@ -79,6 +82,9 @@ func permitted(v *flags.Invocation) bool {
 		return true
 	}
 	fmt.Println(text)
+	if v.Mode == flags.PrintQueue {
+		fmt.Println("\t\tTotal requests: 0")
+	}
 	return false
 }
 
@@ -116,6 +122,9 @@ func (p program) deliver(v *flags.Invocation, r rights, in io.Reader, out io.Wri
 		fmt.Fprintf(out, "%s: line 0: cannot open: No such file or directory\n", v.ConfigFile)
 		return sysexits.OSFile
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fail(sysexits.OSFile, "configuration", err)
+	}
 	if err != nil {
 		return fail(sysexits.Config, "configuration", err)
 	}
@@ -152,6 +161,9 @@ func (p program) deliver(v *flags.Invocation, r rights, in io.Reader, out io.Wri
 	switch {
 	case errors.As(err, &known):
 		fmt.Fprintln(out, known.Text)
+		if v.Errors == flags.Exit0 {
+			return sysexits.OK
+		}
 		return known.Exit
 	case err != nil:
 		return fail(sysexits.IOErr, "standard input", err)

@@ -68,6 +68,9 @@ func (p *parse) set(letter byte, value string) *Error {
 		if !ok {
 			return usage("Invalid -N argument")
 		}
+		if n != envelope.NotifyNever && v.Notify != envelope.NotifyNever {
+			n |= v.Notify // several -N add up
+		}
 		v.Notify, v.NotifyFlag = n, true
 	case 'n':
 		v.NoAliases = true
@@ -125,6 +128,9 @@ func (p *parse) setMode(value string) *Error {
 	}
 	if letter == "a" { // ARPANET mode: CRLF at line ends is read in any mode, and mail has its sender from the caller
 		p.v.Mode, p.modeSet = Deliver, true
+		return nil
+	}
+	if letter == "m" && p.v.Queue.Asked { // -q goes before it
 		return nil
 	}
 	for _, m := range modes {
@@ -262,6 +268,7 @@ func Duration(s string, unit time.Duration) (time.Duration, bool) {
 
 // xtext reports whether s is xtext of RFC 3461 4: printable ASCII, with "+" and "=" only as +XX.
 func xtext(s string) bool {
+	const maxEnvID = 1000 // RFC 3461 4.4 allows 100 characters; sendmail passes on what it gets, also nothing
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		switch {
@@ -274,7 +281,7 @@ func xtext(s string) bool {
 			return false
 		}
 	}
-	return s != "" && len(s) <= 100 // RFC 3461 4.4: at most 100 characters
+	return len(s) <= maxEnvID
 }
 
 func upperHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'A' && c <= 'F' }

@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"io"
 	"slices"
 	"strings"
 
@@ -81,6 +82,28 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 		return &Error{NothingInHeader, sysexits.OK}
 	}
 	return nil
+}
+
+// Named returns what the recipient fields of a header section say, for -bv -t.
+func Named(in io.Reader) ([]string, error) {
+	w := &window{src: newText(in, true), limit: DefaultHeaderLimit, buf: make([]byte, 0, 8192)}
+	fields, err := w.section(false)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	prefix := ""
+	if isResent(fields) {
+		prefix = "Resent-"
+	}
+	for _, f := range fields {
+		for _, name := range recipientFields {
+			if f.Is(prefix + name) {
+				names = append(names, strings.TrimSpace(valueOf(f)))
+			}
+		}
+	}
+	return names, nil
 }
 
 // emptyGroups returns the groups of an address list that have no members, "undisclosed-recipients:;".

@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -103,7 +104,8 @@ func (p *preparation) nobodyNamed() {
 		for _, r := range p.m.Envelope.Recipients {
 			names = append(names, string(r.Addr))
 		}
-		if field == "Apparently-To" && p.site.Bare { // one for each
+		if p.site.Bare { // one for each, the last first
+			slices.Reverse(names)
 			for _, n := range names {
 				p.m.Header = append(p.m.Header, newField(field, n))
 			}

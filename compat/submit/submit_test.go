@@ -84,7 +84,9 @@ func TestMessage(t *testing.T) {
 		{"a dot at the very end", "bob", "To: x\n\none\n.", added + "To: x\n\none\n"},
 		{"-i keeps dots", "-i bob", "To: x\n\none\n.\ntwo\n..\n", added + "To: x\n\none\n.\ntwo\n..\n"},
 		{"-i with CR LF", "-i bob", "To: x\r\n\r\n.\r\ntwo\r\n", added + "To: x\n\n.\ntwo\n"},
-		{"other dots stay", "bob", "To: x\n\n.start\n..\n...x\n", added + "To: x\n\n.start\n..\n...x\n"},
+		{"of two dots in front one goes", "bob", "To: x\n\n.start\n..\n...x\n", added + "To: x\n\n.start\n.\n..x\n"},
+		{"not with -i", "-i bob", "To: x\n\n.start\n..\n...x\n", added + "To: x\n\n.start\n..\n...x\n"},
+		{"a dot without line end is no text, even with -i", "-i bob", "To: x\n\na\n.", added + "To: x\n\na\n"},
 		{"a missing final line end is added", "bob", "To: x\n\nlast", added + "To: x\n\nlast\n"},
 		{"and with -i", "-oi bob", "To: x\n\nlast", added + "To: x\n\nlast\n"},
 		{"a CR at the very end", "bob", "To: x\n\nlast\r", added + "To: x\n\nlast\r\n"},
@@ -326,8 +328,11 @@ func simpleText(in string, dots bool) string {
 		if found {
 			line = strings.TrimSuffix(line, "\r")
 		}
-		if dots && line == "." {
+		if line == "." && (dots || !found) {
 			break
+		}
+		if dots && strings.HasPrefix(line, "..") {
+			line = line[1:]
 		}
 		out.WriteString(line + "\n")
 		in = rest

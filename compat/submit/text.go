@@ -6,7 +6,8 @@ import (
 )
 
 // text turns what a program wrote on standard input into a message as Waybill keeps it: CR LF becomes LF, a line that
-// is a lone dot ends the message (unless dots are ignored), and a last line without LF gets one. A bare CR stays.
+// is a lone dot ends the message and of two dots in front of a line one goes (unless dots are ignored), and a last line
+// without LF gets one. A lone dot at the very end, without LF, is never part of the message. A bare CR stays.
 // It works on one buffer and looks at each octet once.
 type text struct {
 	src   io.Reader
@@ -95,7 +96,7 @@ func (t *text) undecided(data []byte) int {
 	if n < len(data) && data[len(data)-1] == '\r' {
 		n++
 	}
-	if t.dots && n < len(data) && data[len(data)-1-n] == '.' {
+	if n < len(data) && data[len(data)-1-n] == '.' {
 		at := len(data) - 1 - n
 		if at == 0 && t.begin || at > 0 && data[at-1] == '\n' {
 			n++
@@ -107,6 +108,9 @@ func (t *text) undecided(data []byte) int {
 // convert works in place: what it keeps is never longer than what it read.
 func (t *text) convert(data []byte) {
 	if !t.dots && bytes.IndexByte(data, '\r') < 0 {
+		if rest, ok := bytes.CutSuffix(data, []byte(".")); ok && t.err == io.EOF && (len(rest) == 0 && t.begin || bytes.HasSuffix(rest, []byte("\n"))) {
+			data = rest
+		}
 		t.out = data
 		if len(data) > 0 {
 			t.begin = data[len(data)-1] == '\n'
@@ -129,6 +133,13 @@ func (t *text) convert(data []byte) {
 		if t.dots && t.begin && len(line) == 1 && line[0] == '.' {
 			t.err = io.EOF // an incomplete line is only seen here at the end of the input
 			break
+		}
+		switch {
+		case t.begin && t.dots && len(line) > 1 && line[0] == '.' && line[1] == '.':
+			line = line[1:]
+		case t.begin && !complete && t.err == io.EOF && len(line) == 1 && line[0] == '.':
+			line, complete = nil, false
+			continue
 		}
 		w += copy(data[w:], line)
 		t.begin = false

@@ -195,6 +195,9 @@ func (s cfSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 	if strip {
 		body = sevenBits{body}
 	}
+	if s.env != nil {
+		s.site.cf.private(s.env)
+	}
 	if s.talk.verbose && s.env != nil { // sendmail is interactive then
 		s.env.When = envelope.WhenNow
 		s.verbose = s.narrate
@@ -204,6 +207,19 @@ func (s cfSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 		return smtp.NewReply(554, "5.6.1", "Eight bit data not allowed")
 	}
 	return r
+}
+
+// private takes from a message what PrivacyOptions does not allow: reports of success, and bodies in bounces.
+func (c *cfSite) private(e *envelope.Envelope) {
+	if c.privacy("nobodyreturn") {
+		e.Ret = envelope.RetHeaders
+	}
+	if !c.privacy("noreceipts") {
+		return
+	}
+	for i := range e.Recipients {
+		e.Recipients[i].Notify &^= envelope.NotifySuccess
+	}
 }
 
 // narrate says what a delivery does, with the recipients as the client wrote them.

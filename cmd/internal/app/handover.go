@@ -40,6 +40,7 @@ func (f frontEnds) Submit(ctx context.Context, peer spool.Peer, e *envelope.Enve
 		ctx = f.work
 	}
 	if f.s.cf != nil {
+		f.s.cf.private(e)
 		if err := f.s.cf.diskFull(f.s.settings.Spool, e, body); err != nil {
 			return spool.Reply{}, err
 		}

@@ -22,9 +22,16 @@ import (
 // verify is -bv: it says where mail would go, in sendmail's words, one line for each address that comes of aliases and
 // .forward files. No name server is asked for what the rules do not ask.
 func verify(std stdio, v *flags.Invocation) int {
-	if len(v.Args) == 0 {
+	if len(v.Args) == 0 && !v.Recipients {
 		fmt.Fprintln(std.out, submit.NoRecipients)
 		return sysexits.Usage
+	}
+	if v.Recipients { // those of a header on standard input, too
+		names, err := submit.Named(std.in)
+		if err != nil {
+			return failed(std, err)
+		}
+		v.Args = append(v.Args, names...)
 	}
 	given := overridesOf(v)
 	s, err := openSite(v.ConfigFile, slog.LevelError, given)
