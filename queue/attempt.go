@@ -133,8 +133,12 @@ func (a *try) run(ctx context.Context) (next time.Time, done bool) {
 	a.deliver(ctx, groups)
 	a.notify(ctx)
 	tried := a.record()
+	done = a.m.Done()
+	if done {
+		a.m.Seal()
+	}
 	a.logResults()
-	if a.m.Done() {
+	if done {
 		if err := a.m.Finish(); err != nil {
 			log.Error("delivered message cannot be removed yet", "err", err)
 			return time.Now().Add(time.Minute), false

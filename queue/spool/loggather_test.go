@@ -143,3 +143,35 @@ func TestClosedMessageCannotBeRead(t *testing.T) {
 		t.Errorf("reading a closed message: %v", err)
 	}
 }
+
+// A sealed message is done for a restart, and keeps its place until it is finished.
+func TestSealedMessageIsNotDeliveredAgain(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	s, unlock := loggedSpool(t, dir, quiet())
+	sealed, open := write(t, s, "one\n"), write(t, s, "two\n")
+	sealed.Seal()
+	sealed.Seal()
+	if n := s.Logged(); n != 2 {
+		t.Errorf("%d messages, want 2 until one is finished", n)
+	}
+	if live := s.logged.log.last().live; live != 2 {
+		t.Errorf("%d places taken", live)
+	}
+	crash(s, unlock)
+	s, unlock = loggedSpool(t, dir, quiet())
+	defer unlock()
+	defer s.StopLog()
+	var ids []string
+	if err := s.Queued(func(id string) bool { ids = append(ids, id); return true }); err != nil || len(ids) != 1 || ids[0] != open.ID {
+		t.Errorf("a restart finds %v, want %s only; %v", ids, open.ID, err)
+	}
+	again, err := s.Load(open.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Seal()
+	if err := again.Finish(); err != nil || s.Logged() != 0 {
+		t.Errorf("%v, %d left", err, s.Logged())
+	}
+	again.Close()
+}

@@ -32,6 +32,7 @@ type logged struct {
 	since   time.Time
 	journal []byte // what was noted about it
 	busy    bool   // some Message is open and locked
+	marked  bool   // the log says that it is done
 }
 
 func (x *logIndex) find(id string) *logged {
@@ -87,7 +88,11 @@ func (g *logged) remove() {
 	g.index.mu.Lock()
 	delete(g.index.here, g.id)
 	g.index.mu.Unlock()
-	g.index.log.done(g.slot)
+	if g.marked {
+		g.index.log.vacate(g.slot)
+	} else {
+		g.index.log.done(g.slot)
+	}
 }
 
 // ids lists what is there.

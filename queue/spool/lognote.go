@@ -21,6 +21,19 @@ type note struct {
 // done tells that the message at s needs no place any more. When it returns, the mark is on its way to the kernel: a
 // process that is killed later has not delivered the message twice.
 func (l *intakeLog) done(s slot) {
+	l.vacate(s)
+	l.mark(s)
+}
+
+// mark writes the done-mark; the message keeps its place until vacate.
+func (l *intakeLog) mark(s slot) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.add(note{slot: s, done: true})
+}
+
+// vacate gives the place of a message back.
+func (l *intakeLog) vacate(s slot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, seg := range l.segs {
@@ -28,7 +41,6 @@ func (l *intakeLog) done(s slot) {
 			seg.live--
 		}
 	}
-	l.add(note{slot: s, done: true})
 }
 
 // journal notes lines about the message at s.

@@ -266,6 +266,15 @@ func (m *Message) Done() bool {
 	return true
 }
 
+// Seal says where a crash finds it that nothing is left to do. Finish follows: between the two a caller may write logs,
+// which takes time, and a message that was delivered meanwhile would be delivered again.
+func (m *Message) Seal() {
+	if g := m.logged; g != nil && !g.marked {
+		g.index.log.mark(g.slot)
+		g.marked = true
+	}
+}
+
 // Finish removes the message: nothing is left to do. What was noted needs no line in the journal, unless the file
 // cannot be removed.
 func (m *Message) Finish() error {
