@@ -165,7 +165,7 @@ func (h *handOver) failed(err error) int {
 		if h.v.Errors != flags.Quiet {
 			fmt.Fprintln(h.out, no.Text)
 		}
-		if h.tells() && no.Exit != sysexits.TempFail && no.Exit != sysexits.OK {
+		if h.tells() && no.Exit != sysexits.TempFail && no.Exit != sysexits.OK && !aboutConfiguration(no.Exit) {
 			h.deadLetter()
 		}
 		return no.Exit
@@ -190,6 +190,11 @@ func (h *handOver) failed(err error) int {
 		return fail(sysexits.CantCreat, "the message is not accepted", err)
 	}
 	return fail(sysexits.TempFail, "the message is not accepted", err)
+}
+
+// aboutConfiguration tells that the message was not even looked at: the caller has it still.
+func aboutConfiguration(exit int) bool {
+	return exit == sysexits.Software || exit == sysexits.OSErr || exit == sysexits.OSFile || exit == sysexits.Config
 }
 
 // noSpool says which directory is missing, and who makes it.

@@ -1,12 +1,17 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
 	"waybill/compat/cf"
+	"waybill/queue/spool"
+	"waybill/rules/eval"
+	"waybill/transport/envelope"
 	"waybill/transport/sysexits"
 )
 
@@ -18,6 +23,36 @@ type cfRefused struct {
 }
 
 func (r *cfRefused) Error() string { return strings.Join(r.says, "\n") }
+
+// Submit refuses a message in sendmail's words, with its exit status.
+func (r *cfRefused) Submit(context.Context, spool.Peer, *envelope.Envelope, io.Reader, func(string)) (spool.Reply, error) {
+	return spool.Reply{}, &spool.RefusedError{Exit: r.exit, Text: r.Error()}
+}
+
+// Control refuses everything.
+func (r *cfRefused) Control(context.Context, spool.Peer, []string, func(string) error) error {
+	return &spool.RefusedError{Exit: r.exit, Text: r.Error()}
+}
+
+// refusedCF says on standard output what sendmail says in every mode about a file that it refuses; ok is false then.
+func refusedCF(std stdio, file string, given overrides) (exit int, ok bool) {
+	conf, err := readCF(file, cf.Options{Host: cf.LocalHost("/etc/hosts"), CheckTable: eval.CheckTable, Words: askedForWords, Mode: "i"})
+	if err != nil {
+		err = unreadableCF(file, err)
+	} else {
+		give(conf, []overrides{given})
+		err = refuseCF(conf)
+	}
+	var refused *cfRefused
+	switch {
+	case err == nil:
+		return sysexits.OK, true
+	case errors.As(err, &refused):
+		fmt.Fprintln(std.out, refused)
+		return refused.exit, false
+	}
+	return cannotOpen(std, err), false
+}
 
 // refuseCF looks at what was wrong with a configuration, and at its queue directory, which sendmail never makes.
 func refuseCF(conf *cf.Config) error {

@@ -58,6 +58,14 @@ func sendmailMode(std stdio, name string, args []string) int {
 		return sysexits.Usage
 	}
 	switch v.Mode {
+	case flags.InitAliases, flags.HostStatus, flags.PurgeHostStatus, flags.CountQueue, flags.RunQueue: // the others find out by themselves
+		if isCF(v.ConfigFile) {
+			if exit, ok := refusedCF(std, v.ConfigFile, overridesOf(v)); !ok {
+				return exit
+			}
+		}
+	}
+	switch v.Mode {
 	case flags.PrintQueue:
 		return listQueue(std, v.ConfigFile, sendmailView(v))
 	case flags.CountQueue:
@@ -70,8 +78,11 @@ func sendmailMode(std stdio, name string, args []string) int {
 		if v.Queue.Interval > 0 || v.Queue.Persistent {
 			return queueRunner(std, v)
 		}
-		if v.Queue.Lost || v.Queue.Quarantined {
-			return sysexits.OK // a run tries neither what is lost nor what is quarantined
+		if v.Queue.Lost {
+			return sysexits.OK // a run does not try what is lost
+		}
+		if v.Queue.Quarantined {
+			return quarantineRun(std, v)
 		}
 		if !v.Verbose { // cron would mail what sendmail does not say
 			std.out = io.Discard

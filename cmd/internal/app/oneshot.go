@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -36,6 +37,13 @@ func handOver(std stdio, args []string) int {
 	// Whoever holds the other end must see it close when this process ends, and not before the answer.
 	syscall.Close(0)
 	s, err := openSite(*config, slog.LevelInfo, given)
+	var refused *cfRefused
+	if errors.As(err, &refused) { // the caller hears what sendmail would say, and the message is not accepted
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP)
+		defer stop()
+		spool.ServeConn(ctx, conn, refused, slog.New(slog.DiscardHandler))
+		return refused.exit
+	}
 	if err != nil {
 		conn.Close()
 		return cannotOpen(std, err)

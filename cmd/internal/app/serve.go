@@ -67,7 +67,7 @@ func cannotOpen(std stdio, err error) int {
 	}
 	var refused *cfRefused
 	if errors.As(err, &refused) {
-		fmt.Fprintln(std.err, refused)
+		fmt.Fprintln(std.out, refused) // where sendmail says it
 		return refused.exit
 	}
 	fmt.Fprintf(std.err, "waybill: %v\n", err)
