@@ -110,12 +110,26 @@ func open(wanted []want, passed []*inherited) ([]port, error) {
 				continue
 			}
 			if err != nil {
-				return ports, err
+				return ports, cannotListen(address, err)
 			}
 		}
 		ports = append(ports, port{l, w.role})
 	}
 	return ports, nil
+}
+
+// cannotListen says what an administrator can do about it.
+func cannotListen(address string, err error) error {
+	why := ""
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		why = ": another program has this port, \"ss -ltnp\" shows which"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		why = ": this host has no such address"
+	case errors.Is(err, syscall.EACCES):
+		why = ": ports below 1024 are opened by root, by systemd (waybill.socket), or with CAP_NET_BIND_SERVICE"
+	}
+	return fmt.Errorf("cannot listen on %s%s (%w)", address, why, err)
 }
 
 // removeSocket removes what a daemon that was killed left. Nothing but a socket is removed.

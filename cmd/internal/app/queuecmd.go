@@ -131,7 +131,7 @@ func queueCommand(std stdio, args []string) int {
 	case "run", "hold", "release", "remove", "requeue", "priority":
 		return controlQueue(std, *config, append([]string{verb}, words...))
 	}
-	fmt.Fprint(std.err, queueUsage)
+	fmt.Fprintf(std.err, "waybill: queue has no verb %q\n\n%s", verb, queueUsage)
 	return sysexits.Usage
 }
 
