@@ -27,7 +27,7 @@ start() { # as waybill.service does
 		--inh-caps=+setuid,+setgid,+net_bind_service --ambient-caps=+setuid,+setgid,+net_bind_service --bounding-set=-all,+setuid,+setgid,+net_bind_service \
 		waybill serve -C /etc/waybill/waybill.rules >/tmp/daemon.log 2>&1 &
 	daemon=$!
-	for _ in $(seq 100); do [ -S /var/spool/waybill/submit.sock ] && break; sleep 0.1; done
+	for _ in $(seq 600); do [ -S /var/spool/waybill/submit.sock ] && break; sleep 0.1; done
 	[ -S /var/spool/waybill/submit.sock ] || { cat /tmp/daemon.log; fail "the daemon does not start"; }
 }
 mkdir -p /etc/waybill /var/log/waybill
@@ -52,7 +52,7 @@ programs() { # PHASE USER
 	as "$2" "php -r 'exit(mail(\"bob\", \"php-$n\", \"text\") ? 0 : 1);'" && sent "php-$n" bob
 	as "$2" "/usr/bin/python3 -c 'import subprocess; subprocess.run([\"/usr/sbin/sendmail\",\"-t\",\"-oi\"], input=b\"To: bob\\nSubject: python-$n\\n\\ntext\\n\", check=True)'" && sent "python-$n" bob
 	as "$2" "echo echo at-$n | at -M now 2>/dev/null; echo echo at-$n | at now 2>/dev/null" && sent "at-$n" "$(reader "$2")"
-	echo "* * * * * echo cron-$n" | crontab -u "$2" - && sent "cron-$n" "$(reader "$2")"
+	echo "* * * * * echo cron-$n; touch /tmp/ran-cron-$n" | crontab -u "$2" - && sent "cron-$n" "$(reader "$2")"
 }
 arrived() { # NAME USER
 	grep -q -- "$1" "/var/mail/$2" 2>/dev/null
@@ -78,13 +78,14 @@ cron
 programs nodaemon root
 programs nodaemon alice
 # No daemon yet: cron's minute must pass before one starts, for its mail to go the other way.
-sleep $((62 - $(date +%S | sed 's/^0//')))
+for _ in $(seq 180); do [ -e /tmp/ran-cron-nodaemon-root ] && [ -e /tmp/ran-cron-nodaemon-alice ] && break; sleep 1; done
+sleep 1
 crontab -u root -r; crontab -u alice -r
 sleep 2
 start
 programs daemon root
 programs daemon alice
-await 75
+await 180
 for box in /var/mail/*; do echo "mailbox $(stat -c '%n %a %U:%G' "$box")"; done
 waybill queue list || true
 tail -5 /tmp/daemon.log
