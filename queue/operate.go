@@ -17,6 +17,9 @@ import (
 // Hold keeps a message where it is until Release; why, which may be empty, is shown in listings. Errors: spool.ErrGone, spool.ErrBusy while it is being delivered.
 func (q *Queue) Hold(id, why string) error {
 	m, err := q.spool.Load(id)
+	if errors.Is(err, spool.ErrGone) && why != "" {
+		m, err = q.spool.LoadHeld(id) // it is held, and gets another reason
+	}
 	if err != nil {
 		return err
 	}
@@ -45,6 +48,28 @@ func hold(m *spool.Message, opt Options) error {
 		}
 	}
 	return m.Hold(true)
+}
+
+// TryHeld tries a held message once, now; what is left of it stays held, for the same reason.
+func (q *Queue) TryHeld(ctx context.Context, id string, verbose func(line string)) error {
+	if !q.begin() {
+		return errClosing
+	}
+	defer q.work.Done()
+	m, err := q.spool.LoadHeld(id)
+	if err != nil {
+		return err
+	}
+	why := m.HeldFor
+	err = m.Hold(false)
+	m.Close()
+	if err == nil {
+		err = q.again(ctx, schedID(id), &how{forced: true, block: true, verbose: verbose})
+	}
+	if herr := q.Hold(id, why); herr != nil && !errors.Is(herr, spool.ErrGone) && err == nil {
+		err = herr
+	}
+	return err
 }
 
 // Release puts a held message back; it is due at once.
@@ -192,7 +217,7 @@ func (q *Queue) operate(ctx context.Context, by, verb string, words []string, an
 			}
 			return is
 		})
-		op = operation{"held", true, false, func(id string) error { return q.Hold(id, why) }}
+		op = operation{"held", true, why != "", func(id string) error { return q.Hold(id, why) }}
 	case "release":
 		op = operation{"released", false, true, q.Release}
 	case "remove":

@@ -39,9 +39,7 @@ func (h *handOver) run(ctx context.Context) int {
 	e := h.message.Envelope
 	if h.v.NoAliases {
 		for i, r := range e.Recipients {
-			if _, domain := r.Addr.Split(); domain == "" && !strings.HasPrefix(string(r.Addr), `\`) {
-				e.Recipients[i].Addr = `\\` + r.Addr // our sign for "no aliases" (queue/expand)
-			}
+			e.Recipients[i].Addr = unaliased(r.Addr)
 		}
 	}
 	e.Named = h.v.SenderFlag != 0
@@ -109,6 +107,14 @@ func (h *handOver) run(ctx context.Context) int {
 		return sysexits.OK
 	}
 	return exit
+}
+
+// unaliased marks a local name as one for which no alias counts, with the sign of package queue/expand.
+func unaliased(a envelope.Address) envelope.Address {
+	if _, domain := a.Split(); domain == "" && !strings.HasPrefix(string(a), `\`) {
+		return `\\` + a
+	}
+	return a
 }
 
 // listed reports whether the recipients were read from the header as a sendmail.cf has it: then each one that is wrong is
@@ -248,7 +254,11 @@ func exitOf(code string) int {
 func (h *handOver) report(refused []submit.Refusal, all bool) int {
 	exit := sysexits.NoUser
 	for _, r := range refused {
-		if r.Exit != sysexits.OK {
+		switch r.Exit {
+		case sysexits.OK:
+		case submit.ExitGood:
+			exit = sysexits.OK
+		default:
 			exit = r.Exit
 		}
 		if h.v.Errors == flags.Print || h.listed() {
@@ -302,7 +312,11 @@ func (h *handOver) bounce(refused []submit.Refusal) error {
 		e.For = envelope.Address(refused[0].Name)
 	}
 	for _, r := range refused {
-		e.Recipients = append(e.Recipients, envelope.Recipient{Addr: envelope.Address(r.Name), Notify: h.v.Notify})
+		name := envelope.Address(r.Name)
+		if h.v.NoAliases {
+			name = unaliased(name)
+		}
+		e.Recipients = append(e.Recipients, envelope.Recipient{Addr: name, Notify: h.v.Notify})
 	}
 	e.Anyway = true
 	if h.rights.root { // whoever may not write the queue has an engine do it

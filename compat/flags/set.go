@@ -130,7 +130,10 @@ func (p *parse) setMode(value string) *Error {
 		p.v.Mode, p.modeSet = Deliver, true
 		return nil
 	}
-	if letter == "m" && p.v.Queue.Asked { // -q goes before it
+	if letter == "m" { // the default, which says nothing: -q goes before it
+		if !p.v.Queue.Asked {
+			p.v.Mode, p.modeSet = Deliver, false
+		}
 		return nil
 	}
 	for _, m := range modes {

@@ -21,6 +21,7 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 	}
 	seen := map[envelope.Address]bool{}
 	var named []string // as the caller wrote them
+	listed := false // what comes now stands in the header
 	add := func(list []Mailbox) {
 		if p.site.Bare && len(list) > 1 { // sendmail takes the names of a list from the last to the first
 			list = slices.Clone(list)
@@ -32,6 +33,8 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 				p.complain(printable(m.Text)+"... "+m.Warning, m.Exit)
 			}
 			switch {
+			case listed && strings.HasPrefix(m.Problem, "Cannot mail directly"): // sendmail says so, bounces it and ends with 0
+				p.m.Refused = append(p.m.Refused, Refusal{printable(m.Text), m.Problem, ExitGood})
 			case m.Problem != "":
 				p.m.Refused = append(p.m.Refused, Refusal{printable(m.Text), m.Problem, m.Exit})
 			case m.Warning != "" && m.Addr == "": // nothing but a comment
@@ -68,6 +71,7 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 		prefix = "Resent-"
 	}
 	found := false
+	listed = p.site.Bare
 	for _, f := range fields {
 		for _, name := range recipientFields {
 			if f.Is(prefix + name) {

@@ -56,8 +56,11 @@ type Site struct {
 type Refusal struct {
 	Name string // as the caller wrote it
 	Text string
-	Exit int
+	Exit int // 0: that of an unknown user; ExitGood: none
 }
+
+// ExitGood as Refusal.Exit leaves the exit status alone.
+const ExitGood = -1
 
 // Message is a message ready to be handed over: Read from it yields header and body, with LF line ends.
 type Message struct {

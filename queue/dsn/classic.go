@@ -465,6 +465,9 @@ func (c Classic) final(n Notice, r Recipient) string {
 		if plain := strings.Split(r.Status.Became, `"`); strings.Contains(plain[len(plain)-1], "@") {
 			return r.Status.Became
 		}
+		if strings.HasSuffix(r.Orig.Name(), ":;") { // a list without members has no address
+			return r.Status.Became + "@" + c.Host
+		}
 	case r.Routed != "":
 		return qualified(envelope.Address(r.Routed), c.Host)
 	}

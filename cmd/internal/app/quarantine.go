@@ -3,8 +3,12 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"waybill/compat/flags"
@@ -29,12 +33,47 @@ func sendmailView(v *flags.Invocation) queueView {
 	}}
 }
 
-// quarantine is -Q: messages that -q selects are held, or released when no reason is given. Without -q there is nothing
-// to do, and no message is read.
-func quarantine(std stdio, v *flags.Invocation) int {
-	if !v.Queue.Asked {
+// quarantineRun is -qQ: the quarantined messages that it selects are tried once, and what is left of them stays in
+// quarantine. Beside a daemon nothing is tried: its queue is its own.
+func quarantineRun(std stdio, v *flags.Invocation) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	located, err := spool.Locate(v.ConfigFile)
+	if err != nil {
+		return cannotOpen(std, err)
+	}
+	if err := spool.Control(ctx, located.Socket, []string{"ping"}, func(string) error { return nil }); !errors.Is(err, spool.ErrNoDaemon) {
 		return sysexits.OK
 	}
+	ids, err := selectedIDs(ctx, v.ConfigFile, sendmailView(v).match)
+	if err != nil || len(ids) == 0 {
+		return failed(std, err)
+	}
+	s, err := openSite(v.ConfigFile, slog.LevelWarn, overridesOf(v))
+	if err != nil {
+		return cannotOpen(std, err)
+	}
+	if s.cf != nil {
+		s.cf.queueRun = true
+		os.Chdir(s.settings.Spool)
+	}
+	var verbose func(string)
+	if v.Verbose {
+		verbose = func(line string) { writeLine(std.out, line) }
+	}
+	for n, id := range ids {
+		if verbose != nil {
+			fmt.Fprintf(std.out, "\nRunning %s/%s (sequence %d of %d)\n", s.settings.Spool, id, n+1, len(ids))
+		}
+		err = errors.Join(err, s.queue.TryHeld(ctx, id, verbose))
+	}
+	s.queue.Settle(ctx)
+	return max(failed(std, err), failed(std, s.close(ctx)))
+}
+
+// quarantine is -Q: messages that -q selects, all without -q, are held, or released when no reason is given. No message is
+// read.
+func quarantine(std stdio, v *flags.Invocation) int {
 	view := sendmailView(v)
 	ids, err := selectedIDs(context.Background(), v.ConfigFile, view.match)
 	if err != nil {
