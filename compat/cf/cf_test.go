@@ -146,6 +146,28 @@ func TestEndlessMacros(t *testing.T) {
 	}
 }
 
+// The words of a class from a file or a program that has no end are an error with the line, and take no memory to speak of.
+func TestClassWithoutEnd(t *testing.T) {
+	dir := t.TempDir()
+	large := filepath.Join(dir, "large")
+	if err := os.WriteFile(large, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(large, maxClassFile+1); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{large, "|/usr/bin/yes"} {
+		c, err := Read(strings.NewReader("V10/Berkeley\nFw"+path+"\n"), "f", Options{Trust: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf("f: line 2: fileclass: cannot open '%s': larger than 67108864 octets", path)
+		if len(c.Messages) == 0 || c.Messages[0].String() != want {
+			t.Errorf("%s: %v, want %q", path, c.Messages, want)
+		}
+	}
+}
+
 func TestOptionTable(t *testing.T) {
 	seen := map[string]bool{}
 	letters := map[byte]string{}

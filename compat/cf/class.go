@@ -1,6 +1,7 @@
 package cf
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -118,26 +119,21 @@ func (r *reader) fileClassLine(body string) {
 	if r.opt.NoFiles {
 		return
 	}
-	words, err := r.fileWords(f)
-	if err != nil {
-		if f.Optional { // whatever the reason
-			return
-		}
+	if err := r.fileWords(f, func(words []string) { r.addWords(name, words) }); err != nil && !f.Optional { // whatever the reason
 		r.systemErrorf("fileclass: cannot open '%s': %s", f.Path, Reason(err))
-		return
 	}
-	r.addWords(name, words)
 }
 
-// fileWords reads the words of a class from a file that may be trusted, or from a program.
-func (r *reader) fileWords(f prog.ClassFile) ([]string, error) {
+// fileWords reads the words of a class from a file that may be trusted, or from a program, and gives them to add, some at
+// a time.
+func (r *reader) fileWords(f prog.ClassFile, add func([]string)) error {
 	if strings.HasPrefix(f.Path, "|") {
-		return r.readClassProgram(f)
+		return r.readClassProgram(f, add)
 	}
 	if err := r.safeClass(f.Path); err != nil {
-		return nil, err
+		return err
 	}
-	return readClassFile(f)
+	return readClassFile(f, add)
 }
 
 // ldapClass is what "F{X}@LDAP" asks a directory for (sendmail's cf/README, "Using LDAP for aliases, maps, and classes").
@@ -186,26 +182,29 @@ func (r *reader) mapClassLine(name, key, spec string, f prog.ClassFile) {
 const programTime = 30 * time.Second
 
 // readClassProgram runs the program of "FX|program scanf"; the real one gives it no arguments and no shell.
-func (r *reader) readClassProgram(f prog.ClassFile) ([]string, error) {
+func (r *reader) readClassProgram(f prog.ClassFile, add func([]string)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), programTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, f.Path[1:])
 	if err := r.cfg.Program(cmd); err != nil {
-		return nil, err
+		return err
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	defer context.AfterFunc(ctx, func() { out.Close() })() // a child of the program may still hold the other end
-	words, err := scanLines(io.LimitReader(out, maxClassFile), f.Scan)
+	err = scanLines(out, f.Scan, add)
+	if err != nil {
+		cancel() // it may write without end
+	}
 	if wait := cmd.Wait(); err == nil && ctx.Err() != nil {
 		err = wait
 	}
-	return words, err
+	return err
 }
 
 var (
@@ -231,41 +230,54 @@ func Reason(err error) string {
 }
 
 // readClassFile reads the words of a class file: what its scanf format takes from each line.
-func readClassFile(f prog.ClassFile) ([]string, error) {
+func readClassFile(f prog.ClassFile, add func([]string)) error {
 	info, err := os.Stat(f.Path) // before opening it: a FIFO would wait for somebody
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errIrregular
+		return errIrregular
 	}
 	in, err := os.Open(f.Path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer in.Close()
 	if info.Size() > maxClassFile {
-		return nil, fmt.Errorf("larger than %d octets", maxClassFile)
+		return errTooLarge
 	}
-	return scanLines(in, f.Scan)
+	return scanLines(in, f.Scan, add)
 }
 
+var errTooLarge = fmt.Errorf("larger than %d octets", maxClassFile)
+
 // scanLines reads the words from lines; those that begin with # do not count.
-func scanLines(in io.Reader, format string) ([]string, error) {
-	data, err := io.ReadAll(io.LimitReader(in, maxClassFile))
-	if err != nil {
-		return nil, err
-	}
+func scanLines(in io.Reader, format string, add func([]string)) error {
 	if format == "" {
 		format = "%s"
 	}
-	var words []string
-	for line := range strings.Lines(string(data)) {
+	limited := &io.LimitedReader{R: in, N: maxClassFile + 1}
+	lines := bufio.NewReader(limited)
+	words := make([]string, 0, 256)
+	for {
+		line, err := lines.ReadString('\n')
+		if limited.N == 0 {
+			return errTooLarge
+		}
 		if line = strings.TrimRight(line, "\r\n"); line != "" && line[0] != '#' {
 			words = append(words, strings.Fields(scan(line, format))...)
 		}
+		if err != nil || len(words) >= 256 {
+			add(words)
+			words = words[:0]
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
 	}
-	return words, nil
 }
 
 // scan returns what the first conversion of a scanf format that stores anything takes from a line: %s and %[set], with

@@ -115,11 +115,7 @@ func (r *reader) programClass(c *prog.Class) {
 		if r.opt.NoFiles {
 			continue
 		}
-		words, err := r.fileWords(f)
-		switch {
-		case err == nil:
-			r.addWords(c.Name, words)
-		case !f.Optional:
+		if err := r.fileWords(f, func(words []string) { r.addWords(c.Name, words) }); err != nil && !f.Optional {
 			r.line = f.Pos.Line
 			r.systemErrorf("fileclass: cannot open '%s': %s", f.Path, Reason(err))
 		}
