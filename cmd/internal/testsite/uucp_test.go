@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // block is a fenced box of a page: "sh HOST", "file HOST PATH" or "output".
@@ -131,6 +132,7 @@ func TestUUCPPage(t *testing.T) {
 		put(t, h.dir+"/etc/passwd", passwd)
 	}
 	var last string
+	var look func() string // runs the last command of a box again
 	for _, b := range blocks(t, "../../../etc/doc/uucp.md") {
 		switch b.words[0] {
 		case "file":
@@ -159,27 +161,53 @@ func TestUUCPPage(t *testing.T) {
 			if err := chown(dir, uid, gid); err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.Command("/bin/sh", "-euc", h.at(b.text))
-			cmd.Dir = h.dir
-			cmd.Env = []string{"PATH=" + h.dir + "/bin:/usr/bin:/bin", "HOME=" + h.dir + "/home", "USER=uucp", "LOGNAME=uucp", "TZ=UTC"}
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: h.cred}
-			out, err := cmd.CombinedOutput()
+			text := strings.TrimSuffix(h.at(b.text), "\n")
+			at := strings.LastIndexByte(text, '\n') + 1
+			look = nil
+			if command := text[at:]; strings.HasPrefix(command, "cat ") { // what it shows may come a moment later
+				look, text = func() string { out, _ := h.run(command); return out }, text[:at]
+			}
+			out, err := h.run(text)
 			if err != nil {
 				log, _ := os.ReadFile(h.dir + "/var/log/mail.log")
 				uucp, _ := os.ReadFile(h.dir + "/var/log/Log")
 				t.Fatalf("line %d, on %s: %v\n%s\n%s\n%s\n%s", b.line, h.name, err, b.text, out, log, uucp)
 			}
-			last = string(out)
+			last = out
 		case "output":
-			for pattern := range strings.SplitSeq(strings.TrimSpace(b.text), "\n") {
-				if pattern != "" && !regexp.MustCompile(pattern).MatchString(last) {
-					t.Errorf("line %d: %q is not in the output:\n%s", b.line, pattern, last)
+			missing := func() string {
+				if look != nil {
+					last = look()
 				}
+				for pattern := range strings.SplitSeq(strings.TrimSpace(b.text), "\n") {
+					if pattern != "" && !regexp.MustCompile(pattern).MatchString(last) {
+						return pattern
+					}
+				}
+				return ""
+			}
+			pattern := missing()
+			for try := 0; pattern != "" && look != nil && try < 300; try++ {
+				time.Sleep(100 * time.Millisecond)
+				pattern = missing()
+			}
+			if pattern != "" {
+				t.Errorf("line %d: %q is not in the output:\n%s", b.line, pattern, last)
 			}
 		default:
 			t.Errorf("line %d: what is a box of %q?", b.line, b.words)
 		}
 	}
+}
+
+// run runs commands on the host.
+func (h uucpHost) run(commands string) (string, error) {
+	cmd := exec.Command("/bin/sh", "-euc", commands)
+	cmd.Dir = h.dir
+	cmd.Env = []string{"PATH=" + h.dir + "/bin:/usr/bin:/bin", "HOME=" + h.dir + "/home", "USER=uucp", "LOGNAME=uucp", "TZ=UTC"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: h.cred}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
 
 func put(t *testing.T, name, text string) {
