@@ -156,7 +156,16 @@ func TestClassWithoutEnd(t *testing.T) {
 	if err := os.Truncate(large, maxClassFile+1); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{large, "|/usr/bin/yes"} {
+	for _, d := range []string{dir, filepath.Dir(dir)} { // the program runs as the default user
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	endless := filepath.Join(dir, "endless") // of long words, so that it does not take long
+	if err := os.WriteFile(endless, []byte("#!/bin/sh\nexec yes $(printf %02000d 0)\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{large, "|" + endless} {
 		c, err := Read(strings.NewReader("V10/Berkeley\nFw"+path+"\n"), "f", Options{Trust: true})
 		if err != nil {
 			t.Fatal(err)
