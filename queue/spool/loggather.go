@@ -7,6 +7,8 @@ const (
 	worthGathering = 200 * time.Microsecond
 	// mostPatience bounds how long a batch waits.
 	mostPatience = 10 * time.Millisecond
+	// worthIt is how much faster messages must go with it than without.
+	worthIt = 1.1
 	// mostMisses bounds how rarely it is tried whether somebody comes back: every 2 to the mostMisses batches.
 	mostMisses = 8
 )
@@ -56,7 +58,7 @@ func (g *gathering) hope(waiting int) (want int) {
 // over ends the patience with those who are there now.
 func (g *gathering) over(waiting int) {
 	g.on = false
-	if float64(waiting)*float64(g.took) >= float64(g.had)*float64(g.took+time.Since(g.since)) {
+	if float64(waiting)*float64(g.took) >= worthIt*float64(g.had)*float64(g.took+time.Since(g.since)) {
 		g.misses = 0
 		return
 	}
