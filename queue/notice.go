@@ -75,6 +75,9 @@ func (a *try) notify(ctx context.Context) {
 		a.w.Lost(a.m.Envelope, a.m.Body())
 	}
 	a.tellGrown(ctx)
+	if a.w.Spoken && a.how.untold { // and what is told at once is told as a whole
+		delete(told, key{dsn.Success, a.m.Envelope.Sender})
+	}
 	if a.w.Spoken { // failures and receipts for one sender are one notice
 		for k, indices := range told {
 			if with, ok := told[key{dsn.Failure, k.sender}]; ok && k.kind == dsn.Success {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"waybill/transport"
+	"waybill/transport/envelope"
 )
 
 // status writes the message/delivery-status (RFC 3464): the fields about the message, and after an empty line each the
@@ -55,7 +56,7 @@ func (c Composer) named(r Recipient) string {
 	if r.Orig.Addr == "" { // an alias of ours for a program or a file: the sender never named it, but somebody must be named
 		return oneLine(r.Orig.Name())
 	}
-	return qualified(r.Orig.Addr, c.Host)
+	return qualified(envelope.Address(strings.TrimPrefix(string(r.Orig.Addr), envelope.NoAlias)), c.Host)
 }
 
 // shownActual tells what the recipient was expanded to, if that may be shown: programs and files of this host are not

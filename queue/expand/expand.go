@@ -92,7 +92,7 @@ const (
 )
 
 // NoAlias before a name means StageNoAlias, as one backslash means StageFinal: what sendmail -n asks for.
-const NoAlias = `\\`
+const NoAlias = envelope.NoAlias
 
 // User is the question.
 type User struct {

@@ -184,8 +184,11 @@ func (r Recipient) Name() string {
 	case r.File != "":
 		return string(r.File)
 	}
-	return string(r.Addr)
+	return strings.TrimPrefix(string(r.Addr), NoAlias)
 }
+
+// NoAlias before a local address says that no alias counts for it (sendmail -n). It is our sign, and never shown.
+const NoAlias = `\\`
 
 // By is the wish that a message be delivered within a time (RFC 2852). The zero By wishes nothing.
 type By struct {

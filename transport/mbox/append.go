@@ -254,6 +254,10 @@ func (j *job) separate(f *os.File, w io.Writer) error {
 		return err
 	}
 	switch {
+	case j.conf.Close && tail[1] == '\n':
+	case j.conf.Close:
+		_, err := io.WriteString(w, "\n")
+		return err
 	case tail[1] != '\n':
 		_, err := io.WriteString(w, "\n\n")
 		return err

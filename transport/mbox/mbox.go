@@ -63,6 +63,9 @@ type Config struct {
 	Biff string
 	// FromLine writes another From line than package fromline does by itself, without its line end.
 	FromLine func(sender envelope.Address, when time.Time) string
+	// Close has a message follow the last line of the file at once, as sendmail has it in files of aliases; else there is
+	// an empty line before it, whatever the file ends with.
+	Close bool
 	// EscapeAfterBlank quotes lines that begin with "From " only behind an empty line, as sendmail's mail.local does.
 	EscapeAfterBlank bool
 	// NoReturnPath leaves the Return-Path field out.

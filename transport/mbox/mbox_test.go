@@ -543,6 +543,35 @@ func names(t *testing.T, dir string) []string {
 	return all
 }
 
+// A message stands behind an empty line, whatever the file ended with; with Close it follows the last line, as with
+// sendmail, and with FromLine its From line is another.
+func TestWhatAFileEndsWith(t *testing.T) {
+	for _, c := range []struct {
+		conf         mbox.Config
+		before, want string
+	}{
+		{mbox.Config{}, "old\n\n", "old\n\nFrom s@x "},
+		{mbox.Config{}, "old\n", "old\n\nFrom s@x "},
+		{mbox.Config{}, "old", "old\n\nFrom s@x "},
+		{mbox.Config{Close: true}, "old\n\n", "old\n\nFrom s@x "},
+		{mbox.Config{Close: true}, "old\n", "old\nFrom s@x "},
+		{mbox.Config{Close: true}, "old", "old\nFrom s@x "},
+		{mbox.Config{FromLine: func(s envelope.Address, _ time.Time) string { return "From other " + string(s) }}, "", "From other s@x\n"},
+	} {
+		box := filepath.Join(t.TempDir(), "bob")
+		c.conf.Path = filepath.Dir(box) + "/$user"
+		must(t, os.WriteFile(box, []byte(c.before), 0o600))
+		if s := open(t, c.conf).Deliver(context.Background(), request("bob"))[0]; s.Outcome() != transport.Delivered {
+			t.Fatal(s.Text())
+		}
+		got, err := os.ReadFile(box)
+		must(t, err)
+		if !strings.HasPrefix(string(got), c.want) {
+			t.Errorf("Close %v, %q: %.40q, want %q", c.conf.Close, c.before, got, c.want)
+		}
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

@@ -215,7 +215,11 @@ func (d *delivery) tryHost(ctx context.Context, key string, hops []hop, dem *dem
 	}
 	left = interleave(left, c.conf.Family)
 	for len(left) > 0 && d.tries < c.conf.MaxAddresses && context.Cause(ctx) == nil {
-		d.show("Connecting to " + left[0].verbose() + " via " + c.conf.Name + "...")
+		if c.conf.Dial != nil && c.conf.LMTP { // a program on a pipe
+			d.show("Connecting to " + c.conf.Name + "...")
+		} else {
+			d.show("Connecting to " + left[0].verbose() + " via " + c.conf.Name + "...")
+		}
 		s, gone := d.connect(ctx, left[:min(len(left), c.conf.MaxAddresses-d.tries)], dem)
 		d.tries += len(gone)
 		left = slices.DeleteFunc(left, func(h hop) bool { return slices.Contains(gone, h) })

@@ -27,7 +27,7 @@ import (
 func (s *site) cfWiring() (queue.Wiring, error) {
 	w := queue.Wiring{Mailers: map[string]queue.Mailer{}, Router: cfRouter{s.cf}, Planner: newCFPlans(s.cf.conf), Notifier: s.cfNotifier(), Spoken: true, Lost: s.cf.keepLost}
 	user := s.defaultUser()
-	file, err := mbox.New(mbox.Config{Users: s.users, DefaultUser: user, FromLine: s.cf.fromLine})
+	file, err := mbox.New(mbox.Config{Users: s.users, DefaultUser: user, FromLine: s.cf.fromLine, Close: true})
 	if err != nil {
 		return w, err
 	}
