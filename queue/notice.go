@@ -40,10 +40,10 @@ func (a *try) due(i int, res *result) dsn.Kind {
 }
 
 // toPostmaster reports whether recipient i is the one to whom we send what cannot be returned: if that fails too, it
-// ends there.
+// ends there. Where nobody wants such mail it ends at once.
 func (a *try) toPostmaster(i int) bool {
 	to := a.m.Recipients[a.root(i)].Addr
-	if strings.EqualFold(string(to), string(a.q.cfg.Postmaster)) {
+	if a.q.cfg.NoDouble || strings.EqualFold(string(to), string(a.q.cfg.Postmaster)) {
 		return true
 	}
 	local, domain := to.Split()

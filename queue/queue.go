@@ -37,6 +37,7 @@ type Config struct {
 	Interval   time.Duration    // how long mail waits that is to wait for a queue run; default 30 minutes
 	RunEvery   time.Duration    // mail found in the queue waits no longer, whatever its journal says (sendmail -q30m); 0: no such bound
 	Postmaster envelope.Address // who hears of notices that cannot be delivered; default "postmaster"
+	NoDouble   bool             // nobody hears of them
 	MaxHops    int              // Received lines; default 25
 	HopsLater  bool             // the transports refuse what has more, as sendmail does: Accept takes it
 	NoReceipts bool             // a Return-Receipt-To field asks for nothing (sendmail's RrtImpliesDsn off)

@@ -189,6 +189,25 @@ func TestRestartKeepsTheSchedule(t *testing.T) {
 	})
 }
 
+// TestNobodyHearsOfDoubleBounces has an empty DoubleBounceAddress.
+func TestNobodyHearsOfDoubleBounces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.closeQueue()
+		r.cfg.NoDouble = true
+		r.open()
+		r.world.answer = func(id, user string, try int) transport.Status { return failed() }
+		r.accept("bad", mail("alice@there.test", envelope.WhenBackground, "bob@there.test"))
+		synctest.Wait()
+		if diff := cmp.Diff(map[string]int{"bad bob@there.test": 1, "notice-bad alice@there.test": 1}, r.world.tries()); diff != "" {
+			t.Error(diff)
+		}
+		if names := r.queued(); len(names) != 0 {
+			t.Errorf("the spool has %v", names)
+		}
+	})
+}
+
 func TestBouncesEndSomewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

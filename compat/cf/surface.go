@@ -76,10 +76,10 @@ Z RetryFactor ~ in listings, the log and queue runs without a daemon, whose own 
 . OperatorChars
 . DontInitGroups - groups are always those of the user
 . SingleLineFromHeader
-. AllowBogusHELO - a HELO without a name is refused
+. AllowBogusHELO
 . ConnectionRateThrottle
 . UnsafeGroupWrites - files that a group may write to are refused
-. DoubleBounceAddress ~ postmaster
+. DoubleBounceAddress
 . HostStatusDirectory
 . SingleThreadDelivery - several connections to one host may be open
 . RunAsUser ! the daemon runs as the user that starts it
@@ -90,7 +90,7 @@ Z RetryFactor ~ in listings, the log and queue runs without a daemon, whose own 
 . MaxRecipientsPerMessage
 . DeadLetterDrop
 . MaxAliasRecursion
-. ConnectOnlyTo ! connections go where the rules say
+. ConnectOnlyTo
 . TrustedUser ~ root
 . MaxMimeHeaderLength - headers have one limit in all
 . ControlSocketName ! "waybill queue" talks to the daemon
@@ -129,16 +129,16 @@ Z RetryFactor ~ in listings, the log and queue runs without a daemon, whose own 
 . UseMSP ~ the front end hands over to the daemon, or to its drop directory
 . DelayLA - load does not delay anything
 . FastSplit - recipients are always grouped
-. SoftBounce ! permanent failures stay permanent
+. SoftBounce ~ in replies of the SMTP server
 . SharedMemoryKeyFile - there is one process
 . RejectLogInterval - refused connections are logged each time
 . RequiresDirfsync ~ directories are always synced
 . ConnectionRateWindowSize ~ one minute
 . CRLFile ! revocation lists are not read
-. FallbackSmartHost ! mail waits for its own hosts
+. FallbackSmartHost
 . AuthRealm - the realm is the host name
 . CRLPath - revocation lists are not read
-. HeloName - the host name
+. HeloName
 . MaxNOOPCommands ~ all useless commands have one budget
 . BadRcptShutdown - see BadRcptThrottle
 . BadRcptShutdownGood - see BadRcptThrottle

@@ -110,7 +110,7 @@ func TestMapClasses(t *testing.T) {
 
 func TestReport(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "x.cf")
-	text := "V10/Berkeley\nO Timeout.queuereturn=5d\nO SoftBounce=true\nO NoSuch=1\nKd nis hosts.byname\nC{x} a\nC{x} b\nS3\nR$*\t$1 x\n" +
+	text := "V10/Berkeley\nO Timeout.queuereturn=5d\nO ControlSocketName=/x\nO NoSuch=1\nKd nis hosts.byname\nC{x} a\nC{x} b\nS3\nR$*\t$1 x\n" +
 		"Mlocal, P=/bin/mail, F=lsAw%, A=mail $u\nXf, S=local:/x\nOBx\nOY\n"
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func TestReport(t *testing.T) {
 	}
 	out := r.Text(false)
 	for _, want := range []string{
-		"! 3          option SoftBounce", "! 4          option NoSuch ", "! 5          map d (nis) ", "  6-7        class (2 times) ", "mailer local flag % (hold)",
+		"! 3          option ControlSocketName", "! 4          option NoSuch ", "! 5          map d (nis) ", "  6-7        class (2 times) ", "mailer local flag % (hold)",
 		"mail filter f ", "option ForkEachJob ", "line 4: readcf: unknown option name NoSuch", "Verdict: sendmail finds 1 error in it",
 	} {
 		if !strings.Contains(out, want) {
@@ -141,11 +141,11 @@ func TestReport(t *testing.T) {
 	if r.Verdict.Ready {
 		t.Error("ready, with an error")
 	}
-	if brief := r.Text(true); strings.Contains(brief, " exact\n") || !strings.Contains(brief, "SoftBounce") {
+	if brief := r.Text(true); strings.Contains(brief, " exact\n") || !strings.Contains(brief, "ControlSocketName") {
 		t.Errorf("brief:\n%s", brief)
 	}
 	data, err := json.Marshal(r)
-	if err != nil || !strings.Contains(string(data), `{"line":3,"what":"option SoftBounce","how":"ignored","why":`) {
+	if err != nil || !strings.Contains(string(data), `{"line":3,"what":"option ControlSocketName","how":"ignored","why":`) {
 		t.Errorf("%v %s", err, data)
 	}
 }

@@ -110,9 +110,17 @@ func (d *delivery) run(ctx context.Context) {
 		more, _ := parseHost(d.client.conf.Fallback)
 		groups = append(groups, more...)
 	}
+	last := len(groups)
+	if d.client.conf.LastResort != "" {
+		more, _ := parseHost(d.client.conf.LastResort)
+		groups = append(groups, more...)
+	}
 	for i, group := range groups {
-		if i >= own && d.nowhere() {
+		if i >= last && d.nowhere("5.1.10", "5.4.6") {
 			return
+		}
+		if i >= own && i < last && (d.nowhere("5.1.10", "5.1.2", "5.4.6") && !(d.client.conf.Sendmail && d.nowhere("5.1.2"))) {
+			continue // sendmail knows its fallback host for a low exchanger of every name, also of one that the DNS does not have
 		}
 		exchanges, v := d.client.exchanges(ctx, group)
 		if v != nil {
@@ -125,13 +133,11 @@ func (d *delivery) run(ctx context.Context) {
 	}
 }
 
-// nowhere reports whether the domain itself says that it takes no mail, or does not exist, or is ours: no fallback host
-// knows better.
-func (d *delivery) nowhere() bool {
+// nowhere reports whether the domain itself says that it takes no mail, or does not exist, or is ours, as these codes have
+// it: no fallback host knows better.
+func (d *delivery) nowhere(codes ...string) bool {
 	for _, i := range d.open() {
-		switch d.status[i].Code() {
-		case "5.1.10", "5.1.2", "5.4.6":
-		default:
+		if !slices.Contains(codes, d.status[i].Code()) {
 			return false
 		}
 	}

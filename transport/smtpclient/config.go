@@ -54,6 +54,8 @@ type Config struct {
 	Socket   string   // connect to this Unix socket, whatever the host
 	Host     string   // where everything goes, in the form of a decision's host; empty: where the decision says
 	Fallback string   // hosts tried when all others failed, in the form of a decision's host (FallbackMXhost)
+	// LastResort are hosts tried behind those, and for domains that the DNS does not know (FallbackSmartHost).
+	LastResort string
 
 	OwnName   func(host string) bool                                               // is this name in an MX list ourselves? nil: no
 	OwnAddr   func(at netip.AddrPort) bool                                         // is this address ourselves? nil: no
@@ -134,6 +136,11 @@ func New(conf Config) (*Client, error) {
 	if conf.Host != "" {
 		if _, err := parseHost(conf.Host); err != nil {
 			return nil, errors.New("smtpclient: host: " + err.Error())
+		}
+	}
+	if conf.LastResort != "" {
+		if _, err := parseHost(conf.LastResort); err != nil {
+			return nil, errors.New("smtpclient: last resort: " + err.Error())
 		}
 	}
 	if conf.Fallback != "" {

@@ -100,4 +100,16 @@ func TestFallbackHost(t *testing.T) {
 	if got := c.Deliver(t.Context(), request("mx1.example.com", "x\n")); len(got) != 0 {
 		t.Error(got)
 	}
+	// sendmail has its fallback host for an exchanger of every name, and the last resort as well.
+	for name, more := range map[string]func(*Config){
+		"as sendmail": func(conf *Config) { conf.Sendmail, conf.Fallback = true, "[mx2.example.com]" },
+		"last resort": func(conf *Config) { conf.LastResort = "[mx2.example.com]" },
+	} {
+		c := w.client(t, more)
+		for host, want := range map[string]string{"broken.example": "relayed 2.0.0", "null.example": "failed 5.1.10", "unknown.example": "relayed 2.0.0", "mx1.example.com": "relayed 2.0.0"} {
+			if got := c.Deliver(t.Context(), request(host, "x\n", "bob@broken.example")); outcomes(got) != want {
+				t.Error(name, host, outcomes(got), got[0].Text())
+			}
+		}
+	}
 }

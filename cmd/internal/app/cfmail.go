@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,7 +67,7 @@ func (s *site) cfWiring() (queue.Wiring, error) {
 
 // cfNotifier writes notices as sendmail does.
 func (s *site) cfNotifier() queue.Notifier {
-	return dsn.Classic{Composer: dsn.Composer{Host: s.settings.Host, Bare: true}, Words: s.cf.rw.Words, Head: func(e *envelope.Envelope, h *envelope.Header) []byte {
+	return dsn.Classic{Composer: dsn.Composer{Host: s.settings.Host, Bare: true, Postmaster: envelope.Address(doubleBounces(s.cf.conf))}, Words: s.cf.rw.Words, Head: func(e *envelope.Envelope, h *envelope.Header) []byte {
 		m, whole := macros(e.Sender, e.Origin), *h
 		s.cf.stamp(m, e, h)
 		s.cf.received(m, e, &whole)
@@ -110,6 +111,8 @@ func (s *site) cfSMTP(m *cf.Mailer) (transport.Transport, error) {
 	if v, ok := s.cf.conf.Option("FallbackMXhost", ""); ok {
 		conf.Fallback = v
 	}
+	conf.LastResort = s.cf.text("FallbackSmartHost", "", "")
+	conf.Hello = cmp.Or(s.cf.text("HeloName", "", ""), conf.Hello)
 	if err := s.cf.sending(&conf); err != nil {
 		return nil, err
 	}
@@ -122,6 +125,14 @@ func (s *site) cfSMTP(m *cf.Mailer) (transport.Transport, error) {
 			return nil, err
 		}
 		conf.Port = uint16(port)
+	}
+	if len(args) >= 2 && conf.Socket == "" && args[1] != "$h" { // whatever host the rules name (submit.cf: TCP [127.0.0.1])
+		if host := cf.Expand(args[1], func(name string) (string, bool) { v, ok := s.cf.conf.Prog.Macros[name]; return v, ok }); !strings.Contains(args[1], "$h") {
+			conf.Host = host
+		}
+	}
+	if at, err := netip.ParseAddr(strings.Trim(s.cf.text("ConnectOnlyTo", "", ""), "[]")); err == nil && !conf.LMTP { // the reader complains of others
+		conf.ConnectTo = netip.AddrPortFrom(at, cmp.Or(conf.Port, 25)).String()
 	}
 	client, err := smtpclient.New(conf)
 	if err == nil {

@@ -120,7 +120,7 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 	s.queue, err = queue.Open(queue.Config{
 		Weights: &weights, Spread: s.settings.Spread,
 		Host: s.settings.Host, Dir: s.settings.Spool, Log: s.log, Mail: counter{s.mail, s}, Retry: queueInterval(given, conf, s.settings.Retry), Interval: runsIn(given).interval, RunEvery: runsIn(given).interval,
-		MinAge: minAge(conf), GiveUp: s.settings.GiveUp, WarnAfter: warnAfter(s.settings), Postmaster: "postmaster", MaxHops: s.settings.MaxHops, HopsLater: true, MaxSize: s.settings.MaxSize,
+		MinAge: minAge(conf), GiveUp: s.settings.GiveUp, WarnAfter: warnAfter(s.settings), Postmaster: envelope.Address(doubleBounces(conf)), NoDouble: doubleBounces(conf) == "", MaxHops: s.settings.MaxHops, HopsLater: true, MaxSize: s.settings.MaxSize,
 		NoReceipts: !conf.Bool("RrtImpliesDsn", false), InOrder: s.cf.alone, BareOwners: true, Now: calendar,
 	}, wiring)
 	if err != nil {
@@ -178,6 +178,14 @@ func cfSettings(c *cf.Config) rules.Settings {
 		s.MaxRecipients = 1000
 	}
 	return s
+}
+
+// doubleBounces is who hears of notices that cannot be delivered (DoubleBounceAddress); empty: nobody.
+func doubleBounces(c *cf.Config) string {
+	if v, ok := c.Option("DoubleBounceAddress", ""); ok {
+		return v
+	}
+	return "postmaster"
 }
 
 // minAge is MinQueueAge, whose bare numbers are minutes.
