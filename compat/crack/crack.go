@@ -210,14 +210,8 @@ func (k *cracker) quote(p string) string {
 // hasColon reports whether a colon follows that could end a phrase.
 func hasColon(t string) bool {
 	bracket := 0
-	for i := 0; i < len(t); i++ {
+	for i := outside(t, 0, "[]:"); i >= 0; i = outside(t, i+1, "[]:") {
 		switch t[i] {
-		case '\\':
-			i++
-		case '"':
-			i = quoted(t, i) - 1
-		case '(':
-			i = comment(t, i) - 1
 		case '[':
 			bracket++
 		case ']':
@@ -232,20 +226,24 @@ func hasColon(t string) bool {
 }
 
 // hasOpen reports whether another bracket is opened: then what came before was a phrase.
-func hasOpen(t string) bool {
-	for i := 0; i < len(t); i++ {
-		switch t[i] {
-		case '\\':
+func hasOpen(t string) bool { return outside(t, 0, "<") >= 0 }
+
+// outside is where, from i on, the first of chars stands that is in no quoted string and no comment and behind no
+// backslash; -1: nowhere.
+func outside(t string, i int, chars string) int {
+	for ; i < len(t); i++ {
+		switch c := t[i]; {
+		case c == '\\':
 			i++
-		case '"':
+		case c == '"':
 			i = quoted(t, i) - 1
-		case '(':
+		case c == '(':
 			i = comment(t, i) - 1
-		case '<':
-			return true
+		case strings.IndexByte(chars, c) >= 0:
+			return i
 		}
 	}
-	return false
+	return -1
 }
 
 // comment returns the end of the comment that begins at i.
