@@ -58,7 +58,7 @@ func (p program) run() int {
 	if v.ConfigFile == "" {
 		v.ConfigFile = spool.DefaultCF(v.ConfigChoice, true)
 	}
-	out := bufio.NewWriter(os.Stdout)
+	out := bufio.NewWriter(submit.Plain(os.Stdout))
 	defer out.Flush()
 	return p.deliver(v, r, os.Stdin, out)
 }
@@ -95,7 +95,7 @@ func say(e *flags.Error) int {
 		if e.Stderr {
 			to = os.Stderr
 		}
-		fmt.Fprintln(to, e.Text)
+		fmt.Fprintln(submit.Plain(to), e.Text)
 	}
 	return e.Exit
 }
@@ -182,6 +182,6 @@ func (p program) deliver(v *flags.Invocation, r rights, in io.Reader, out io.Wri
 }
 
 func fail(exit int, what string, err error) int {
-	fmt.Fprintf(os.Stderr, "sendmail: %s: %v\n", what, err)
+	fmt.Fprintf(submit.Plain(os.Stderr), "sendmail: %s: %v\n", what, err)
 	return exit
 }

@@ -37,7 +37,7 @@ func Complete(body io.Reader, sender envelope.Address, site Site) (whole io.Read
 	if sender.Null() && !site.Bare {
 		p.from = string(p.qualify("MAILER-DAEMON"))
 	}
-	p.noFrom = p.from == ""
+	p.noFrom = p.from == "" && !site.Bare
 	if site.Bare {
 		return p.whole(fields, w, body)
 	}

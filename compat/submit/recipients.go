@@ -21,7 +21,7 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 	}
 	seen := map[envelope.Address]bool{}
 	var named []string // as the caller wrote them
-	listed := false // what comes now stands in the header
+	listed := false    // what comes now stands in the header
 	add := func(list []Mailbox) {
 		if p.site.Bare && len(list) > 1 { // sendmail takes the names of a list from the last to the first
 			list = slices.Clone(list)

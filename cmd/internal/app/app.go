@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"waybill/compat/submit"
 	"waybill/transport/sysexits"
 )
 
@@ -56,7 +57,7 @@ const Version = "0.1.0"
 // Main runs the command that argv names and returns its exit status. It is called as "waybill COMMAND ...", under the
 // name of a companion program, or by the front end as "waybill --as NAME ...".
 func Main(argv []string, in io.Reader, out, errw io.Writer) int {
-	std := stdio{in, out, errw}
+	std := stdio{in, out, submit.Plain(errw)} // what goes wrong is told with names that anybody may have chosen
 	name := filepath.Base(argv[0])
 	args := argv[1:]
 	if len(args) >= 2 && args[0] == "--as" {

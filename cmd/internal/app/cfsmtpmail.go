@@ -22,11 +22,12 @@ import (
 
 // cfTalk is what a session keeps from one command to the next.
 type cfTalk struct {
-	verbose bool              // -v, or VERB
-	shown   map[string]string // of each recipient's target: how the first who named it wrote it
-	texts   map[string]string // of each recipient's address: how it was written
-	nodes   []string          // that ETRN named, with sendmail -bs
-	say     func(line string) // sends a line that is no reply
+	verbose  bool              // -v, or VERB
+	shown    map[string]string // of each recipient's target: how the first who named it wrote it
+	texts    map[string]string // of each recipient's address: how it was written
+	nodes    []string          // that ETRN named, with sendmail -bs
+	warnings []string          // X-Authentication-Warning fields of the message at hand
+	say      func(line string) // sends a line that is no reply
 }
 
 // Speak is how the server lends its voice for what a delivery does.
@@ -42,6 +43,9 @@ func (s cfSession) Verb(context.Context) *smtp.Reply {
 func (s cfSession) ReadPath(ctx context.Context, verb, text string) (addr envelope.Address, shown, rest string, refusal *smtp.Reply) {
 	p := submit.ParsePath(text)
 	shown = smtp.Printable(p.Text)
+	if verb == "MAIL" && s.client.Helo == "" && s.site.cf.privacy("authwarnings") && len(s.talk.warnings) < maxWarnings {
+		s.talk.warnings = append(s.talk.warnings, s.site.settings.Host+": "+s.Peer()+" didn't use HELO protocol")
+	}
 	switch {
 	case verb == "MAIL" && s.client.Helo == "" && s.site.cf.privacy("needmailhelo"):
 		refusal = smtp.NewReply(503, "5.0.0", "Polite people say HELO first")
@@ -69,6 +73,15 @@ func (s cfSession) ReadPath(ctx context.Context, verb, text string) (addr envelo
 		refusal = s.badSender(ctx, addr, shown)
 	}
 	return addr, shown, p.Rest, refusal
+}
+
+// maxWarnings bounds what one message says about its client.
+const maxWarnings = 10
+
+// Reset forgets what the message at hand would have said.
+func (s cfSession) Reset() {
+	s.talk.warnings = nil
+	s.smtpSession.Reset()
 }
 
 // abridged is how sendmail shows an address that is too long: a hundred octets from each end.
@@ -188,9 +201,11 @@ func (s cfSession) target(addr envelope.Address) string {
 }
 
 func (s cfSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
+	var strict *sevenOnly
 	strip := s.site.cf.conf.Bool("SevenBitInput", false) || s.env != nil && s.env.BodyType == envelope.Body7Bit
 	if mode, _ := s.site.cf.conf.Option("EightBitMode", ""); strings.HasPrefix(strings.ToLower(strings.TrimSpace(mode)), "s") && !strip && s.env != nil && s.env.BodyType != envelope.Body8BitMIME {
-		body = &sevenOnly{r: body}
+		strict = &sevenOnly{r: body}
+		body = strict
 	}
 	if strip {
 		body = sevenBits{body}
@@ -202,8 +217,11 @@ func (s cfSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 		s.env.When = envelope.WhenNow
 		s.verbose = s.narrate
 	}
+	for i := len(s.talk.warnings) - 1; i >= 0; i-- {
+		body = io.MultiReader(strings.NewReader("X-Authentication-Warning: "+s.talk.warnings[i]+"\n"), body)
+	}
 	r := s.smtpSession.Data(ctx, body)
-	if only, ok := body.(*sevenOnly); ok && only.wide {
+	if strict != nil && strict.wide {
 		return smtp.NewReply(554, "5.6.1", "Eight bit data not allowed")
 	}
 	return r

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"waybill/compat/flags"
+	"waybill/compat/submit"
 	"waybill/compat/testmode"
 	"waybill/queue"
 	"waybill/queue/spool"
@@ -40,6 +41,9 @@ var companions = map[string]func(std stdio, args []string) int{
 // sendmailMode does what sendmail does under this name with these arguments. The front end has dropped its privileges.
 func sendmailMode(std stdio, name string, args []string) int {
 	v, wrong := flags.Parse(append([]string{name}, args...))
+	if wrong != nil || v.Mode != flags.SMTP && v.Mode != flags.Test { // which are dialogues
+		std.out = submit.Plain(std.out)
+	}
 	if wrong != nil {
 		to := std.out
 		if wrong.Stderr {

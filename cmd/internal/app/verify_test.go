@@ -41,6 +41,7 @@ func TestVerify(t *testing.T) {
 			"/var/mail/box... deliverable: mailer *file*, user /var/mail/box\n"},
 		{[]string{"loopa"}, 64, "loopa... aliasing/forwarding loop broken\n"},
 		{[]string{"a@@b"}, 64, "a@@b... Invalid route address\n"},
+		{[]string{"no\x1b]0;x\x07such"}, 64, "no?]0;x?such... Invalid route address\n"},
 		{nil, 64, "Recipient names must be specified\n"},
 	} {
 		var out, errs strings.Builder
