@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"strings"
 	"time"
 
 	"waybill/queue/spool"
@@ -47,6 +48,14 @@ func (q *Queue) Import(in Import) (id string, err error) {
 			}
 		}
 	}
+	header, body, err := readHeader(in.Body)
+	if err != nil {
+		return "", err
+	}
+	in.Body = body
+	if e.Priority == 0 {
+		e.Priority = headerPriority(header)
+	}
 	past, err := in.past(&e, q.cfg.Now())
 	if err != nil {
 		return "", err
@@ -88,7 +97,7 @@ func (in *Import) past(e *envelope.Envelope, now time.Time) (past []spool.Entry,
 		}
 		if in.Why != "" || in.Warned {
 			past = append(past, spool.OutcomeOf{Index: index, Status: spool.Status{
-				Outcome: spool.Deferred, Code: "4.0.0", Text: firstOf(in.Why, "queued"), At: in.LastTry, Warned: in.Warned,
+				Outcome: spool.Deferred, Code: "4.0.0", Text: firstOf(strings.TrimPrefix(in.Why, "Deferred: "), "queued"), At: in.LastTry, Warned: in.Warned,
 			}})
 		}
 	}
