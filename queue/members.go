@@ -175,9 +175,17 @@ func (a *try) onceOnly() {
 // before it queues a message. Who fails by that fails now.
 func (q *Queue) grow(ctx context.Context, m *spool.Message, verbose func(line string)) ([]transport.Status, bool) {
 	a := &try{q: q, w: q.wiring.Load(), m: m, how: &how{verbose: verbose, waited: true, queued: true}, began: time.Now(), now: q.cfg.Now(), results: map[int]*result{}, tries: m.Attempts, left: len(m.Recipients)}
+	var waiting []Tried
 	for _, g := range a.decide(ctx) {
 		for _, j := range g.jobs {
 			for n, i := range j.indices {
+				if n == 0 {
+					waiting = append(waiting, Tried{
+						ID: m.ID, To: m.Recipients[i].Name(), Orig: m.Recipients[a.root(i)].Recipient, Mailer: j.mailer, Host: j.host, Priority: m.Envelope.Priority,
+						Size: m.Size, Age: a.now.Sub(m.Envelope.Arrival), Sender: m.Envelope, Local: j.via.Local, Queued: true, More: true,
+						Status: transport.NewStatus(transport.Deferred, "4.2.0", "queued"),
+					})
+				}
 				if n > 0 {
 					a.results[i] = &result{status: transport.NewStatus(transport.Discarded, "2.0.0", "duplicate"), old: true}
 				}
@@ -192,6 +200,10 @@ func (q *Queue) grow(ctx context.Context, m *spool.Message, verbose func(line st
 	a.notify(ctx)
 	a.record()
 	a.logResults()
+	for n := range waiting {
+		waiting[n].Rcpts, waiting[n].More = len(waiting), n+1 < len(waiting)
+		q.cfg.Mail.Tried(waiting[n])
+	}
 	statuses := a.summary()
 	if m.Done() {
 		if err := m.Finish(); err != nil {

@@ -162,6 +162,7 @@ type Tried struct {
 	Sender *envelope.Envelope // of the message
 	Local  bool               // it went to a mailer of this host
 	More   bool               // another recipient of the same attempt follows
+	Queued bool               // nothing was tried: it waits for a queue run
 }
 
 // Noticed is logged when the sender or the postmaster was told something, or would have been.

@@ -88,6 +88,13 @@ func (l *Log) classicTo(t queue.Tried) {
 func (l *Log) classicRest(t queue.Tried) string {
 	s := t.Status
 	var b line
+	if t.Queued {
+		b.add("delay", interval(t.Age))
+		b.optional("mailer", t.Mailer)
+		b.add("pri", l.classic.Weights.Job(t.Size, t.Priority, t.Rcpts, t.Attempts))
+		b.add("stat", "queued")
+		return b.String()
+	}
 	b.optional("ctladdr", l.control(t))
 	b.add("delay", interval(t.Age))
 	b.add("xdelay", interval(t.Took))
@@ -96,6 +103,9 @@ func (l *Log) classicRest(t queue.Tried) string {
 	relay := s.Remote
 	if host, addr, ok := strings.Cut(relay, " ["); ok && !strings.HasSuffix(host, ".") {
 		relay = host + ". [" + addr
+	}
+	if strings.HasPrefix(relay, "[") && !strings.Contains(relay, " ") { // a host that was named by its address
+		relay += " " + relay
 	}
 	if relay == "" {
 		relay = strings.TrimSuffix(t.Host, ".")

@@ -36,6 +36,11 @@ func TestClassic(t *testing.T) {
 	l.Tried(queue.Tried{ID: "6AM1", To: "bob", Mailer: "local", Status: sent(transport.Delivered, "2.0.0", "Sent", "", ""), Sender: local, Local: true, More: true})
 	l.Tried(queue.Tried{ID: "6AM1", To: "|/bin/p", Orig: envelope.Recipient{Addr: "bob"}, As: "bob", Mailer: "prog", Status: sent(transport.Failed, "5.0.0", "no", "1", "x-unix"), Sender: local, More: true})
 	l.Tried(queue.Tried{ID: "6AM1", To: "|/bin/p", Orig: envelope.Recipient{Addr: "prog"}, Mailer: "prog", Status: sent(transport.Deferred, "4.3.0", "prog mailer (/bin/sh) exited with EX_TEMPFAIL", "75", "x-unix"), Sender: local})
+	l.Tried(queue.Tried{ID: "6AM3", To: "a@example.com", Mailer: "esmtp", Host: "example.com.", Status: sent(transport.Deferred, "4.2.0", "queued", "", ""), Sender: local, Queued: true, More: true})
+	l.Tried(queue.Tried{ID: "6AM3", To: "b@example.com", Mailer: "esmtp", Host: "example.com.", Status: sent(transport.Deferred, "4.2.0", "queued", "", ""), Sender: local, Queued: true})
+	literal := sent(transport.Relayed, "2.0.0", "accepted", "250 2.0.0 accepted", "smtp")
+	literal.Remote = "[127.0.0.4]"
+	l.Tried(queue.Tried{ID: "6AM3", To: "c@[127.0.0.4]", Mailer: "esmtp", Host: "[127.0.0.4]", Status: literal, Sender: local})
 	l.Noticed(queue.Noticed{ID: "6AM1", New: "6AM2", Kind: dsn.Failure, Cause: "x", Status: sent(transport.Failed, "5.1.1", "no", "550 5.1.1 no such user here", "smtp")})
 	l.Accepted(queue.Accepted{ID: "6AM2", Envelope: &envelope.Envelope{Origin: envelope.Origin{Protocol: "local", UID: -1}}})
 	want := `6AM1: from=root, size=93, class=0, nrcpts=2, msgid=<a@b>, relay=root@localhost
@@ -43,6 +48,8 @@ func TestClassic(t *testing.T) {
 6AM1: to=bob, ctladdr=root (0/0), delay=00:00:00, xdelay=00:00:00, mailer=local, pri=0, dsn=2.0.0, stat=Sent
 6AM1: to=|/bin/p, ctladdr=bob (1002/1002), delay=00:00:00, xdelay=00:00:00, mailer=prog, pri=0, dsn=5.3.0, stat=unknown mailer error 1
 6AM1: to=|/bin/p, ctladdr=prog (1/0), delay=00:00:00, xdelay=00:00:00, mailer=prog, pri=0, dsn=4.0.0, stat=Deferred: prog mailer (/bin/sh) exited with EX_TEMPFAIL
+6AM3: to=a@example.com,b@example.com, delay=00:00:00, mailer=esmtp, pri=0, stat=queued
+6AM3: to=c@[127.0.0.4], ctladdr=root (0/0), delay=00:00:00, xdelay=00:00:00, mailer=esmtp, pri=0, relay=[127.0.0.4] [127.0.0.4], dsn=2.0.0, stat=Sent (accepted)
 6AM1: 6AM2: DSN: User unknown
 `
 	got := prefix.ReplaceAllString(out.String(), "")
