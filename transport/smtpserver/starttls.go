@@ -28,8 +28,11 @@ func (c *conn) starttls(ctx context.Context, arg string) {
 	case c.cfg.Sendmail && arg != "":
 		c.reply(smtp.NewReply(501, "5.5.2", "Syntax error (no parameters allowed)"))
 		return
-	case c.cfg.TLS == nil || !ok || !c.offers("STARTTLS"):
+	case c.cfg.TLS == nil || !ok:
 		c.reply(c.in(smtp.NewReply(502, "5.5.1", "command not implemented"), smtp.NewReply(454, "4.3.3", "TLS not available after start")))
+		return
+	case !c.offers("STARTTLS"):
+		c.reply(c.in(smtp.NewReply(502, "5.5.1", "command not implemented"), smtp.NewReply(503, "5.5.0", "TLS not available")))
 		return
 	case c.client.TLS != nil:
 		c.reply(smtp.NewReply(503, "5.5.1", "TLS is in use already")) // RFC 3207 4.2
