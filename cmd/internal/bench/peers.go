@@ -20,23 +20,11 @@ import (
 // insideVar says that this process runs in the namespace, and where its directory is.
 const insideVar = "WAYBILL_BENCH_INSIDE"
 
-const namespace = `set -e
-dir=$1 tree=$2
-shift 2
-hostname bench.example.test
-mkdir -p "$dir/ov" "$dir/etc"
-(cat /etc/passwd; echo 'postfix:x:20101:20101::/:/bin/false'; echo 'smmta:x:20103:20103::/:/bin/false'; echo 'smmsp:x:20104:20104::/:/bin/false'; echo 'bob:x:20105:20105::/:/bin/sh') >"$dir/etc/passwd"
-(cat /etc/group; echo 'postfix:x:20101:'; echo 'postdrop:x:20102:'; echo 'smmta:x:20103:'; echo 'smmsp:x:20104:'; echo 'bob:x:20105:') >"$dir/etc/group"
-printf '127.0.0.1 localhost\n127.0.0.2 bench.example.test\n' >"$dir/etc/hosts"
-mount -t tmpfs none "$dir/ov"
-for d in etc usr var; do
-	low=/$d
-	[ ! -d "$tree/$d" ] || low=$tree/$d:$low
-	[ $d != etc ] || low=$dir/etc:$low
-	mkdir "$dir/ov/$d" "$dir/ov/$d.work"
-	mount -t overlay overlay -o "lowerdir=$low,upperdir=$dir/ov/$d,workdir=$dir/ov/$d.work" "/$d"
-done
-exec "$@"`
+// users are those of the peers, and bob, who gets the mail.
+const users = `mkdir "$0/etc"
+(cat /etc/passwd; echo 'postfix:x:20101:20101::/:/bin/false'; echo 'smmta:x:20103:20103::/:/bin/false'; echo 'smmsp:x:20104:20104::/:/bin/false'; echo 'bob:x:20105:20105::/:/bin/sh') >"$0/etc/passwd"
+(cat /etc/group; echo 'postfix:x:20101:'; echo 'postdrop:x:20102:'; echo 'smmta:x:20103:'; echo 'smmsp:x:20104:'; echo 'bob:x:20105:') >"$0/etc/group"
+printf '127.0.0.1 localhost\n127.0.0.2 bench.example.test\n' >"$0/etc/hosts"`
 
 // enterNamespace runs this program again in the namespace and does not return; it returns where that cannot be.
 func enterNamespace() {
@@ -58,9 +46,11 @@ func enterNamespace() {
 		return
 	}
 	os.Chmod(dir, 0o755)
-	args := append([]string{"--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "private",
-		"sh", "-c", namespace, "sh", dir, filepath.Join(trees, "postfix"), self}, os.Args[1:]...)
-	c := exec.Command("unshare", args...)
+	if out, err := exec.Command("sh", "-ec", users, dir).CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: no users for the peers: %v %s\n", err, out)
+		return
+	}
+	c := testsite.AsInstalled(dir, filepath.Join(trees, "postfix"), "bench.example.test", append([]string{self}, os.Args[1:]...)...)
 	c.Env = append(os.Environ(), insideVar+"="+dir)
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
 	err = c.Run()

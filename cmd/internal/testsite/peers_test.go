@@ -33,28 +33,10 @@ func peersDir(t *testing.T) string {
 	return dir
 }
 
-// namespace runs a program of an unpacked package as if it were installed: in mount and process namespaces of its own,
-// where the package's tree and the etc of DIR lie over /etc, /usr and /var. All its processes end with it.
-const namespace = `set -e
-dir=$1 tree=$2
-shift 2
-hostname mx.peer.test
-mkdir -p "$dir/ov" "$dir/etc"
-mount -t tmpfs none "$dir/ov"
-for d in etc usr var; do
-	low=/$d
-	[ ! -d "$tree/$d" ] || low=$tree/$d:$low
-	[ $d != etc ] || low=$dir/etc:$low
-	mkdir "$dir/ov/$d" "$dir/ov/$d.work"
-	mount -t overlay overlay -o "lowerdir=$low,upperdir=$dir/ov/$d,workdir=$dir/ov/$d.work" "/$d"
-done
-exec "$@"`
-
 // startPeer runs a mail server in the namespace, and waits until it answers on addr.
 func startPeer(t *testing.T, dir, tree, addr string, command ...string) {
 	t.Helper()
-	args := append([]string{"--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "private", "sh", "-c", namespace, "sh", dir, tree}, command...)
-	c := exec.Command("unshare", args...)
+	c := testsite.AsInstalled(dir, tree, "mx.peer.test", command...)
 	said, err := os.Create(filepath.Join(dir, "said"))
 	if err != nil {
 		t.Fatal(err)
