@@ -6,6 +6,7 @@ package testmode
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -195,6 +196,14 @@ func (f *flusher) Read(p []byte) (int, error) {
 
 // readChunk reads a line without its end, or as much of it as the real one reads at once.
 func readChunk(in *bufio.Reader) (string, error) {
+	if in.Buffered() > 0 {
+		some, _ := in.Peek(min(in.Buffered(), chunk))
+		if i := bytes.IndexByte(some, '\n'); i >= 0 {
+			line := string(some[:i])
+			_, err := in.Discard(i + 1)
+			return line, err
+		}
+	}
 	var b []byte
 	for len(b) < chunk {
 		c, err := in.ReadByte()

@@ -133,6 +133,7 @@ type rule struct {
 	rhs   []piece     // one for which it cannot
 	src   *prog.Rule
 	cond  *prog.Cond
+	tail  *glob   // of a pattern that is no glob: what its end must match
 	lhs   []sym   // the pattern, when it is no glob
 	rest  []int32 // rest[i]: tokens that lhs[i:] needs at least
 	wild  int     // numbered symbols of the pattern
@@ -289,6 +290,7 @@ func (e *Engine) compileRule(r *rule) (mask bits) {
 	if r.glob = e.globOf(lhs); r.glob == nil {
 		r.lhs = slices.Clone(lhs)
 		r.rest = rest(lhs)
+		r.tail = e.tailOf(lhs)
 	}
 	r.caps = max(r.wild, bound(src.Cond))
 	e.captures = max(e.captures, r.caps)

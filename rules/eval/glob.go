@@ -1,6 +1,10 @@
 package eval
 
-import "waybill/rules/prog"
+import (
+	"slices"
+
+	"waybill/rules/prog"
+)
 
 // glob is a pattern with at most one $=x, and else only symbols of one token and $* and $+, made ready: a head that stands
 // at the beginning, then parts of an open symbol and what follows it. Most patterns are such, and need little
@@ -116,6 +120,22 @@ func (e *Engine) globOf(lhs []sym) *glob {
 		}
 	}
 	return g
+}
+
+// tailOf makes a glob of the end of a pattern that is none, from its last open symbol on, when there is a class in it:
+// most workspaces that do not match such a pattern do not match its end either. nil: that tells nothing.
+func (e *Engine) tailOf(lhs []sym) *glob {
+	for i := len(lhs) - 1; i >= 0; i-- {
+		if k := lhs[i].kind; k == prog.ZeroOrMore || k == prog.OneOrMore {
+			tail := slices.Clone(lhs[i:])
+			tail[0].kind = prog.ZeroOrMore // with all that comes before
+			if g := e.globOf(tail); g != nil && g.class != none {
+				return g
+			}
+			break
+		}
+	}
+	return nil
 }
 
 // literals reports whether a row has nothing but literals.

@@ -21,12 +21,12 @@ func TestGlobIsBacktracking(t *testing.T) {
 		}
 		return b.String()
 	}
-	globs, matched, classes := 0, 0, 0
+	globs, matched, classes, tails := 0, 0, 0, 0
 	for range 2000 {
 		pattern := pick(symbols, 8)
 		e := engine(t, "CAa a.b b.b.b c a.b.c\nCBb c\nSt\nR"+pattern+"\tx", nil)
 		rule := &e.sets[0].rules[0]
-		if rule.glob == nil {
+		if rule.glob == nil && rule.tail == nil {
 			continue
 		}
 		globs++
@@ -53,14 +53,16 @@ func TestGlobIsBacktracking(t *testing.T) {
 			}
 			if want {
 				matched++
-				if rule.glob.class != none {
+				if rule.glob == nil {
+					tails++
+				} else if rule.glob.class != none {
 					classes++
 				}
 			}
 			m.release()
 		}
 	}
-	if globs < 500 || matched < 1000 || classes < 150 {
-		t.Errorf("only %d globs, %d matches, %d of them with a class", globs, matched, classes)
+	if globs < 500 || matched < 1000 || classes < 150 || tails < 15 {
+		t.Errorf("only %d globs, %d matches, %d of them with a class, %d tails", globs, matched, classes, tails)
 	}
 }

@@ -300,7 +300,13 @@ func (m *machine) trace(kind trace.Kind, rs *ruleset, base int) {
 	} else {
 		b = append(b, "   input:"...)
 	}
-	for _, w := range m.mem[base:] {
+	ws := m.mem[base:]
+	if slices.Equal(ws, m.shown) { // what a ruleset leaves is often what the next one gets
+		m.lines.End(append(b, m.line...))
+		return
+	}
+	from := len(b)
+	for _, w := range ws {
 		switch t := m.text(w); {
 		case w&isPlain == 0:
 			b = addr.AppendPrint(append(b, ' '), t)
@@ -310,7 +316,9 @@ func (m *machine) trace(kind trace.Kind, rs *ruleset, base int) {
 			b = append(append(b, ' '), t...)
 		}
 	}
-	m.lines.End(append(b, '\n'))
+	b = append(b, '\n')
+	m.shown, m.line = append(m.shown[:0], ws...), append(m.line[:0], b[from:]...)
+	m.lines.End(b)
 }
 
 func (m *machine) traceRewrite(rs *ruleset, r *rule, index, base int) {

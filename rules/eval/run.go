@@ -84,6 +84,8 @@ type machine struct {
 	cuts      [64]cut
 	argAt     []span      // where they are in the arena
 	lines     *trace.Text // shows Enter and Leave; nil: the tracer does
+	shown     []word      // the workspace that was shown last
+	line      []byte      // as it was shown
 	mask      bits        // of the workspace that replace has made
 	check     int         // steps at which tick looks at the limit and the context
 	own       State       // when the caller gave none, or one without macros
@@ -160,6 +162,7 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 		}
 		if l, ok := st.Tracer.(trace.Liner); ok {
 			m.lines = l.Lines()
+			m.shown, m.line = m.shown[:0], append(m.line[:0], '\n')
 		}
 	}
 	if st != nil && st.Steps != nil {
@@ -432,7 +435,7 @@ func (m *machine) matches(r *rule, base int) (ok bool, status int) {
 	m.steps += 12
 	switch g := r.glob; {
 	case g == nil:
-		ok = m.backtrack(r.lhs, r.rest, ws)
+		ok = (r.tail == nil || m.globClass(r.tail, ws)) && m.backtrack(r.lhs, r.rest, ws)
 	case g.class != none:
 		ok = m.globClass(g, ws)
 	default:
