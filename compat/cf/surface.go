@@ -8,8 +8,8 @@ import "strings"
 
 // optionTable has every option that Debian's binary knows, in its order: messages name the first ones that match.
 const optionTable = `
-7 SevenBitInput ~ what programs submit is cut to 7 bits
-8 EightBitMode ~ 8-bit text is passed on as it is, and converted for a next hop that cannot take it
+7 SevenBitInput
+8 EightBitMode ~ 8-bit text is passed on as it is, and converted for a next hop that cannot take it; strict refuses it over SMTP
 A AliasFile
 a AliasWait - aliases are read from their source; there is no build to wait for
 B BlankSub

@@ -260,7 +260,7 @@ func (d *delivery) mailCommand(s *session) (string, *verdict) {
 	switch {
 	case s.ext.utf8 && d.needsUTF8(): // RFC 6531 3.4
 		b.WriteString(" SMTPUTF8")
-	case !s.ext.utf8 && (!isASCII(sender) || (env.SMTPUTF8 && d.wideHeader())): // RFC 6531 3.2: returned, never mangled
+	case !s.ext.utf8 && !s.conf.Sendmail && (!isASCII(sender) || (env.SMTPUTF8 && d.wideHeader())): // RFC 6531 3.2: returned, never mangled; sendmail says it as it is
 		return "", s.noUTF8()
 	}
 	if env.RequireTLS && s.ext.requireTLS { // RFC 8689 4.2.1
@@ -383,7 +383,7 @@ func (d *delivery) approved(ctx context.Context, s *session, batch []int) []int 
 
 // expressible settles the recipients that this peer cannot be told of, and returns the others.
 func (d *delivery) expressible(s *session, batch []int) []int {
-	if s.ext.utf8 {
+	if s.ext.utf8 || s.conf.Sendmail { // which says them as they are, RFC 6531 3.2 notwithstanding
 		return batch
 	}
 	var rest []int
