@@ -11,13 +11,8 @@ import (
 
 // lostFiles is "waybill queue lost": what was damaged and set aside. It stays until somebody looks at it and removes it.
 func lostFiles(std stdio, config string) int {
-	s, err := openSite(config, slog.LevelWarn)
-	if err != nil {
-		return cannotOpen(std, err)
-	}
-	defer s.mail.Close()
 	n := 0
-	err = s.queue.Spool().Lost(func(path string, info spool.Info) bool {
+	err := setAside(config, func(path string, info spool.Info) bool {
 		n++
 		fmt.Fprintf(std.out, "%s %10d %s\n", info.ModTime.Format(time.DateTime), info.Size, path)
 		return true
@@ -29,4 +24,14 @@ func lostFiles(std stdio, config string) int {
 		fmt.Fprintln(std.out, "nothing was set aside")
 	}
 	return sysexits.OK
+}
+
+// setAside calls f for what was set aside.
+func setAside(config string, f func(path string, info spool.Info) bool) error {
+	s, err := openSite(config, slog.LevelWarn)
+	if err != nil {
+		return err
+	}
+	defer s.mail.Close()
+	return s.queue.Spool().Lost(f)
 }

@@ -22,7 +22,7 @@ import (
 func sendmailView(v *flags.Invocation) queueView {
 	picked, now := chosen(v.Queue), time.Now()
 	plain := len(picked) == 0 && !v.Queue.Lost && !v.Queue.Quarantined
-	return queueView{verbose: v.Verbose, counted: plain, match: func(l queue.Listed) bool {
+	return queueView{verbose: v.Verbose, counted: plain, lost: v.Queue.Lost, match: func(l queue.Listed) bool {
 		switch {
 		case v.Queue.Lost:
 			return l.Damage != ""

@@ -49,6 +49,9 @@ func TestQuarantine(t *testing.T) {
 	if out := run("-Qspam", "-odq", "dave@example.com"); out != "" {
 		t.Errorf("without -q: %q", out)
 	}
+	holds(run("-bp")) // it is for the whole queue, as with sendmail
+	holds(run("-bp", "-qQ"), "dave@example.com", "carol@example.net")
+	run("-Q", "-qQ")
 	holds(run("-bp"), "dave@example.com", "carol@example.net")
 	if out := run("-Qheld", "-qRcarol"); out != "" {
 		t.Errorf("-Q says %q", out)

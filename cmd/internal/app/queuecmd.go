@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -192,6 +193,7 @@ type queueView struct {
 	json, verbose bool
 	counted       bool                    // match leaves out nothing, or what is held: a long list need not be read to be begun
 	match         func(queue.Listed) bool // nil: all
+	lost          bool                    // what was set aside is in it
 }
 
 // sortable is the number of messages up to which a list is sorted. A longer one is printed as it is read.
@@ -220,6 +222,12 @@ func listQueue(std stdio, config string, view queueView) int {
 		if err = s.queue.Count(out.count); err == nil {
 			err = s.queue.List(ctx, out.add)
 		}
+	}
+	if err == nil && view.lost {
+		err = setAside(config, func(path string, _ spool.Info) bool {
+			out.listing.Entries = append(out.listing.Entries, mailq.Entry{ID: filepath.Base(path), Damaged: true})
+			return true
+		})
 	}
 	if err != nil {
 		return failed(std, err)
