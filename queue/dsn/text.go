@@ -37,7 +37,7 @@ func (c Composer) text(n Notice, subject string) string {
 		fmt.Fprintf(&b, "%s\ncould not be delivered, and will not be tried again:\n\n", what)
 	}
 	for _, r := range shown {
-		c.explain(&b, n.Kind, r)
+		c.explain(&b, n, r)
 	}
 	if more := len(n.Recipients) - len(shown); more > 0 {
 		fmt.Fprintf(&b, "  and %d more, which the second part of this message lists.\n\n", more)
@@ -87,8 +87,12 @@ const warningBox = `    **********************************************
 `
 
 // explain tells in plain words what happened to one recipient.
-func (c Composer) explain(b *strings.Builder, k Kind, r Recipient) {
+func (c Composer) explain(b *strings.Builder, n Notice, r Recipient) {
+	k := n.Kind
 	fmt.Fprintf(b, "  %s\n", c.named(r))
+	if became, expanded := shownActual(n, r); expanded { // the owner of a list must know whom it is about
+		fmt.Fprintf(b, "      which leads to %s\n", oneLine(became))
+	}
 	line := func(form string, a ...any) { fmt.Fprintf(b, "      "+form+"\n", a...) }
 	if k == Success {
 		line("%s", strings.ToUpper(r.arrived()[:1])+r.arrived()[1:]+".")
