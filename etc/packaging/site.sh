@@ -1,7 +1,8 @@
 #!/bin/sh
 # site.sh [PREFIX]
 # Makes on this host what Waybill needs beside its files: the user that the daemon runs as, the spool, and the group that
-# lets the front end, and nobody else, leave mail in it. To run it again changes nothing. As root.
+# lets the front end, and nobody else, leave mail in it; and rules, where there is a sendmail.cf. To run it again changes
+# nothing. As root.
 set -eu
 prefix=${1-/usr}
 spool=/var/spool/waybill
@@ -36,3 +37,14 @@ $as install -d -m 700 "$spool/queue" "$spool/hold" "$spool/bad"
 $as install -d -m 1770 "$spool/drop"
 chgrp waybill "$prefix/sbin/sendmail"
 chmod 2755 "$prefix/sbin/sendmail"
+
+# Without rules the front end would go by the sendmail.cf that an earlier mail system left, into a queue where no daemon
+# is, and the daemon by the rules that are built in.
+rules=/etc/waybill/waybill.rules
+install -d -m 755 /etc/waybill
+if [ ! -e "$rules" ] && { [ -e /etc/mail/sendmail.cf ] || [ -e /etc/mail/submit.cf ]; }; then
+	"$prefix/sbin/waybill" rules default >"$rules.new"
+	mv "$rules.new" "$rules"
+	echo "waybill: mail goes by $rules now, which is new, and not by /etc/mail/sendmail.cf;" >&2
+	echo "waybill: $prefix/share/doc/waybill/moving-from-sendmail.md tells how to keep, or to convert, what stands there" >&2
+fi

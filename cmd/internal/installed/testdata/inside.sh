@@ -5,6 +5,10 @@ export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 fail() { echo "failed: $*"; exit 1; }
 
 rm -rf /etc/aliases /etc/waybill /var/spool/waybill
+# An earlier mail system has left its configuration. Front end and daemon must agree on another one.
+mkdir -p /etc/mail
+echo 'O QueueDirectory=/var/spool/mqueue' >/etc/mail/sendmail.cf
+echo 'O QueueDirectory=/var/spool/mqueue-client' >/etc/mail/submit.cf
 apt-get -y --no-install-recommends -o APT::Sandbox::User=root install /tmp/debs/*.deb >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; fail "apt-get install"; }
 for name in /usr/sbin/sendmail /usr/lib/sendmail /usr/bin/mailq /usr/bin/newaliases /usr/libexec/sendmail/mail.local /usr/share/man/man8/sendmail.8.gz; do
 	[ -e "$name" ] || fail "$name is not there"
@@ -14,8 +18,11 @@ if command -v systemd-analyze >/dev/null; then
 	systemd-analyze verify --man=no /usr/lib/systemd/system/waybill.service /usr/lib/systemd/system/waybill.socket >/tmp/units.log 2>&1 || true
 	grep waybill /tmp/units.log && fail "the units are wrong"
 fi
+[ -s /etc/waybill/waybill.rules ] || fail "there are no rules beside the sendmail.cf"
 # A second run of the set-up changes nothing.
+echo '# mine' >>/etc/waybill/waybill.rules
 /usr/share/waybill/site.sh
+tail -1 /etc/waybill/waybill.rules | grep -q mine || fail "the rules were written anew"
 
 for u in alice bob; do useradd --create-home --shell /bin/sh "$u"; done
 cat >>/etc/aliases <<END
