@@ -228,7 +228,7 @@ func (l *lab) call() {
 	l.t.Helper()
 	l.run("alpha", "uucico", "-D", "-S", "beta", "-q")
 	// The called uucico may still be putting files in place when the caller is done.
-	for range 100 {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		left := 0
 		for _, site := range []string{"alpha", "beta"} {
 			l.run(site, "uuxqt")
@@ -238,7 +238,6 @@ func (l *lab) call() {
 		if left == 0 {
 			return
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	l.t.Error("uuxqt does not end its work")
 }

@@ -142,6 +142,7 @@ func TestSweepDrop(t *testing.T) {
 
 // The other two layouts, killed at every step: one job for each message after the retry, whole, and nothing else.
 func TestKilledAtEveryStepOfOtherLayouts(t *testing.T) {
+	t.Parallel()
 	self, err := plainSelf()
 	if err != nil {
 		t.Fatal(err)

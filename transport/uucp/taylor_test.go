@@ -48,6 +48,7 @@ func message(r *rand.Rand, id string) []byte {
 
 // Two hundred messages each way, all of them once, octet by octet.
 func TestTaylor(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	const each = 200
 	type sent struct {
@@ -103,7 +104,7 @@ func TestTaylor(t *testing.T) {
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	_ = cmd.Wait()
 	time.Sleep(200 * time.Millisecond)
-	for range 5 {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) { // the other end may hold its lock for a while
 		l.command("alpha", "uucico", "-D", "-f", "-S", "beta", "-q").Run()
 		if !strings.Contains(l.run("alpha", "uustat", "-a")+l.run("beta", "uustat", "-a"), "rmail") {
 			break
@@ -143,6 +144,7 @@ func TestTaylor(t *testing.T) {
 
 // Beside uux itself, on the same sequence file.
 func TestTaylorBesideUux(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	u := l.transport("alpha", nil)
 	var all sync.WaitGroup
@@ -175,6 +177,7 @@ func TestTaylorBesideUux(t *testing.T) {
 }
 
 func TestTaylorBatch(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	u := l.transport("alpha", func(c *Config) { c.Batch = true })
 	want := map[string]bool{}
@@ -208,6 +211,7 @@ func TestTaylorBatch(t *testing.T) {
 
 // What cannot be understood is set aside there, with a line in the log, and holds nothing up.
 func TestTaylorMalformed(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	for _, text := range []string{"Subject: no From line\n\n", "", "From \nSubject: x\n\n"} {
 		cmd := l.command("alpha", "uux", "-", "-r", "-n", "beta!rmail", "bob")
@@ -237,6 +241,7 @@ func TestTaylorMalformed(t *testing.T) {
 
 // An execution file that is no such thing is logged and not run; the ones behind it are.
 func TestTaylorMalformedX(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	u := l.transport("alpha", nil)
 	check(t, u.Deliver(context.Background(), request("first"))[0], transport.Relayed, "2.0.0")
@@ -312,6 +317,7 @@ func killedAt(step string) int {
 
 // Killed at every step, no job is lost and none is half there: the retry of the queue makes exactly one of each.
 func TestKilledAtEveryStep(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	for _, step := range steps {
 		id := "id-" + strings.ReplaceAll(step, " ", "-")

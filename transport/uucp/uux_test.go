@@ -23,6 +23,7 @@ func (l *lab) throughUux(c *Config) {
 
 // Debian's real uux takes our jobs: several users each, only names that it cannot misread, all of them seen by uustat.
 func TestTaylorUux(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	u := l.transport("alpha", func(c *Config) { l.throughUux(c); c.MaxCommand = 400 })
 	want := map[string]int{}
@@ -77,6 +78,7 @@ func TestTaylorUux(t *testing.T) {
 }
 
 func TestTaylorUuxBatchAndNullSender(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	batches := l.transport("alpha", func(c *Config) { l.throughUux(c); c.Batch = true })
 	for _, s := range batches.Deliver(context.Background(), request("two words", `"a;b"@y`, "bob")) {
@@ -101,6 +103,7 @@ func TestTaylorUuxBatchAndNullSender(t *testing.T) {
 
 // A spool that uux cannot write, a system that it does not know: not now, and never a bounce.
 func TestTaylorUuxRefuses(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	spool := filepath.Join(l.dir, "alpha/spool")
 	if err := os.Chmod(spool, 0); err != nil {
@@ -210,6 +213,7 @@ func TestUuxArguments(t *testing.T) {
 
 // Killed at every step beside the real uux: the retry of the queue sees to it that nothing is lost, and nothing is half there.
 func TestUuxKilledAtEveryStep(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	steps := []string{"message written", "uux started", "uux ended"}
 	for _, step := range steps {
