@@ -157,7 +157,7 @@ func TestClientQueue(t *testing.T) {
 
 	// With the daemon there, mail goes straight through, also from sendmail -bs.
 	run(message("two"), "-Ac", "-C", submit, "-oi", "root@example.org")
-	run("MAIL FROM:<root>\r\nRCPT TO:<root@example.org>\r\nDATA\r\n"+strings.ReplaceAll(message("three"), "\n", "\r\n")+".\r\nQUIT\r\n", "-Ac", "-C", submit, "-bs")
+	run("HELO localhost\r\nMAIL FROM:<root>\r\nRCPT TO:<root@example.org>\r\nDATA\r\n"+strings.ReplaceAll(message("three"), "\n", "\r\n")+".\r\nQUIT\r\n", "-Ac", "-C", submit, "-bs")
 	wait("straight through", func() bool { return arrived("two", "three") && listed(0) })
 
 	// A client queue runner that was there before the daemon.

@@ -101,7 +101,7 @@ func deliveredBy(t *testing.T, kind string) []string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	for _, sub := range []string{"q", "out"} {
+	for _, sub := range []string{"q", "part", "out"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +114,7 @@ func deliveredBy(t *testing.T, kind string) []string {
 	l.Close()
 	put(t, filepath.Join(dir, "hops"), "far.example hop.example\n")
 	put(t, filepath.Join(dir, "aliases"), "postmaster: root\nteam: root, bob@far.example\n")
-	put(t, filepath.Join(dir, "deliver"), fmt.Sprintf("#!/bin/sh\nf=$(mktemp %s/out/XXXXXX)\n{ echo \"$@\"; cat; } >$f.t && mv $f.t $f\n", dir))
+	put(t, filepath.Join(dir, "deliver"), fmt.Sprintf("#!/bin/sh\nf=$(mktemp %s/part/XXXXXX)\n{ echo \"$@\"; cat; } >$f && mv $f %s/out/\n", dir, dir))
 	if err := os.Chmod(filepath.Join(dir, "deliver"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func deliveredBy(t *testing.T, kind string) []string {
 		}
 	}
 	step(client.Hello("client.example"))
-	step(client.Mail("x@elsewhere.example"))
+	step(client.Mail("x@far.example"))
 	step(client.Rcpt("daemon@conv.example"))
 	if err := client.Rcpt("blocked@conv.example"); err == nil || !strings.Contains(err.Error(), "blocked here") {
 		t.Errorf("%s: a refused recipient: %v", kind, err)
@@ -177,7 +177,7 @@ func deliveredBy(t *testing.T, kind string) []string {
 	step(client.Rcpt("dave@far.example"))
 	w, err := client.Data()
 	step(err)
-	fmt.Fprintf(w, "Subject: by SMTP\r\nMessage-Id: <2@conv.example>\r\nDate: Sun, 01 Nov 2026 12:04:05 +0000\r\nFrom: x@elsewhere.example\r\nTo: daemon@conv.example\r\n\r\nbody\r\n")
+	fmt.Fprintf(w, "Subject: by SMTP\r\nMessage-Id: <2@conv.example>\r\nDate: Sun, 01 Nov 2026 12:04:05 +0000\r\nFrom: x@far.example\r\nTo: daemon@conv.example\r\n\r\nbody\r\n")
 	step(w.Close())
 	client.Quit()
 	for range 1200 {
