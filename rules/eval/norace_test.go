@@ -2,5 +2,4 @@
 
 package eval
 
-// slowness is how much longer than here everything may take elsewhere.
-const slowness = 4
+const slowness = 1

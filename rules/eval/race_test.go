@@ -2,5 +2,5 @@
 
 package eval
 
-// slowness is how much longer everything may take elsewhere and under the race detector.
-const slowness = 40
+// slowness is how much longer everything takes under the race detector.
+const slowness = 20
