@@ -56,6 +56,7 @@ type intakeLog struct {
 	// make room.
 	pressure func(epoch uint64)
 	pressed  uint64
+	pressing int // calls of pressure that go on
 }
 
 // appending is a message that waits to be written.
@@ -263,7 +264,7 @@ func (l *intakeLog) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closing = true
-	for l.busy || l.growing || l.marking {
+	for l.busy || l.growing || l.marking || l.pressing > 0 {
 		l.idle.Wait()
 	}
 	for try := 0; try < 3 && len(l.notes) > 0; try++ { // a segment that failed is followed by another

@@ -75,7 +75,8 @@ func (l *intakeLog) current(need int) (*segment, error) {
 	}
 	if len(l.segs) > 0 && len(l.segs) >= l.most/2 && l.pressed != l.segs[0].epoch && l.pressure != nil {
 		l.pressed = l.segs[0].epoch
-		go l.pressure(l.segs[0].epoch)
+		l.pressing++
+		go l.press(l.pressed)
 	}
 	if len(l.free) == 0 {
 		if len(l.segs) >= l.most {
@@ -104,6 +105,16 @@ func (l *intakeLog) current(need int) (*segment, error) {
 	seg.epoch, seg.end, seg.synced, seg.live, seg.full, seg.failed, seg.before = l.epoch, 0, 0, 0, false, false, before
 	l.segs = append(l.segs, seg)
 	return seg, nil
+}
+
+// press has the messages of the segment of epoch moved away. close waits for it: who uses the spool next must not find
+// files coming into it that were begun before.
+func (l *intakeLog) press(epoch uint64) {
+	l.pressure(epoch)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pressing--
+	l.idle.Broadcast()
 }
 
 // open opens the segment's file if it is closed. l.mu is held.
