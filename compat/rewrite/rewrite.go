@@ -201,7 +201,7 @@ func (r *Rewriter) resolve(ctx context.Context, toks []addr.Token, st *eval.Stat
 		user, t.Listed = user[1:], true
 	}
 	var err error
-	for _, rs := range []*prog.Ruleset{r.named("2"), mailer.EnvRcpt, r.named("4")} {
+	for _, rs := range []*prog.Ruleset{r.named("2"), own(mailer.EnvRcpt), r.named("4")} {
 		if user, err = r.run(ctx, rs, user, st); err != nil {
 			return Target{}, err
 		}
@@ -361,23 +361,31 @@ func (r *Rewriter) remote(ctx context.Context, element string, mailer *cf.Mailer
 	return r.steps(ctx, toks, mailer, kind, m)
 }
 
+// own is a mailer's own ruleset; "S=0" and "R=0" say that it has none, although there is a ruleset 0.
+func own(rs *prog.Ruleset) *prog.Ruleset {
+	if rs != nil && rs.Number == 0 {
+		return nil
+	}
+	return rs
+}
+
 // steps takes an address through rulesets 3, 1 or 2, the mailer's, and 4. It is not ok where they resolve it.
 func (r *Rewriter) steps(ctx context.Context, toks []addr.Token, mailer *cf.Mailer, kind Kind, m Message) (text string, ok bool, err error) {
 	if toks, err = r.show(ctx, toks, mailer, kind, m); err != nil {
 		return "", false, err
 	}
 	st := r.state(m)
-	common, own, word := "1", mailer.EnvSender, "e s"
+	common, set, word := "1", mailer.EnvSender, "e s"
 	switch kind {
 	case EnvelopeRecipient:
-		common, own, word = "2", mailer.EnvRcpt, "e r"
+		common, set, word = "2", mailer.EnvRcpt, "e r"
 	case HeaderSender:
-		own, word = mailer.HdrSender, "h s"
+		set, word = mailer.HdrSender, "h s"
 	case HeaderRecipient:
-		common, own, word = "2", mailer.HdrRcpt, "h r"
+		common, set, word = "2", mailer.HdrRcpt, "h r"
 	}
 	st.Macros.Set("addr_type", word)
-	for _, rs := range []*prog.Ruleset{r.named("3"), r.named(common), own, r.named("4")} {
+	for _, rs := range []*prog.Ruleset{r.named("3"), r.named(common), own(set), r.named("4")} {
 		if toks, err = r.run(ctx, rs, toks, st); err != nil {
 			return "", false, err
 		}

@@ -215,3 +215,24 @@ func TestShowUsers(t *testing.T) {
 		}
 	}
 }
+
+// TestNoRulesetsOfItsOwn: "S=0, R=0" say that a mailer has none, although there is a ruleset 0, as the real one has it.
+func TestNoRulesetsOfItsOwn(t *testing.T) {
+	const text = "V10\nMlocal, P=/bin/true, F=lA, S=0, R=0/0, A=true $u\nS0\nR$*\t$#local $: $1\nS3\nR$*<$+>$*\t$2\n"
+	conf, err := cf.Read(strings.NewReader(text), "x.cf", cf.Options{Host: cf.Host{Name: "mx.example.org"}})
+	if err != nil || conf.Errors > 0 {
+		t.Fatal(err, conf.Messages)
+	}
+	r, err := New(conf, eval.TableEnv{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.Parse(t.Context(), "bob", Message{}); err != nil || got.User != "bob" {
+		t.Errorf("%+v %v", got, err)
+	}
+	for _, kind := range []Kind{EnvelopeSender, EnvelopeRecipient, HeaderSender, HeaderRecipient} {
+		if got, err := r.Remote(t.Context(), "bob", conf.Mailer("local"), kind, Message{}); err != nil || got != "bob" {
+			t.Errorf("%v: %q %v", kind, got, err)
+		}
+	}
+}
