@@ -81,13 +81,13 @@ func (q *Queue) Deliver(ctx context.Context, id string, verbose func(line string
 // a user who does not exist or whom the rules refuse, Deferred when that cannot be said now. No name server is asked
 // for what the rules themselves do not ask.
 func (q *Queue) Verify(ctx context.Context, e *envelope.Envelope, r envelope.Recipient) (Decision, transport.Status) {
-	d, _, status := q.Look(ctx, e, r)
+	d, _, status := q.Look(ctx, e, r, nil)
 	return d, status
 }
 
 // Look is Verify that also returns what a local user stands for; the zero Expansion where the status is another than
-// Delivered.
-func (q *Queue) Look(ctx context.Context, e *envelope.Envelope, r envelope.Recipient) (Decision, Expansion, transport.Status) {
+// Delivered. names, if not nil, is asked in place of the queue's Expander.
+func (q *Queue) Look(ctx context.Context, e *envelope.Envelope, r envelope.Recipient, names Expander) (Decision, Expansion, transport.Status) {
 	if err := checkEnvelope(&envelope.Envelope{Sender: e.Sender, Recipients: []envelope.Recipient{r}}); err != nil {
 		var refused *RefusedError
 		errors.As(err, &refused)
@@ -113,7 +113,10 @@ func (q *Queue) Look(ctx context.Context, e *envelope.Envelope, r envelope.Recip
 	if !via.Local {
 		return d, Expansion{}, transport.NewStatus(transport.Relayed, "2.1.5", "deliverable")
 	}
-	x, err := w.Expander.Expand(ctx, LocalUser{Name: d.User, Sender: e.Sender, Host: d.Host})
+	if names == nil {
+		names = w.Expander
+	}
+	x, err := names.Expand(ctx, LocalUser{Name: d.User, Sender: e.Sender, Host: d.Host})
 	switch {
 	case err != nil:
 		q.cfg.Log.Warn("a local user cannot be looked up now", "to", r.Name(), "err", err)

@@ -29,9 +29,14 @@ const (
 // where the list has no comma at all, blanks between addresses too ("alice bob"). Empty elements vanish. It never
 // fails as a whole: an element that is no address says why.
 func ParseList(list string) []Mailbox {
-	var out []Mailbox
 	elements, commas := split(list)
-	for _, e := range elements {
+	out := make([]Mailbox, 0, len(elements))
+	for i := range elements {
+		e := &elements[i]
+		if e.plain {
+			out = append(out, check(Mailbox{Addr: envelope.Address(e.text), Text: e.text}))
+			continue
+		}
 		if e.warning != "" || e.problem != "" {
 			if e.warning != "" && len(elements) == 1 {
 				e.mend(list)
@@ -69,6 +74,7 @@ func ParseList(list string) []Mailbox {
 type element struct {
 	text    string
 	tokens  []string // words and specials outside comments; what "<...>" holds is one token
+	plain   bool     // text is one word, and nothing had to be told apart
 	angle   bool     // there was a "<...>"
 	inside  string   // what it held
 	name    string
@@ -97,6 +103,7 @@ func (e *element) mend(list string) {
 
 // split cuts a list at the commas (and group ends) that stand outside quotes, comments, angle and square brackets.
 func split(list string) (elements []element, commas bool) {
+	elements = make([]element, 0, min(strings.Count(list, ",")+1, maxElements))
 	for len(list) > 0 && len(elements) < maxElements {
 		var e element
 		rest, sep := e.scan(list)
@@ -108,7 +115,7 @@ func split(list string) (elements []element, commas bool) {
 			list = inGroup(rest)
 			continue
 		}
-		if len(e.tokens) > 0 || e.angle || e.problem+e.warning != "" {
+		if e.plain || len(e.tokens) > 0 || e.angle || e.problem+e.warning != "" {
 			elements = append(elements, e)
 		}
 		list = rest
@@ -126,6 +133,15 @@ func inGroup(rest string) string { return groupMark + rest }
 func (e *element) scan(list string) (rest string, sep byte) {
 	group := strings.HasPrefix(list, groupMark)
 	list = strings.TrimPrefix(list, groupMark)
+	if !group {
+		if text, after, ok := bareWord(list); ok { // most elements
+			e.plain, e.text = true, text
+			if after < len(list) {
+				return list[after+1:], ','
+			}
+			return "", 0
+		}
+	}
 	next := func(i int) string {
 		if group && i < len(list) {
 			return inGroup(list[i:])
@@ -222,6 +238,24 @@ func (e *element) scan(list string) (rest string, sep byte) {
 		}
 	}
 	return done(len(list), len(list)), 0
+}
+
+// bareWord finds an element that is one word without any sign that has a meaning in a list; after is where its comma or
+// the end of the list is.
+func bareWord(list string) (text string, after int, ok bool) {
+	blank := func(i int) int {
+		for i < len(list) && (list[i] == ' ' || list[i] == '\t' || list[i] == '\n' || list[i] == '\r') {
+			i++
+		}
+		return i
+	}
+	from := blank(0)
+	to := from
+	for to < len(list) && (list[to] >= 'a' && list[to] <= 'z' || list[to] >= '@' && list[to] <= 'Z' || list[to] >= '+' && list[to] <= '9' && list[to] != ',' || list[to] == '_' || list[to] == '=') {
+		to++
+	}
+	after = blank(to)
+	return list[from:to], after, to > from && (after == len(list) || list[after] == ',')
 }
 
 // words returns the addresses of an element without brackets: blanks separate, except beside "@", "!", "%" and dots.

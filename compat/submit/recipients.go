@@ -27,6 +27,8 @@ func (p *preparation) recipients(fields []envelope.Field) error {
 			list = slices.Clone(list)
 			slices.Reverse(list)
 		}
+		named = slices.Grow(named, len(list))
+		p.m.Envelope.Recipients = slices.Grow(p.m.Envelope.Recipients, len(list))
 		for _, m := range list {
 			named = append(named, strings.TrimSpace(printable(m.Text)))
 			if m.Warning != "" {

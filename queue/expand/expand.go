@@ -56,7 +56,18 @@ type Config struct {
 }
 
 // Expander takes the steps. It is safe for concurrent use.
-type Expander struct{ conf Config }
+type Expander struct {
+	conf    Config
+	missing map[string]bool // files of users that were not there, for one caller; nil: they are looked for each time
+}
+
+// Steady returns an Expander for one caller with many names, by whom nobody can be seen coming or going in between: it
+// asks users, and looks once only for a file that is not there. It is not safe for concurrent use.
+func (x *Expander) Steady(users passwd.Source) *Expander {
+	conf := x.conf
+	conf.Users = users
+	return &Expander{conf: conf, missing: map[string]bool{}}
+}
 
 // New checks the configuration.
 func New(c Config) (*Expander, error) {
@@ -80,7 +91,7 @@ func New(c Config) (*Expander, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Expander{c}, nil
+	return &Expander{conf: c}, nil
 }
 
 // The stages of a member: which steps are not taken again for it.
@@ -288,11 +299,15 @@ func (x *Expander) owner(ctx context.Context, list string) (envelope.Address, bo
 // user looks the login name up: as it is, in lower case, then both without the detail.
 func (x *Expander) user(name string) (e passwd.Entry, detail string, found bool, err error) {
 	base, detail, plus := strings.Cut(name, "+")
-	try := []struct{ name, detail string }{{name, ""}, {strings.ToLower(name), ""}}
+	try := [...]struct{ name, detail string }{{name, ""}, {strings.ToLower(name), ""}, {base, detail}, {strings.ToLower(base), detail}}
+	n := 2
 	if plus && base != "" && x.conf.Sendmail == nil {
-		try = append(try, []struct{ name, detail string }{{base, detail}, {strings.ToLower(base), detail}}...)
+		n = 4
 	}
-	for _, t := range try {
+	for i, t := range try[:n] {
+		if i&1 == 1 && t.name == try[i-1].name {
+			continue
+		}
 		e, found, err := x.conf.Users.Lookup(t.name)
 		if err != nil {
 			return passwd.Entry{}, "", false, fmt.Errorf("user %s: %w", t.name, err)

@@ -224,7 +224,7 @@ func (x *Expander) forward(user passwd.Entry, detail string, r *Result) ([]Membe
 	in := including{x: x, told: &r.Told, odd: &r.Odd, self: user.Name, selfStage: StageFinal, user: &user}
 	for _, template := range x.conf.Forward {
 		name, ok := x.forwardPath(template, user, detail)
-		if !ok {
+		if !ok || x.missing[name] {
 			continue
 		}
 		var items []Item
@@ -249,6 +249,9 @@ func (x *Expander) forward(user passwd.Entry, detail string, r *Result) ([]Membe
 		})
 		switch {
 		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.EACCES), errors.Is(err, unix.ENAMETOOLONG):
+			if x.missing != nil {
+				x.missing[name] = true
+			}
 			continue
 		case errors.Is(err, errUnsafe), errors.Is(err, errNotPlain), errors.Is(err, unix.ELOOP):
 			level := slog.LevelInfo

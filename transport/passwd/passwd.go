@@ -44,8 +44,14 @@ func (s Static) Lookup(name string) (Entry, bool, error) {
 type File struct {
 	users, groups string
 
-	mu     sync.Mutex
-	stamp  [2]stamp
+	mu    sync.Mutex
+	stamp [2]stamp
+	read  Moment
+}
+
+// Moment is a Source with the users as they were at one moment: what File answers from, and what a caller with many
+// questions at once asks for.
+type Moment struct {
 	byName map[string]Entry
 	byUID  map[int]string
 }
@@ -61,39 +67,59 @@ type stamp struct {
 // missing, then nobody has supplementary groups. The files are first read by the first Lookup.
 func Open(users, groups string) *File { return &File{users: users, groups: groups} }
 
-// Lookup returns the entry of name. Names are compared exactly.
-func (f *File) Lookup(name string) (Entry, bool, error) {
+// Now returns the users as they are now.
+func (f *File) Now() (Moment, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.refresh(); err != nil {
+	err := f.refresh()
+	return f.read, err
+}
+
+// Lookup returns the entry of name. Names are compared exactly.
+func (f *File) Lookup(name string) (Entry, bool, error) {
+	m, err := f.Now()
+	if err != nil {
 		return Entry{}, false, err
 	}
-	e, ok := f.byName[name]
-	return e, ok, nil
+	return m.Lookup(name)
 }
 
 // ByUID returns the first entry that has the user id.
 func (f *File) ByUID(uid int) (Entry, bool, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.refresh(); err != nil {
+	m, err := f.Now()
+	if err != nil {
 		return Entry{}, false, err
 	}
-	name, ok := f.byUID[uid]
-	return f.byName[name], ok, nil
+	return m.ByUID(uid)
 }
 
 // ByFullName returns the first entry, by user id, whose full name is this one, in any case. "&" in the file stands for the login
 // name (finger(1)).
 func (f *File) ByFullName(name string) (Entry, bool, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.refresh(); err != nil {
+	m, err := f.Now()
+	if err != nil {
 		return Entry{}, false, err
 	}
+	return m.ByFullName(name)
+}
+
+// Lookup is File.Lookup at that moment.
+func (m Moment) Lookup(name string) (Entry, bool, error) {
+	e, ok := m.byName[name]
+	return e, ok, nil
+}
+
+// ByUID is File.ByUID at that moment.
+func (m Moment) ByUID(uid int) (Entry, bool, error) {
+	name, ok := m.byUID[uid]
+	return m.byName[name], ok, nil
+}
+
+// ByFullName is File.ByFullName at that moment.
+func (m Moment) ByFullName(name string) (Entry, bool, error) {
 	var best Entry
 	found := false
-	for _, e := range f.byName {
+	for _, e := range m.byName {
 		full, _, _ := strings.Cut(e.Gecos, ",")
 		if full = strings.ReplaceAll(full, "&", e.Name); full != "" && strings.EqualFold(full, name) && (!found || e.UID < best.UID) {
 			best, found = e, true
@@ -122,7 +148,7 @@ func (f *File) refresh() error {
 			return fmt.Errorf("user database: %w", err)
 		}
 	}
-	if f.byName != nil && now == f.stamp {
+	if f.read.byName != nil && now == f.stamp {
 		return nil
 	}
 	byName, byUID := map[string]Entry{}, map[int]string{}
@@ -158,7 +184,7 @@ func (f *File) refresh() error {
 			return fmt.Errorf("group database: %w", err)
 		}
 	}
-	f.byName, f.byUID, f.stamp = byName, byUID, now
+	f.read, f.stamp = Moment{byName, byUID}, now
 	return nil
 }
 

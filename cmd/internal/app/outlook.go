@@ -25,6 +25,9 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 	if err != nil {
 		return spool.Reply{}, err
 	}
+	if users, err := s.users.Now(); err == nil { // else each recipient hears "not now", and waits in the queue
+		local.x = local.x.Steady(users)
+	}
 	var reply spool.Reply
 	var partly []string
 	exit, deep := 0, 0 // of recipients that are wrong themselves, and of those behind an alias
@@ -96,7 +99,7 @@ const maxOutlook = 200
 // look is follow for a recipient of the message, of whom the queue looks at the first step.
 func (o *outlook) look(ctx context.Context, e *envelope.Envelope, r envelope.Recipient) {
 	o.steps++
-	d, x, status := o.s.queue.Look(ctx, e, r)
+	d, x, status := o.s.queue.Look(ctx, e, r, o.local)
 	if o.verdict(status) {
 		o.members(ctx, queue.LocalUser{Name: d.User}, x, nil)
 	}

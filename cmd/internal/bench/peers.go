@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -67,7 +68,33 @@ type mailServer struct {
 	contestant
 	serve []string // the daemon's command
 	conf  string
+	queue []string // directories where messages wait
+	stuck []string // messages that are not waited for
 	run   *exec.Cmd
+}
+
+// settle waits until nothing is under way. What a peer could not deliver at once waits for its next queue run, an hour
+// from now: after five seconds it is left out of account.
+func (m *mailServer) settle(ctx context.Context) error {
+	patient, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if testsite.Wait(patient, func() bool { return len(m.waiting()) == 0 }) != nil {
+		m.stuck = append(m.stuck, m.waiting()...)
+	}
+	return ctx.Err()
+}
+
+// waiting lists the messages that wait for the daemon.
+func (m *mailServer) waiting() (names []string) {
+	for _, dir := range m.queue {
+		files, _ := os.ReadDir(dir)
+		for _, f := range files {
+			if !slices.Contains(m.stuck, f.Name()) {
+				names = append(names, f.Name())
+			}
+		}
+	}
+	return names
 }
 
 // mailServers sets both up where this process is in the namespace; nil elsewhere.
@@ -132,9 +159,10 @@ m4 -D_CF_DIR_=@TREE/usr/share/sendmail/cf/ @TREE/usr/share/sendmail/cf/m4/cf.m4 
 	cf := filepath.Join(dir, "sendmail/a.cf")
 	return []*mailServer{
 		{contestant: contestant{name: "Postfix: sendmail -t", args: []string{"/usr/sbin/sendmail", "-C", dir + "/postfix", "-i", "-t"}},
-			serve: []string{"/usr/sbin/postfix", "-c", dir + "/postfix", "start-fg"}},
+			serve: []string{"/usr/sbin/postfix", "-c", dir + "/postfix", "start-fg"},
+			queue: []string{dir + "/postfix/q/maildrop", dir + "/postfix/q/incoming", dir + "/postfix/q/active"}},
 		{contestant: contestant{name: "sendmail: sendmail -t", args: []string{real, "-C", cf, "-i", "-t"}},
-			serve: []string{real, "-C", cf, "-bD", "-q1h"}, conf: cf},
+			serve: []string{real, "-C", cf, "-bD", "-q1h"}, conf: cf, queue: []string{dir + "/sendmail/q"}},
 	}, nil
 }
 
