@@ -30,6 +30,7 @@ type Listed struct {
 	Dropped    bool   // still in the drop directory
 	Damage     string // why it cannot be read
 	Job        int64  // its priority as sendmail counts it
+	Said       string // what was last wrong with the whole, where sendmail would say so; empty: what the recipients say
 	// Changed is when it was tried last, or came. It is not part of Lines.
 	Changed time.Time
 	// Recipients are those that are left.
@@ -118,7 +119,12 @@ func (q *Queue) List(ctx context.Context, f func(Listed) error) error {
 func (q *Queue) fill(l *Listed, m *spool.Message) {
 	l.Size, l.Given = sizes(m.Body(), m.Envelope, m.ID)
 	q.describe(l, m)
-	l.Job = q.weights().Job(l.Given, l.Priority, len(l.Recipients), l.Attempts)
+	n, tried := len(l.Recipients), l.Attempts
+	if w := q.wiring.Load(); w != nil && w.Said != nil {
+		n, tried = asSendmail(m)
+		l.Said = q.lastSaid(m, w.Said)
+	}
+	l.Job = q.weights().Job(l.Given, l.Priority, n, tried)
 	q.mu.Lock()
 	l.Running = q.running[schedID(m.ID)]
 	q.mu.Unlock()
@@ -215,6 +221,9 @@ func (l Listed) Lines() []string {
 	if l.Held && l.Quarantine != "held" {
 		lines = append(lines, "held "+l.Quarantine)
 	}
+	if l.Said != "" {
+		lines = append(lines, "said "+l.Said)
+	}
 	for _, r := range l.Recipients {
 		lines = append(lines, fmt.Sprintf("rcpt <%s> <%s> <%s> %s %s", quote(r.Name), quote(r.Mailer), quote(r.Host), firstOf(r.Code, "-"), r.Reason))
 	}
@@ -280,6 +289,11 @@ func (p *Lister) Line(line string) error {
 			return fmt.Errorf("listing %q not understood", line)
 		}
 		p.last.Quarantine = rest
+	case "said":
+		if p.last == nil {
+			return fmt.Errorf("listing %q not understood", line)
+		}
+		p.last.Said = rest
 	case "rcpt":
 		name, rest, _ := strings.Cut(rest, " ")
 		mailer, rest, _ := strings.Cut(rest, " ")

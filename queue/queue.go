@@ -65,6 +65,9 @@ type Wiring struct {
 	Notifier Notifier
 	Spoken   bool    // the transports tell who watches what became of the recipients
 	Planner  Planner // nil: one plan for everything
+	// Said, if not nil, puts into words for a listing why a recipient failed or waits: it shows one reason for the whole, as
+	// sendmail does.
+	Said func(name, mailer string, s transport.Status) string
 	// Lost is told of a notice that could not be delivered, not even to the postmaster, and that nobody else will see;
 	// nil: the log says so, and that is all.
 	Lost func(e *envelope.Envelope, body envelope.Body)

@@ -61,6 +61,7 @@ func sameTrouble(a, b *spool.Status) bool {
 	x, y := *a, *b
 	x.At, y.At = time.Time{}, time.Time{}
 	x.Next, y.Next = time.Time{}, time.Time{}
+	x.Try, y.Try = 0, 0
 	return x == y
 }
 

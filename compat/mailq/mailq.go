@@ -53,8 +53,11 @@ type Listing struct {
 	Verbose   bool // -v: priority, and "+" for a warning that was sent
 }
 
-// reasonWidth is how many characters of a reason are shown.
-const reasonWidth = 60
+// reasonWidth is how many characters of a reason are shown, and wideReason how many with -v.
+const (
+	reasonWidth = 60
+	wideReason  = 100
+)
 
 // Print writes one listing per directory and the total of all, as mailq does.
 func Print(w io.Writer, listings ...Listing) error {
@@ -127,14 +130,18 @@ func (e Entry) print(out *bufio.Writer, verbose bool, indent string) {
 	if e.Reason != "" || e.Body != "" {
 		fmt.Fprintf(out, "    %10.10s", e.Body)
 		if e.Reason != "" {
-			fmt.Fprintf(out, "   (%s)", cut(visible(e.Reason), reasonWidth))
+			width := reasonWidth
+			if verbose {
+				width = wideReason
+			}
+			fmt.Fprintf(out, "   (%s)", cut(visible(e.Reason), width))
 		}
 		fmt.Fprintln(out)
 	}
 	for _, r := range e.Recipients {
 		fmt.Fprintf(out, "%s%s\n", indent, visible(r.Name))
 		if verbose && r.Status != "" {
-			fmt.Fprintf(out, "%s    (%s)\n", indent, cut(visible(r.Status), reasonWidth))
+			fmt.Fprintf(out, "\t\t (%s)\n", cut(visible(r.Status), wideReason))
 		}
 	}
 }

@@ -123,6 +123,12 @@ func (l *Log) classicRest(t queue.Tried) string {
 	return b.String()
 }
 
+// Failure is a failure in sendmail's words, as mailq has it for a message.
+func Failure(s transport.Status) string {
+	_, text := classicStat(s)
+	return text
+}
+
 // classicStat is the code and the text of an outcome.
 func classicStat(s transport.Status) (code, stat string) {
 	unix := strings.EqualFold(s.Diagnostic, "x-unix")

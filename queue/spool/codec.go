@@ -171,6 +171,9 @@ func AppendEnvelope(b []byte, e *envelope.Envelope) ([]byte, error) {
 	if e.Anyway {
 		b = append(b, "anyway\n"...)
 	}
+	for _, w := range e.Wrong {
+		line("wrong", w)
+	}
 	o := e.Origin
 	b = append(b, "origin"...)
 	for _, f := range [...][2]string{{"protocol", o.Protocol}, {"name", o.ClientName}, {"addr", o.ClientAddr}, {"helo", o.Helo}, {"auth", o.Auth}, {"tls", o.TLS}, {"user", o.User}} {
@@ -295,6 +298,8 @@ func parseLine(e *envelope.Envelope, key, value string) error {
 		e.For = envelope.Address(value)
 	case "named":
 		e.Named = true
+	case "wrong":
+		e.Wrong = append(e.Wrong, value)
 	case "anyway":
 		e.Anyway = true
 	case "untold":

@@ -38,6 +38,7 @@ type Status struct {
 	Next       time.Time // when it is due again; zero: when the message is
 	Warned     bool      // the sender was told of the delay
 	Owed       string    // a notice of this kind is still to be made; the recipient itself is done
+	Try        int       // how many attempts the message had behind it then; not written, the place in the journal tells
 }
 
 // Recipient is one recipient of a message: of its envelope, or a member that stands for one.
@@ -156,6 +157,7 @@ func (o OutcomeOf) apply(m *Message) error {
 		return fmt.Errorf("recipient %d is said to be expanded, and into what is not known", o.Index)
 	}
 	m.Recipients[o.Index].Status = o.Status
+	m.Recipients[o.Index].Status.Try = m.Attempts
 	return nil
 }
 

@@ -234,4 +234,7 @@ type Envelope struct {
 	Named bool
 	// Anyway takes recipients who cannot exist like any others: the caller knows, and wants the sender to be told by mail.
 	Anyway bool
+	// Wrong are the reasons for which other recipients of the submission were refused, for a listing that speaks of the
+	// whole (sendmail's mailq).
+	Wrong []string
 }

@@ -8,6 +8,7 @@ import (
 	"waybill/compat/cf"
 	"waybill/queue"
 	"waybill/queue/maillog"
+	"waybill/transport"
 	"waybill/transport/passwd"
 )
 
@@ -42,4 +43,15 @@ func logTag(given []overrides) string {
 		}
 	}
 	return ""
+}
+
+// cfSaid is what sendmail's mailq says of a message because of one recipient. mailer is empty where the rules found none.
+func cfSaid(name, mailer string, s transport.Status) string {
+	switch {
+	case s.Outcome() != transport.Deferred:
+		return maillog.Failure(s)
+	case mailer == "" && !ownWords(s.Text()):
+		return name + "... " + s.Text()
+	}
+	return waits(s.Text())
 }

@@ -26,7 +26,7 @@ import (
 
 // cfWiring makes transports of the mailers.
 func (s *site) cfWiring() (queue.Wiring, error) {
-	w := queue.Wiring{Mailers: map[string]queue.Mailer{}, Router: cfRouter{s.cf}, Planner: newCFPlans(s.cf.conf), Notifier: s.cfNotifier(), Spoken: true, Lost: s.cf.keepLost}
+	w := queue.Wiring{Mailers: map[string]queue.Mailer{}, Router: cfRouter{s.cf}, Planner: newCFPlans(s.cf.conf), Notifier: s.cfNotifier(), Spoken: true, Lost: s.cf.keepLost, Said: cfSaid}
 	user := s.defaultUser()
 	file, err := mbox.New(mbox.Config{Users: s.users, DefaultUser: user, FromLine: s.cf.fromLine, Close: true})
 	if err != nil {

@@ -43,6 +43,9 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 		}
 		if w.good == 0 && len(w.failed) > 0 {
 			reply.Refused = append(reply.Refused, spool.Refusal{Index: i, Code: w.failed[0].Code(), Text: w.failed[0].Text(), Name: w.who})
+			if s.cf != nil {
+				some.Wrong = append(some.Wrong, cfSaid(r.Name(), "", w.failed[0]))
+			}
 		} else {
 			some.Recipients = append(some.Recipients, r)
 		}

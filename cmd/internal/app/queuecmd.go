@@ -312,18 +312,26 @@ func listEntry(l queue.Listed, sendmail bool) mailq.Entry {
 	}
 	for _, r := range l.Recipients {
 		row := mailq.Recipient{Name: r.Name}
-		if !same {
+		switch {
+		case sendmail && len(r.Reason) > 3 && strings.Trim(r.Reason[:3], "0123456789") == "" && !strings.HasPrefix(r.Reason, "421 "): // what a next hop said of this one
+			row.Status = waits(r.Reason)
+		case !sendmail && !same:
 			row.Status = r.Reason
 		}
 		e.Recipients = append(e.Recipients, row)
 	}
-	if len(l.Recipients) > 0 && same && l.Recipients[0].Reason != "" {
-		e.Reason = "Deferred: " + l.Recipients[0].Reason
-		if ownWords(l.Recipients[0].Reason) {
-			e.Reason = l.Recipients[0].Reason
-		}
+	if e.Reason = l.Said; e.Reason == "" && len(l.Recipients) > 0 && same && l.Recipients[0].Reason != "" {
+		e.Reason = waits(l.Recipients[0].Reason)
 	}
 	return e
+}
+
+// waits is a reason to wait as sendmail says it.
+func waits(why string) string {
+	if ownWords(why) {
+		return why
+	}
+	return "Deferred: " + why
 }
 
 // ownWords reports whether a reason is one before which sendmail puts no "Deferred".
