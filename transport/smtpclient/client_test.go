@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"waybill/transport"
 	"waybill/transport/envelope"
 )
 
@@ -109,30 +108,42 @@ func TestEveryAnswerAtEveryStage(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%s/%d", c.stage, c.answer, len(ext)), func(t *testing.T) {
 				t.Parallel()
 				script := map[string]string{c.stage: c.answer}
-				hurry := func(conf *Config) {
-					if c.answer == "hang" {
-						conf.Timeouts = quick
-					}
-				}
 				body := "Subject: x\n\nhello\n"
 				if c.stage == "body" {
 					body += strings.Repeat("0123456789\n", 1<<20) // more than the sockets hold
 				}
-				first := startPeer(t, script, ext...)
-				w := world{twoHosts, map[string]*peer{"192.0.2.1:25": first}}
-				got := w.client(t, hurry).Deliver(t.Context(), request("[192.0.2.1]", body, "bob@example.com"))
-				if outcomes(got) != c.alone {
-					t.Errorf("alone: %s (%s), want %s", outcomes(got), got[0].Text(), c.alone)
+				try := func(waits Timeouts) (wrong string) {
+					hurry := func(conf *Config) { conf.Timeouts = waits }
+					first := startPeer(t, script, ext...)
+					w := world{twoHosts, map[string]*peer{"192.0.2.1:25": first}}
+					got := w.client(t, hurry).Deliver(t.Context(), request("[192.0.2.1]", body, "bob@example.com"))
+					if outcomes(got) != c.alone {
+						wrong = fmt.Sprintf("alone: %s (%s), want %s\n", outcomes(got), got[0].Text(), c.alone)
+					}
+					second := startPeer(t, nil, ext...)
+					w = world{twoHosts, map[string]*peer{"192.0.2.1:25": startPeer(t, script, ext...), "192.0.2.2:25": second}}
+					got = w.client(t, hurry).Deliver(t.Context(), request("example.com", body, "bob@example.com"))
+					want := c.alone
+					if c.next {
+						want = "relayed 2.0.0"
+					}
+					if outcomes(got) != want || (len(second.got()) == 1) != c.next {
+						wrong += fmt.Sprintf("with a second host: %s, %d messages there; want %s", outcomes(got), len(second.got()), want)
+					}
+					return wrong
 				}
-				second := startPeer(t, nil, ext...)
-				w = world{twoHosts, map[string]*peer{"192.0.2.1:25": startPeer(t, script, ext...), "192.0.2.2:25": second}}
-				got = w.client(t, hurry).Deliver(t.Context(), request("example.com", body, "bob@example.com"))
-				want := c.alone
-				if c.next {
-					want = "relayed 2.0.0"
+				wrong := ""
+				for _, wait := range []time.Duration{time.Second, 10 * time.Second, 30 * time.Second} {
+					waits := slow
+					if c.answer == "hang" {
+						waits = shortAt(c.stage, wait)
+					}
+					if wrong = try(waits); wrong == "" || c.answer != "hang" { // a busy machine keeps a peer that works waiting, too
+						break
+					}
 				}
-				if outcomes(got) != want || (len(second.got()) == 1) != c.next {
-					t.Errorf("with a second host: %s, %d messages there; want %s", outcomes(got), len(second.got()), want)
+				if wrong != "" {
+					t.Error(wrong)
 				}
 			})
 		}
@@ -197,6 +208,12 @@ func TestDataForNobody(t *testing.T) {
 	c.Close()
 	if outcomes(got) != "failed 5.1.1" || len(p.got()) != 1 || p.got()[0] != "" {
 		t.Errorf("%s, %q", outcomes(got), p.got())
+	}
+	for range 6000 { // nobody waits long for a peer to hear QUIT
+		if p.said("QUIT") {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 	if log := p.log(); log[len(log)-1] != "QUIT" {
 		t.Errorf("%q", log)
@@ -415,77 +432,21 @@ func TestAnEndedContextDefers(t *testing.T) {
 		second := startPeer(t, nil)
 		w := world{twoHosts, map[string]*peer{"192.0.2.1:25": p, "192.0.2.2:25": second}}
 		c := w.client(t, func(conf *Config) { conf.Timeouts = Timeouts{} })
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { // it ends when the peer hangs
+			for range 6000 {
+				if stage == "greeting" && p.count() > 0 || stage == "MAIL" && p.said("MAIL") || stage == "DOT" && len(p.got()) > 0 {
+					break
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+			cancel()
+		}()
 		start := time.Now()
 		got := c.Deliver(ctx, request("example.com", "x\n", "b@x"))
 		cancel()
-		if outcomes(got) != "deferred 4.4.2" || time.Since(start) > 30*time.Second || second.conns != 0 {
-			t.Errorf("%s: %s after %v, second host %d", stage, outcomes(got), time.Since(start), second.conns)
+		if outcomes(got) != "deferred 4.4.2" || time.Since(start) > time.Minute || second.count() != 0 {
+			t.Errorf("%s: %s after %v, second host %d", stage, outcomes(got), time.Since(start), second.count())
 		}
 	}
 }
-
-func FuzzParseHost(f *testing.F) {
-	for _, s := range []string{"a", "a:b,c", "[192.0.2.1]:587", "[IPv6:::1]", "[a]:b:25,c", "a::", ",", "[", "a:70000"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		groups, err := parseHost(s)
-		if err != nil {
-			return
-		}
-		for _, g := range groups {
-			if len(g) == 0 {
-				t.Fatalf("%q: empty group", s)
-			}
-			for _, x := range g {
-				if x.name == "" {
-					t.Fatalf("%q: target without a name", s)
-				}
-			}
-		}
-	})
-}
-
-func FuzzPeerReplies(f *testing.F) {
-	f.Add("220 a\r\n250-a\r\n250 PIPELINING\r\n250 ok\r\n250 ok\r\n354 go\r\n250 2.0.0 ok\r\n221 bye\r\n")
-	f.Add("220 a\r\n500 no\r\n250 a\r\n250 ok\r\n550 5.1.1 no\r\n250 ok\r\n")
-	f.Add("220-a\r\n221 b\r\n")
-	f.Add("220 a\r\n250-a\r\n250-SIZE 99999999999999999999\r\n250 STARTTLS\r\n220 go\r\n250 injected\r\n")
-	f.Fuzz(func(t *testing.T, replies string) {
-		c, err := New(Config{Hello: "client.example", Timeouts: Timeouts{time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second},
-			Dial: func(context.Context, string, string) (net.Conn, error) {
-				return &canned{in: strings.NewReader(replies)}, nil
-			}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := c.Deliver(t.Context(), request("[192.0.2.1]", "x\n", "a@x", "b@x"))
-		c.Close()
-		for _, s := range got {
-			if s.Code() == "4.3.5" {
-				t.Errorf("internal error: %s", s.Text())
-			}
-			if s.Outcome() == transport.Relayed && strings.Count(replies, "354") == 0 {
-				t.Errorf("relayed without 354: %q", replies)
-			}
-			if strings.ContainsAny(s.Text()+s.Reply, "\r\n\x00\x1b") {
-				t.Errorf("control characters in %q", s.Text())
-			}
-		}
-	})
-}
-
-// canned is a connection on which everything was said beforehand.
-type canned struct {
-	net.Conn
-	in *strings.Reader
-}
-
-func (c *canned) Read(p []byte) (int, error)       { return c.in.Read(p) }
-func (c *canned) Write(p []byte) (int, error)      { return len(p), nil }
-func (c *canned) Close() error                     { return nil }
-func (c *canned) LocalAddr() net.Addr              { return &net.TCPAddr{} }
-func (c *canned) SetDeadline(time.Time) error      { return nil }
-func (c *canned) SetReadDeadline(time.Time) error  { return nil }
-func (c *canned) SetWriteDeadline(time.Time) error { return nil }

@@ -262,11 +262,28 @@ func (p *peer) got() []string {
 	return append([]string(nil), p.messages...)
 }
 
-// quick is for peers that hang; slow is for peers that work, on a machine that is busy.
-var (
-	quick = Timeouts{time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, 200 * time.Millisecond}
-	slow  = Timeouts{30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 200 * time.Millisecond}
-)
+// slow is for peers that work, on a machine that is busy.
+var slow = Timeouts{30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 30 * time.Second, 200 * time.Millisecond}
+
+// shortAt is for a peer that hangs at a stage.
+func shortAt(stage string, wait time.Duration) Timeouts {
+	t := slow
+	switch stage {
+	case "greeting":
+		t.Greeting = wait
+	case "EHLO":
+		t.Hello = wait
+	case "MAIL":
+		t.Mail = wait
+	case "RCPT":
+		t.Rcpt = wait
+	case "DATA":
+		t.DataInit = wait
+	case "DOT":
+		t.DataFinal = wait
+	}
+	return t
+}
 
 // world gives the client a zone, and leads the addresses 192.0.2.N to peers.
 type world struct {

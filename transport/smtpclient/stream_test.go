@@ -76,18 +76,16 @@ func sinkOnce(ln net.Listener, sum io.Writer) {
 		}
 		say(r)
 	}
-	tail := ""
-	for {
+	var tail [5]byte
+	for tail != [5]byte([]byte("\r\n.\r\n")) {
 		n, err := c.Read(buf)
 		if err != nil {
 			return
 		}
 		sum.Write(buf[:n])
-		tail += string(buf[max(0, n-5):n])
-		tail = tail[max(0, len(tail)-5):]
-		if tail == "\r\n.\r\n" {
-			break
-		}
+		last := buf[max(0, n-len(tail)):n]
+		copy(tail[:], tail[len(last):])
+		copy(tail[len(tail)-len(last):], last)
 	}
 	say("250 ok")
 	c.Read(buf)
