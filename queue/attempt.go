@@ -53,6 +53,11 @@ func (q *Queue) attempt(ctx context.Context, m *spool.Message, how *how) {
 	if a.parked == "" {
 		q.tried(id)
 		q.plan(id, next, priority)
+		q.mu.Lock()
+		if q.running[id] && !a.wait.IsZero() {
+			q.resting[id] = true
+		}
+		q.mu.Unlock()
 		return
 	}
 	if how.forced {

@@ -88,6 +88,8 @@ type Queue struct {
 	quick    int                    // of these, those that count for Config.Deliveries
 	slow     int                    // those that take long
 	forced   map[sched.ID]time.Time // a queue run asked for these at that time, whatever they wait for
+	asked    map[sched.ID]time.Time // likewise, but an attempt was running
+	resting  map[sched.ID]bool      // of those that are running: the attempt lets recipients wait for a queue run
 	round    map[sched.ID]bool      // those of a queue run without a runner that have not been tried yet; nil: there is none
 	runners  int                    // Run is at work
 	changed  chan struct{}          // something happened that the runner must look at
@@ -131,6 +133,8 @@ func Open(cfg Config, w Wiring) (*Queue, error) {
 		schedule: sched.New(time.Now()),
 		running:  map[sched.ID]bool{},
 		forced:   map[sched.ID]time.Time{},
+		asked:    map[sched.ID]time.Time{},
+		resting:  map[sched.ID]bool{},
 		changed:  make(chan struct{}, 1),
 		drops:    make(chan struct{}, 1),
 		tasks:    make(chan func()),

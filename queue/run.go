@@ -109,6 +109,13 @@ func (p *place) free(id sched.ID) {
 	q.mu.Lock()
 	p.ended = true
 	delete(q.running, id)
+	// A queue run that came meanwhile is for those whom the attempt lets wait, too.
+	at, asked := q.asked[id]
+	if asked && q.resting[id] && q.schedule.Hasten(id, time.Now()) {
+		q.forced[id] = at
+	}
+	delete(q.asked, id)
+	delete(q.resting, id)
 	if _, again := q.forced[id]; !again {
 		delete(q.round, id)
 	}

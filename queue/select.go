@@ -163,7 +163,9 @@ func (q *Queue) flush(ctx context.Context, s Selection, rest time.Duration) (int
 	ids, err := q.selected(ctx, s, rest)
 	for _, c := range ids {
 		q.mu.Lock()
-		if !q.running[schedID(c.id)] {
+		if q.running[schedID(c.id)] {
+			q.asked[schedID(c.id)] = time.Now()
+		} else {
 			q.forced[schedID(c.id)] = time.Now()
 			q.schedule.Set(schedID(c.id), time.Now(), c.priority)
 		}
