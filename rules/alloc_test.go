@@ -33,6 +33,11 @@ func TestRulesThatDoNotMatchAllocateNothing(t *testing.T) {
 	}
 	q := Query{Recipient: "bob@mail.example.com", Sender: "alice@sub.example.org", Size: 1000, Time: testTime(), Client: Client{Addr: netip.MustParseAddr("192.0.2.1")}}
 	count := func(r *Router) float64 {
+		for range 3 { // what is remembered of an address's shape is made once
+			if _, err := r.Route(context.Background(), q, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
 		return testing.AllocsPerRun(200, func() {
 			if d, err := r.Route(context.Background(), q, nil); err != nil || d.Host != "mail.example.com" {
 				t.Fatal(d, err)

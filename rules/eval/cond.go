@@ -102,7 +102,7 @@ func (m *machine) condText(toks []prog.Tok, base int) string {
 				parts = append(parts, m.text(w))
 			}
 		case prog.RunMacro:
-			v, _ := m.st.Macros.Get(t.Text)
+			v, _ := m.macro(t.Text)
 			toks, _ := m.e.syntax.SplitStripped(v)
 			parts = append(parts, toks...)
 		default:
@@ -144,7 +144,7 @@ func (m *machine) testHolds(c *prog.Cond, base int) (ok bool, status int) {
 		text = m.condText([]prog.Tok{{Kind: prog.Capture, N: c.Cap}}, base)
 		known = true
 	case prog.FactMacro:
-		text, known = m.st.Macros.Get(c.Header)
+		text, known = m.macro(c.Header)
 	case prog.FactFocus:
 		for _, w := range m.mem[base:] {
 			known = known || m.text(w) == "<"

@@ -4,8 +4,8 @@
 // message, tracer); what flows out is the rewritten list and a status. The numbers in comments are facts of the list
 // that was observed in the real engine, cited as [n].
 //
-// An Engine is immutable but for the words of its classes and the contents of its tables, and safe for any number of
-// goroutines. No input can make it run for long: matching remembers what failed, and every run has a budget of steps.
+// An Engine is immutable but for the words of its classes, the contents of its tables, and what it remembers of the shapes
+// of addresses (path.go), which changes no outcome; it is safe for any number of goroutines. No input can make it run for long: matching remembers what failed, and every run has a budget of steps.
 package eval
 
 import (
@@ -37,49 +37,54 @@ type Options struct {
 	Steps int
 	// Native makes the limits of repetitions and calls "not now", with the rule; else they are sendmail's, which goes on.
 	Native bool
+	// Forget lets every run go through the rules, as if no address of the same shape had come before.
+	Forget bool
 }
 
 // Engine is a program made ready to run.
 type Engine struct {
-	prog     *prog.Program
-	syntax   *addr.Syntax
-	sets     []*ruleset
-	byName   map[string]*ruleset
-	blank    string // the blank substitute in lower case
-	classes  map[string]*class
-	ids      map[string]uint32 // folded literal -> number
-	octets   *octets
-	short    uint32                // literals of one octet so far
-	long     uint32                // others
-	consts   []addr.Token          // texts that every machine has: all octets, and the literals of replacements
-	constAt  map[addr.Token]uint32 // where they are
-	named    []uint32              // those of them that stand where a lookup names its table
-	calls    []uint32              // those that stand where a call names its ruleset
-	handles  []*handle             // the tables of these, at the places of their names
-	callees  []*ruleset            // the rulesets
-	host     *handle               // of $[ $]
-	hostName uint32                // where its name is
-	asked    []string              // the tables that conditions ask
-	askable  map[string]*handle
-	slabs    // memory for what is compiled
-	tables   map[string]table.Table
-	folded   map[string]table.Table  // by name in lower case
-	setters  map[string]bool         // tables of class macro
-	patterns map[*prog.Cond]*pattern // of conditions that match a fact
-	called   func(*prog.Rule)
-	captures int // the most that a rule has
-	limit    int
-	native   bool          // the limits end an evaluation
-	numbers  [100]*ruleset // empty rulesets for numbers that nobody defined [11]
-	pool     *sync.Pool
+	prog      *prog.Program
+	syntax    *addr.Syntax
+	sets      []*ruleset
+	byName    map[string]*ruleset
+	blank     string // the blank substitute in lower case
+	classes   map[string]*class
+	ids       map[string]uint32 // folded literal -> number
+	octets    *octets
+	short     uint32                // literals of one octet so far
+	long      uint32                // others
+	consts    []addr.Token          // texts that every machine has: all octets, and the literals of replacements
+	constInfo []word                // what is known of them
+	constAt   map[addr.Token]uint32 // where they are
+	named     []uint32              // those of them that stand where a lookup names its table
+	calls     []uint32              // those that stand where a call names its ruleset
+	handles   []*handle             // the tables of these, at the places of their names
+	callees   []*ruleset            // the rulesets
+	host      *handle               // of $[ $]
+	hostName  uint32                // where its name is
+	asked     []string              // the tables that conditions ask
+	askable   map[string]*handle
+	slabs     // memory for what is compiled
+	tables    map[string]table.Table
+	folded    map[string]table.Table  // by name in lower case
+	setters   map[string]bool         // tables of class macro
+	patterns  map[*prog.Cond]*pattern // of conditions that match a fact
+	called    func(*prog.Rule)
+	captures  int // the most that a rule has
+	limit     int
+	native    bool          // the limits end an evaluation
+	numbers   [100]*ruleset // empty rulesets for numbers that nobody defined [11]
+	pool      *sync.Pool
+	paths     *paths // nil: every run goes through the rules
 }
 
 // ruleset is a ruleset made ready. What literals a workspace must have before a rule is tried lies side by side for all
 // of its rules: most are turned away by that.
 type ruleset struct {
-	src   *prog.Ruleset
-	needs []bits
-	rules []rule
+	src      *prog.Ruleset
+	needs    []bits
+	rules    []rule
+	relevant atomic.Pointer[relevant]
 }
 
 // filter is what else a workspace must have before a rule is tried: the literals at its ends, and a number of tokens
@@ -204,6 +209,9 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 	if len(e.ids) > maxLiterals {
 		return nil, fmt.Errorf("more than %d different words in rules", maxLiterals)
 	}
+	if !o.Forget {
+		e.paths = &paths{}
+	}
 	e.with(o.Tables)
 	e.finish()
 	return e, nil
@@ -212,12 +220,23 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 // with sets the tables, and makes machines that ask them.
 func (e *Engine) with(tables map[string]table.Table) {
 	e.tables, e.folded = tables, map[string]table.Table{}
+	if e.paths != nil {
+		e.paths = &paths{}
+	}
 	for name, t := range tables {
 		e.folded[addr.Fold(name)] = t
 	}
 	e.link()
+	e.constInfo = make([]word, len(e.consts))
+	for i, t := range e.consts {
+		if len(t) == 1 {
+			e.constInfo[i] = e.octets.single[t[0]].known()
+		} else {
+			e.constInfo[i] = e.properties(t) | word(e.ids[addr.Fold(string(t))])
+		}
+	}
 	e.pool = &sync.Pool{New: func() any {
-		return &machine{e: e, texts: append(make([]addr.Token, 0, len(e.consts)+128), e.consts...), mem: make([]word, 0, 2*MaxTokens), caps: make([]span, e.captures)}
+		return &machine{e: e, texts: append(make([]addr.Token, 0, len(e.consts)+128), e.consts...), info: append(make([]word, 0, len(e.consts)+128), e.constInfo...), mem: make([]word, 0, 2*MaxTokens), caps: make([]span, e.captures)}
 	}}
 }
 

@@ -296,7 +296,7 @@ func (m *machine) globClass(g *glob, in []word) bool {
 		row = &g.parts[at].seq
 	}
 	set := m.words(row.open.class)
-	if len(set.words) == 0 {
+	if len(set.words) == 0 && m.rec == nil {
 		return false
 	}
 	if last := len(g.parts) - 1; last >= 0 {
@@ -341,12 +341,14 @@ func (m *machine) globClass(g *glob, in []word) bool {
 func (m *machine) classRest(s *seq, set *classSet, parts []part, in []word, lo int) bool {
 	c := s.open
 	need := len(c.post)
-	if t := m.text(in[lo]); t == "" || !set.first[t[0]] {
-		return false
+	if m.rec == nil {
+		if t := m.text(in[lo]); t == "" || !set.first[t[0]] {
+			return false
+		}
 	}
 	if len(parts) == 0 { // up to the end
 		hi := len(in) - need
-		if hi <= lo || !m.holdsAll(set, in[lo:hi]) || !m.fits(c.post, in, hi) {
+		if hi <= lo || !m.isMember(c.class, set, in[lo:hi]) || !m.fits(c.post, in, hi) {
 			return false
 		}
 		m.caps[c.n] = span{int32(lo), int32(hi)}
@@ -359,7 +361,7 @@ func (m *machine) classRest(s *seq, set *classSet, parts []part, in []word, lo i
 	}
 	if first == 0 {
 		for hi := lo; ; {
-			if hi = int(m.extendClass(set, int32(lo), int32(hi+1), int32(last), in)); hi < 0 || m.steps > m.e.limit {
+			if hi = int(m.grow(c.class, int32(lo), int32(hi+1), int32(last), in)); hi < 0 || m.steps > m.e.limit {
 				return false
 			}
 			if m.fits(c.post, in, hi) && m.globRest(parts, in, hi+need) {
@@ -376,7 +378,7 @@ func (m *machine) classRest(s *seq, set *classSet, parts []part, in []word, lo i
 		if m.steps > m.e.limit {
 			return false
 		}
-		if m.holdsAll(set, in[lo:hi]) {
+		if m.isMember(c.class, set, in[lo:hi]) {
 			if m.fits(c.post, in, hi) && m.globRest(parts, in, hi+need) {
 				m.caps[c.n] = span{int32(lo), int32(hi)}
 				return true
@@ -411,7 +413,7 @@ func (m *machine) fits(elems []elem, in []word, at int) bool {
 		}
 		if el.class != nil {
 			m.steps++
-			if m.inClass(m.words(el.class), in[k:k+1]) {
+			if m.inClass(el.class, in[k:k+1]) {
 				return false
 			}
 		}

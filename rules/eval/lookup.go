@@ -2,6 +2,7 @@ package eval
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,6 +45,7 @@ func (m *machine) lookups(top int) (status int, goOn bool) {
 // call is a lookup as cut into its parts; all are places in the arena. Its arguments are in m.argAt.
 type call struct {
 	to       *handle
+	name     uint32 // its name's place in the engine's constants
 	key      span
 	fallback span
 	hasElse  bool
@@ -52,16 +54,19 @@ type call struct {
 
 func (m *machine) cutCall(at int, open uint32) call {
 	closing := uint32(idMapEnd)
-	c := call{to: m.e.host}
+	c := call{to: m.e.host, name: m.e.hostName}
 	i := at + 1
 	if open == idHost {
 		closing = idHostEnd
 	} else if i < len(m.mem) {
 		c.to = nil
 		if text := int(m.mem[i] >> textAt); text < len(m.e.handles) {
-			c.to = m.e.handles[text]
+			c.to, c.name = m.e.handles[text], uint32(text)
 		}
 		if c.to == nil {
+			if m.rec != nil { // which table is asked depends on the text
+				m.rec.bad = true
+			}
 			c.to = m.e.handleOf(m.text(m.mem[i]).String())
 		}
 		i++
@@ -94,23 +99,17 @@ func (m *machine) cutCall(at int, open uint32) call {
 
 // lookup asks the table and puts the answer in the place of the call. m.next is behind it afterwards.
 func (m *machine) lookup(at int, c *call) (status int, ok bool) {
-	key := m.join(c.key, c.to.blank)
-	m.args = m.args[:0]
+	m.argOps = m.argOps[:0]
 	for _, a := range m.argAt {
-		m.args = append(m.args, m.join(a, m.e.prog.BlankSub))
-	}
-	r, found, err := m.ask(c.to, key, m.args)
-	if err != nil && table.Status(err) == TempFail { // other troubles of a table are "not there" for rules
-		status = TempFail
-		m.notNow(&NotNow{c.to.name, key, err, found})
+		m.argOps = append(m.argOps, m.mem[a.lo:a.hi])
 	}
 	tail := len(m.mem)
+	got, status, ok := m.value(c.to, c.name, m.mem[c.key.lo:c.key.hi], m.argOps, 0)
+	if !ok {
+		return status, false
+	}
 	switch {
-	case found && r.Value != "":
-		if !m.putValue(r.Value) {
-			return DataErr, false
-		}
-	case found:
+	case got != gotNothing:
 	case c.hasElse:
 		if !m.putDefault(c.fallback) {
 			return DataErr, false
@@ -142,6 +141,7 @@ func (m *machine) putDefault(part span) bool {
 		m.mem = append(m.mem, m.mem[part.lo:part.hi]...)
 		return true
 	}
+	before, at := m.mark(), len(m.mem)
 	m.text2 = m.text2[:0]
 	var last word
 	for _, w := range m.mem[part.lo:part.hi] {
@@ -167,6 +167,9 @@ func (m *machine) putDefault(part span) bool {
 	m.toks = toks
 	for _, t := range toks {
 		m.push(t)
+	}
+	if m.rec != nil {
+		m.rec.note(m, before, question{kind: askCut, words: m.rec.keep(m.mem[part.lo:part.hi])}, 0, m.mem[at:], nil)
 	}
 	return true
 }
@@ -206,6 +209,23 @@ func (m *machine) ask(to *handle, key string, args []string) (r table.Result, fo
 	if to.unquote {
 		key = table.Unquote(key)
 	}
+	if m.said.mode == sayNothing {
+		return m.askNow(to, key, args)
+	}
+	if m.said.mode == sayAgain {
+		if k := m.said.again(to, key, args); k != nil {
+			m.steps += 64 + len(key)
+			return k.r, k.found, k.err
+		}
+		return m.askNow(to, key, args)
+	}
+	r, found, err = m.askNow(to, key, args)
+	m.said.list = append(m.said.list, saying{to, key, slices.Clone(args), r, found, err})
+	return r, found, err
+}
+
+// askNow is ask for what was not asked before.
+func (m *machine) askNow(to *handle, key string, args []string) (r table.Result, found bool, err error) {
 	switch {
 	case to.setsName:
 		return r, key != "", m.setMacro(key, args)

@@ -49,7 +49,7 @@ func (m *machine) backtrack(lhs []sym, rest []int32, in []word) bool {
 				i, j = i+1, j+1
 				continue
 			case prog.NotInClass:
-				if !m.inClass(m.words(s.class), in[j:j+1]) {
+				if !m.inClass(s.class, in[j:j+1]) {
 					m.caps[s.n] = span{j, j + 1}
 					i, j = i+1, j+1
 					continue
@@ -128,7 +128,7 @@ func (m *machine) extend(s *sym, top *openItem, lhs []sym, rest []int32, in []wo
 		return -1
 	}
 	if s.kind == prog.InClass {
-		return m.extendClass(m.words(s.class), top.lo, hi, last, in)
+		return m.grow(s.class, top.lo, hi, last, in)
 	}
 	next := int(top.sym) + 1
 	if next == len(lhs) {
@@ -221,7 +221,11 @@ func (m *machine) fold(w word) {
 }
 
 // inClass reports whether the tokens together are a member of the class.
-func (m *machine) inClass(set *classSet, toks []word) bool {
+func (m *machine) inClass(c *class, toks []word) bool {
+	if m.rec != nil {
+		return m.rec.member(m, c, toks)
+	}
+	set := m.words(c)
 	if len(toks) == 1 {
 		if t := m.text(toks[0]); len(t) == 1 {
 			c := t[0]
@@ -247,8 +251,19 @@ func (m *machine) inClass(set *classSet, toks []word) bool {
 // sameAsMacro compares the value of a macro with the beginning of in, and returns how many tokens it is: their text one
 // behind the other must be the value. So a value with a blank in it never matches, and an undefined macro is no tokens
 // at all [24].
-func (m *machine) sameAsMacro(name string, in []word) (int32, bool) {
-	value, _ := m.st.Macros.Get(name)
+func (m *machine) sameAsMacro(name string, in []word) (k int32, same bool) {
+	if r := m.rec; r != nil {
+		before := m.mark()
+		m.rec = nil
+		k, same = m.sameAsMacro(name, in)
+		code := k
+		if m.rec = r; !same {
+			code = -1
+		}
+		r.note(m, before, question{kind: askSame, words: r.keep(in), more: &details{macro: name}}, code, nil, nil)
+		return k, same
+	}
+	value, _ := m.macro(name)
 	n := 0
 	for value != "" {
 		if n == len(in) {

@@ -1,6 +1,8 @@
 package eval
 
 import (
+	"slices"
+
 	"waybill/rules/addr"
 	"waybill/rules/prog"
 	"waybill/rules/table"
@@ -315,27 +317,11 @@ func (m *machine) follow(r *rule, ps []piece, base, top int) (lookStat, status i
 
 // planned asks the table of a lookup and appends the answer.
 func (m *machine) planned(x *extra, base int) (status int, ok bool) {
-	to := m.e.handles[x.name]
-	key, absent := m.keyOf(to, x.key, base)
-	var r table.Result
-	found := false
-	if !absent {
-		m.args = m.args[:0]
-		for _, a := range x.args {
-			m.args = append(m.args, m.joinOps(a, base, m.e.prog.BlankSub))
-		}
-		var err error
-		if r, found, err = m.ask(to, key, m.args); err != nil && table.Status(err) == TempFail {
-			status = TempFail
-			m.notNow(&NotNow{to.name, key, err, found})
-		}
-	}
+	got, status, ok := m.value(m.e.handles[x.name], x.name, x.key, x.args, base)
 	switch {
-	case found && r.Value != "":
-		if !m.putValue(r.Value) {
-			return DataErr, false
-		}
-	case found:
+	case !ok:
+		return status, false
+	case got != gotNothing:
 	case x.hasElse:
 		at := len(m.mem)
 		m.copyOps(x.fallback, base)
@@ -351,6 +337,71 @@ func (m *machine) planned(x *extra, base int) (status int, ok bool) {
 		m.copyOps(x.key, base)
 	}
 	return status, true
+}
+
+// got is what a table has for a key.
+type got uint8
+
+const (
+	gotNothing got = iota
+	gotEmpty
+	gotValue
+)
+
+// value asks a table, whose name is at this place of the constants, and appends the tokens of the answer. Key and
+// arguments are words and captures of the workspace at base.
+func (m *machine) value(to *handle, name uint32, key []word, args [][]word, base int) (g got, status int, ok bool) {
+	r := m.rec
+	if r == nil {
+		text, absent := m.keyOf(to, key, base)
+		if absent {
+			return gotNothing, OK, true
+		}
+		return m.valueNow(to, text, m.joinArgs(args, base))
+	}
+	q := question{kind: askTable, name: name, words: r.keepOps(m, key, base)}
+	if len(args) > 0 {
+		q.more = &details{}
+		for _, a := range args {
+			q.more.args = append(q.more.args, slices.Clone(r.keepOps(m, a, base)))
+		}
+	}
+	before, at := m.mark(), len(m.mem)
+	text, absent := m.keyOf(to, key, base)
+	if ok = true; !absent {
+		g, status, ok = m.valueNow(to, text, m.joinArgs(args, base))
+	}
+	if status == OK && ok && !m.abort { // else nothing will be learned
+		r.note(m, before, q, int32(g), m.mem[at:], nil)
+	}
+	return g, status, ok
+}
+
+// joinArgs makes texts of the arguments of a lookup.
+func (m *machine) joinArgs(args [][]word, base int) []string {
+	m.args = m.args[:0]
+	for _, a := range args {
+		m.args = append(m.args, m.joinOps(a, base, m.e.prog.BlankSub))
+	}
+	return m.args
+}
+
+// valueNow asks a table and appends the tokens of the answer.
+func (m *machine) valueNow(to *handle, key string, args []string) (g got, status int, ok bool) {
+	r, found, err := m.ask(to, key, args)
+	if err != nil && table.Status(err) == TempFail { // other troubles of a table are "not there" for rules
+		status = TempFail
+		m.notNow(&NotNow{to.name, key, err, found})
+	}
+	switch {
+	case !found:
+		return gotNothing, status, true
+	case r.Value == "":
+		return gotEmpty, status, true
+	case !m.putValue(r.Value):
+		return gotValue, DataErr, false
+	}
+	return gotValue, status, true
 }
 
 // keyOf makes the key of a lookup. A table may tell from its octets alone that it has no such entry (absent): then there
@@ -394,7 +445,9 @@ func (m *machine) single(ops []word, base int) (string, bool) {
 	return string(m.text(w)), !w.meta()
 }
 
-// appendOps makes text of words and captures in m.text2, as join does. some and all are what at least one, or each, of them is.
+// appendOps makes text of words and captures in m.text2: the blank substitute goes between two adjacent words, nothing next
+// to an operator, a quoted string or a metasymbol [33]. Metasymbols appear as people write them. some and all are what at
+// least one, or each, of them is.
 func (m *machine) appendOps(ops []word, base int, blank string) (some, all word) {
 	b := m.text2[:0]
 	var last word

@@ -152,11 +152,15 @@ func (m *machine) tooLong(top int) int {
 
 // putMacro appends the value of a macro, cut into tokens; comments are dropped, and nothing in it is looked at again [25].
 func (m *machine) putMacro(name string) bool {
-	value, _ := m.st.Macros.Get(name)
-	if value == "" {
-		return true
+	before, at := m.mark(), len(m.mem)
+	value, _ := m.macro(name)
+	if value != "" && !m.putText(value) {
+		return false
 	}
-	return m.putText(value)
+	if m.rec != nil {
+		m.rec.note(m, before, question{kind: askMacro, more: &details{macro: name}}, 0, m.mem[at:], nil)
+	}
+	return true
 }
 
 // putText appends a text, cut into tokens. It returns false when the text cannot be cut.
@@ -164,8 +168,11 @@ func (m *machine) putText(text string) bool {
 	c := m.recent(text)
 	if c != nil && c.text == text && text != "" {
 		for i, w := range c.words {
-			m.mem = append(m.mem, word(len(m.texts))<<textAt|w)
-			m.texts = append(m.texts, c.toks[i])
+			if t := c.toks[i]; len(t) == 1 {
+				m.mem = append(m.mem, m.e.octets.single[t[0]])
+				continue
+			}
+			m.mem = append(m.mem, m.add(c.toks[i], w))
 		}
 		return true
 	}
@@ -221,6 +228,8 @@ func (m *machine) calls(r *rule, at int) (status int, goOn bool) {
 		var callee *ruleset
 		if text := m.mem[at+1] >> textAt; int(text) < len(m.e.callees) {
 			callee = m.e.callees[text]
+		} else if m.rec != nil { // what is called depends on the text
+			m.rec.bad = true
 		}
 		if callee == nil {
 			name := calleeName(m.text(m.mem[at+1]))

@@ -79,10 +79,16 @@ type machine struct {
 	toks      []addr.Token
 	text2     []byte
 	texts     []addr.Token    // of words: those that every machine has, then those of this run
+	info      []word          // what is known of each
 	kept      strings.Builder // strings that may outlive the run
 	args      []string        // of a lookup
 	cuts      [64]cut
-	argAt     []span      // where they are in the arena
+	argOps    [][]word
+	asking    []word    // the words of a question
+	argAt     []span    // where they are in the arena
+	rec       *recorder // of this run; nil: it is not recorded
+	recorder  recorder
+	said      said
 	lines     *trace.Text // shows Enter and Leave; nil: the tracer does
 	shown     []word      // the workspace that was shown last
 	line      []byte      // as it was shown
@@ -171,15 +177,24 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 	}
 	if st != nil && len(tokens) > 0 && len(tokens) == len(st.ids) && len(st.Out) > 0 && &tokens[0] == &st.Out[0] && st.idsOf == e.octets {
 		for i, t := range tokens {
-			m.mem = append(m.mem, word(len(m.texts))<<textAt|st.ids[i])
-			m.texts = append(m.texts, t)
+			m.mem = append(m.mem, m.add(t, st.ids[i]))
 		}
 	} else {
-		for _, t := range tokens {
-			m.push(t)
+		for _, t := range tokens { // each has a place of its own, so that places depend on their number alone
+			if len(t) == 1 {
+				m.mem = append(m.mem, m.add(t, e.octets.single[t[0]].known()))
+			} else {
+				m.push(t)
+			}
 		}
 	}
-	status, complete := m.ruleset(rs, 0)
+	var status int
+	var complete bool
+	if e.paths != nil && m.wants == 0 && m.lines == nil && len(m.mem) <= maxShape && ctx.Err() == nil {
+		status, complete = m.known(rs)
+	} else {
+		status, complete = m.ruleset(rs, 0)
+	}
 	if m.abort {
 		status = m.final
 		m.mem = m.mem[:min(len(m.mem), MaxTokens)] // where calls were open, their workspaces lie behind each other
@@ -215,16 +230,17 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 func (m *machine) release() {
 	clear(m.toks)
 	clear(m.args)
+	clear(m.said.list)
 	common := len(m.e.consts)
 	clear(m.texts[common:])
-	m.mem, m.stack, m.buf, m.toks, m.texts = m.mem[:0], m.stack[:0], m.buf[:0], m.toks[:0], m.texts[:common]
+	m.mem, m.stack, m.buf, m.toks, m.texts, m.info = m.mem[:0], m.stack[:0], m.buf[:0], m.toks[:0], m.texts[:common], m.info[:common]
 	if m.st == &m.own {
 		m.own, m.ownMacros = State{}, Macros{}
 	}
 	if m.wants != 0 {
 		m.event, m.wants = trace.Event{}, 0
 	}
-	m.ctx, m.st, m.rule, m.err, m.cur, m.lines = nil, nil, nil, nil, nil, nil
+	m.ctx, m.st, m.rec, m.rule, m.err, m.cur, m.lines, m.said.mode, m.said.list = nil, nil, nil, nil, nil, nil, nil, sayNothing, m.said.list[:0]
 	m.check, m.steps, m.depth, m.final, m.next, m.curIdx, m.abort = 0, 0, 0, 0, 0, 0, false
 	if cap(m.mem) <= 1<<16 && cap(m.texts) <= common+1<<14 {
 		m.e.pool.Put(m)
@@ -452,7 +468,7 @@ func (m *machine) matches(r *rule, base int) (ok bool, status int) {
 			m.caps[k] = span{}
 		}
 		end := len(m.mem)
-		ok, status = m.holds(r.cond, base)
+		ok, status = m.condition(r, base)
 		if !ok {
 			m.mem = m.mem[:end]
 			return false, status

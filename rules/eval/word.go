@@ -202,42 +202,24 @@ func (m *machine) word(t addr.Token) word {
 	if len(t) == 1 {
 		return e.octets.single[t[0]]
 	}
-	w := e.properties(t) | word(len(m.texts))<<textAt
+	w := e.properties(t)
 	if t != "" {
 		w |= word(e.number(t, w&isFolded != 0, &m.buf))
 	} else {
 		w |= word(e.ids[""])
 	}
-	m.texts = append(m.texts, t)
+	return m.add(t, w)
+}
+
+// add gives a text a place, and returns its word.
+func (m *machine) add(t addr.Token, known word) word {
+	w := word(len(m.texts))<<textAt | known
+	m.texts, m.info = append(m.texts, t), append(m.info, known)
 	return w
 }
 
 // push puts a token on the arena.
 func (m *machine) push(t addr.Token) { m.mem = append(m.mem, m.word(t)) }
-
-// join makes text of a part of the arena: the blank substitute goes between two adjacent words, nothing next to an
-// operator, a quoted string or a metasymbol [33]. Metasymbols appear as people write them.
-func (m *machine) join(s span, blank string) string {
-	ws := m.mem[s.lo:s.hi]
-	if len(ws) == 1 && !ws[0].meta() {
-		return string(m.text(ws[0]))
-	}
-	b := m.text2[:0]
-	var last word
-	for _, w := range ws {
-		if w&last&isWord != 0 {
-			b = append(b, blank...)
-		}
-		last = w
-		if w.meta() {
-			b = append(b, m.text(w).String()...)
-		} else {
-			b = append(b, m.text(w)...)
-		}
-	}
-	m.text2 = b
-	return m.keep(b)
-}
 
 // keep makes a string of octets that live as long as anybody has it. Several share one piece of memory.
 func (m *machine) keep(b []byte) string {
@@ -315,7 +297,6 @@ func (e *Engine) calleeOf(name string) *ruleset {
 // link finds the tables and rulesets that replacements name.
 func (e *Engine) link() {
 	e.handles, e.callees = make([]*handle, len(e.consts)), make([]*ruleset, len(e.consts))
-	e.host = e.handleOf(hostTable)
 	e.askable = make(map[string]*handle, len(e.asked))
 	for _, name := range e.asked {
 		if e.askable[name] == nil {
@@ -328,6 +309,7 @@ func (e *Engine) link() {
 			e.handles[at] = e.handleOf(name.String())
 		}
 	}
+	e.host = e.handles[e.hostName]
 	for _, at := range e.calls {
 		e.callees[at] = e.calleeOf(calleeName(e.consts[at]))
 	}
@@ -368,6 +350,9 @@ func appendHead(b []byte, name string) []byte {
 func (m *machine) list(r *rule) []piece {
 	var ps []piece
 	var cur piece
+	if m.rec != nil {
+		m.rec.bad = true
+	}
 	for i := range r.src.RHS {
 		t := &r.src.RHS[i]
 		switch t.Kind {
