@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -197,11 +198,18 @@ set bare replace
 	start(t, w.a)
 	from := func(addr string) *talk { return dialFrom(t, addr, "tcp", w.a.Addr) }
 
-	k := from("127.0.0.10") // RFC 5321 3.1: a client waits for the greeting
-	k.c.Write([]byte("EHLO early.test\r\n"))
-	k.say("", "554 5.5.1")
+	for try := 0; ; try++ { // RFC 5321 3.1: a client waits for the greeting
+		began := time.Now()
+		k := from(fmt.Sprintf("127.0.0.%d", 100+try))
+		k.c.Write([]byte("EHLO early.test\r\n"))
+		if late := time.Since(began) > 900*time.Millisecond; late && try < 30 { // a busy machine: it was not early
+			continue
+		}
+		k.say("", "554 5.5.1")
+		break
+	}
 
-	k = from("127.0.0.11")
+	k := from("127.0.0.11")
 	began := time.Now()
 	k.say("", "220")
 	if time.Since(began) < 900*time.Millisecond {

@@ -26,7 +26,7 @@ func sent(t *testing.T, s *testsite.Site, to string) string {
 	waitFor(t, "mail for "+to+" in the log", func() bool {
 		text, _ := os.ReadFile(s.LogFile)
 		for l := range strings.Lines(string(text)) {
-			if strings.Contains(l, "to=<"+to+">") {
+			if strings.Contains(l, "to=<"+to+">") && strings.HasSuffix(l, "\n") {
 				line = l
 			}
 		}
@@ -106,8 +106,13 @@ transport out smtp { port PORT; tls-policy policy; tls-ca CERT }
 		}
 		_, id, _ := strings.Cut(line, "]: ")
 		id, _, _ = strings.Cut(id, ":")
-		if r, err := w.a.Waybill("explain", "-C", w.a.Rules, id); err != nil || r.Exit != 0 || !strings.Contains(r.Out, "tls=TLSv1.3 TLS_") || !strings.Contains(r.Out, " verified") {
-			t.Errorf("explain %s: %+v, %v", id, r, err)
+		var r testsite.Result
+		if err := testsite.Wait(soon(t), func() bool { // it is in the log a moment before it is out of the queue
+			var err error
+			r, err = w.a.Waybill("explain", "-C", w.a.Rules, id)
+			return err == nil && r.Exit == 0 && strings.Contains(r.Out, "tls=TLSv1.3 TLS_") && strings.Contains(r.Out, " verified")
+		}); err != nil {
+			t.Errorf("explain %s: %+v", id, r)
 		}
 	}
 	if err := os.WriteFile(filepath.Join(w.a.Dir, "policy"), []byte("plain.test dane\n"), 0o644); err != nil {

@@ -182,6 +182,9 @@ func TestWithoutADaemon(t *testing.T) {
 	atSink(t, w, "carol@sink.test")
 	submit(t, w.a, 0, "Subject: background\n\nx\n", "-odb", "bob")
 	mailbox(t, w.a, "bob", "Subject: background")
+	if err := w.a.WaitEmpty(soon(t)); err != nil { // a delivered message leaves the spool a moment later
+		t.Error(err)
+	}
 	submit(t, w.a, 0, "Subject: waits\n\nx\n", "-odq", "-f", "alice", "bob")
 	if all := w.a.Spooled(); len(all) != 1 {
 		t.Errorf("in the spool: %v", all)

@@ -65,15 +65,15 @@ func (s *uucpSite) jobs(site string) int {
 // and how long; then it goes.
 func TestUUCPSchedule(t *testing.T) {
 	s := newUUCPSite(t)
+	now := time.Now().UTC() // once: an hour may end while the test runs
 	window := func(from, to time.Duration) string {
-		now := time.Now().UTC()
 		return now.Add(from).Format("15:04") + " and " + now.Add(to).Format("15:04")
 	}
 	send := "route {\n    $user+ < @ beta . example >  => uucp beta $user queue between %s\n}\nsend { otherwise now }"
 	s.configure("", fmt.Sprintf(send, window(2*time.Hour, 3*time.Hour)))
 	s.run("Subject: later\n\nhi\n", "sendmail", "-C", s.dir+"/rules", "-odi", "-f", "root", "bob@beta.example")
 	s.run("Subject: now\n\nhi\n", "sendmail", "-C", s.dir+"/rules", "-odi", "-f", "root", "gamma!bob")
-	until := "waits for uucp beta until " + time.Now().UTC().Add(2*time.Hour).Format("Mon Jan _2 15:")
+	until := "waits for uucp beta until " + now.Add(2*time.Hour).Format("Mon Jan _2 15:04")
 	for _, listing := range []string{
 		s.run("", "sendmail", "-C", s.dir+"/rules", "-bp"), s.run("", "waybill", "queue", "-C", s.dir+"/rules", "list"), s.run("", "waybill", "queue", "-C", s.dir+"/rules", "--json", "list"),
 	} {
