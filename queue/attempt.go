@@ -113,6 +113,7 @@ type result struct {
 	sent    bool // a transport had it
 	old     bool // its outcome was logged in an earlier attempt
 	whole   bool // it is about the recipient of the envelope behind it
+	moved   bool // Decision.Moved
 }
 
 // run is the attempt: check, pay notices that are owed, decide, deliver, tell, record. It returns when the next one is
@@ -243,6 +244,7 @@ type job struct {
 	sender   envelope.Address
 	indices  []int
 	priority int
+	moved    bool // Decision.Moved
 }
 
 // group is what goes to one host in one delivery.
@@ -396,7 +398,7 @@ func (a *try) resolve(ctx context.Context, i int) *job {
 	if a.waits(d) {
 		return nil
 	}
-	j.mailer, j.host, j.to.User, j.priority = d.Mailer, d.Host, d.User, d.Priority
+	j.mailer, j.host, j.to.User, j.priority, j.moved = d.Mailer, d.Host, d.User, d.Priority, d.Moved
 	a.urge = append(a.urge, d.Priority)
 	via, ok := a.w.Mailers[d.Mailer]
 	if !ok {
@@ -459,7 +461,7 @@ func (a *try) settle(i int, j *job, s transport.Status, took time.Duration) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	res := &result{status: s, plan: plan, mailer: j.mailer, host: j.host, user: userOf(j), as: j.to.As, took: took}
+	res := &result{status: s, plan: plan, mailer: j.mailer, host: j.host, user: userOf(j), as: j.to.As, took: took, moved: j.moved}
 	by := a.m.Envelope.By
 	limit := plan.GiveUp
 	if by.Return { // RFC 2852 4.1: returned when the time is over

@@ -151,6 +151,9 @@ func (q *Queue) describe(l *Listed, m *spool.Message) {
 	l.Priority, l.Attempts, l.NextTry = m.Envelope.Priority, m.Attempts, m.NextTry
 	w := q.wiring.Load()
 	spoken := w != nil && w.Spoken
+	if o := m.Envelope.Origin; spoken && l.Sender.Null() && o.Protocol == "local" && o.User == "" { // a notice
+		l.Sender = "MAILER-DAEMON"
+	}
 	owners := map[envelope.Address]bool{}
 	for _, i := range q.inTurn(m) {
 		if r := &m.Recipients[i]; !r.Final() {

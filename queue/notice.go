@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -106,11 +107,15 @@ func (a *try) notify(ctx context.Context) {
 func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address, indices []int) error {
 	n := a.about(kind, sender)
 	n.Recipients = a.early(kind, indices)
+	if a.w.Spoken && kind == dsn.Failure {
+		n.Others = a.beside()
+	}
 	cause := ""
 	for _, i := range indices {
 		res := a.results[i]
 		r := dsn.Recipient{
-			Orig: a.m.Recipients[a.root(i)].Recipient, Status: res.status, LastAttempt: a.now, Expired: res.expired,
+			Place: slices.Index(a.order, i),
+			Orig:  a.m.Recipients[a.root(i)].Recipient, Status: res.status, LastAttempt: a.now, Expired: res.expired,
 			Age: a.now.Sub(a.m.Envelope.Arrival), RetryUntil: a.m.Envelope.Arrival.Add(res.plan.GiveUp),
 		}
 		switch {
@@ -122,7 +127,9 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 		if i != a.root(i) && !res.whole {
 			r.Actual = a.m.Recipients[i].Name()
 		} else if a.w.Spoken && strings.Contains(res.user, "@") {
-			r.Routed = res.user
+			if r.Routed = res.user; res.moved {
+				r.Routed, r.Moved = "", res.user
+			}
 		}
 		r.Where = a.where[i]
 		if p := a.m.Recipients[i].Parent; p >= 0 && a.w.Spoken {
@@ -138,6 +145,12 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 		cause = res.status.Text()
 		if exit := exitOfCause(res.status); a.w.Spoken && kind == dsn.Failure && (exit == sysexits.Software || exit == sysexits.Config) && len(n.Also) == 0 {
 			n.Also = []envelope.Address{a.q.cfg.Postmaster} // it is for the people of this site to mend
+		}
+	}
+	if a.w.Spoken && kind == dsn.Failure && !sender.Null() && !a.q.cfg.NoDouble {
+		if _, s := a.q.Verify(ctx, &envelope.Envelope{Origin: envelope.Origin{Protocol: "local"}}, envelope.Recipient{Addr: sender}); s.Outcome() == transport.Failed { // nobody to tell it
+			n.Kind = dsn.Double
+			n.Transcript = []string{"550 " + s.Code() + " " + a.q.given(a.m, string(sender), true) + "... " + a.w.said(string(sender), s)}
 		}
 	}
 	return a.tell(ctx, n, cause)
@@ -166,6 +179,16 @@ func (a *try) early(kind dsn.Kind, indices []int) (list []dsn.Recipient) {
 			list = append(list, dsn.Recipient{
 				Orig: a.m.Recipients[a.root(p)].Recipient, Status: transport.NewStatus(transport.Delivered, "2.0.0", "expanded"), Grown: dsn.ToAlias, Early: true, LastAttempt: a.now,
 			})
+		}
+	}
+	return list
+}
+
+// beside are the recipients for whom this attempt failed for now: what was said of them stands in sendmail's transcript.
+func (a *try) beside() (list []dsn.Recipient) {
+	for place, i := range a.order {
+		if res := a.results[i]; res.status.Outcome() == transport.Deferred {
+			list = append(list, dsn.Recipient{Orig: a.m.Recipients[i].Recipient, Status: res.status, Place: place})
 		}
 	}
 	return list

@@ -49,7 +49,10 @@ type Decision struct {
 	Priority           int           // larger goes first; the Question's where the rules say nothing
 	// Refused, if set, is the answer instead of a mailer: Failed, Deferred, or Discarded by an explicit rule.
 	Refused *transport.Status
-	Why     []string // the rules that led here, for people
+	// Moved tells that it was a user of this host, whom nobody knows here, before the rules sent it elsewhere (sendmail's
+	// ruleset 5).
+	Moved bool
+	Why   []string // the rules that led here, for people
 }
 
 // Router decides who carries the message for a recipient, and when. An error means "not now".

@@ -10,6 +10,14 @@ import (
 	"waybill/transport/envelope"
 )
 
+// said puts a status into the words of the configuration.
+func (w *Wiring) said(name string, s transport.Status) string {
+	if w.Said == nil {
+		return s.Text()
+	}
+	return w.Said(name, "", s)
+}
+
 // asSendmail are the recipients and the tries that sendmail counts for the place of a message: everybody whom it had at
 // first, and the runs of the queue, of which a delivery at once is none.
 func asSendmail(m *spool.Message) (recipients, tries int) {

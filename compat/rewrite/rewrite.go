@@ -83,7 +83,9 @@ type Refusal struct {
 	Enhanced, Text string // RFC 3463 code, and the text without either code
 	Exit           int    // sysexits
 	Discard        bool
+	Spoken         string // the RFC 3463 code of the text; mostly empty: Enhanced
 	Raw            string // what stands behind $:, as the rules left it
+	Direct         string // the program or the file that nobody may name from outside
 	Said           string // the line for a transcript, where that has another code; mostly empty
 }
 
@@ -167,6 +169,12 @@ func (r *Rewriter) resolve(ctx context.Context, toks []addr.Token, st *eval.Stat
 		raw := r.joinWith(user, " ")
 		no := refusal(r.join(host), raw)
 		no.Raw = raw
+		if none := no.Enhanced[:1] + ".0.0"; len(host) == 0 && no.Enhanced != none { // without $@ only who is told hears of a code
+			no.Spoken, no.Enhanced = no.Enhanced, none
+			if no.Exit != sysexits.TempFail {
+				no.Exit = sysexits.Unavailable
+			}
+		}
 		return Target{Refusal: no}, nil
 	case strings.EqualFold(name, "discard"):
 		return Target{Refusal: &Refusal{Discard: true}}, nil
@@ -191,11 +199,11 @@ func (r *Rewriter) resolve(ctx context.Context, toks []addr.Token, st *eval.Stat
 	st.Macros.Set("h", t.Host)
 	if text := strings.TrimPrefix(r.join(user), `"`); mailer.Has('|') && strings.HasPrefix(text, "|") {
 		// security.md: only aliases and .forward files name programs and files
-		return Target{Refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to programs", Exit: sysexits.Unavailable}}, nil
+		return Target{Refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to programs", Exit: sysexits.Usage, Direct: text}}, nil
 	} else if mailer.Has('/') && strings.HasPrefix(text, "/") {
-		return Target{Refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to files", Exit: sysexits.Unavailable}}, nil
+		return Target{Refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to files", Exit: sysexits.Usage, Direct: text}}, nil
 	} else if mailer.Has(':') && strings.HasPrefix(strings.ToLower(text), ":include:") {
-		return Target{Refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to :include:s", Exit: sysexits.Unavailable}}, nil
+		return Target{Refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to :include:s", Exit: sysexits.Usage, Direct: text}}, nil
 	}
 	if mailer.Has('@') && len(user) > 0 && user[0] == "@" {
 		user, t.Listed = user[1:], true
@@ -304,18 +312,19 @@ func isEnhanced(s string) bool {
 
 // exitFor is the exit status that sendmail derives from a D.S.N code.
 func exitFor(code string) int {
-	switch code[2:] {
-	case "1.1", "1.6", "2.1":
-		return sysexits.NoUser
-	case "1.2":
-		return sysexits.NoHost
-	case "1.3", "1.7":
-		return sysexits.Usage
-	case "1.8":
-		return sysexits.NoHost
+	detail := code[2:]
+	if n, ok := map[string]int{
+		"1.0": sysexits.DataErr, "1.1": sysexits.NoUser, "1.2": sysexits.NoHost, "1.3": sysexits.Usage, "1.5": sysexits.Config, "1.6": sysexits.NoUser,
+		"1.7": sysexits.Usage, "1.8": sysexits.NoHost, "2.3": sysexits.DataErr, "4.0": sysexits.IOErr, "4.4": sysexits.Protocol, "4.6": sysexits.Config,
+	}[detail]; ok {
+		return n
 	}
-	switch code[2:4] {
-	case "6.", "7.":
+	switch detail[:2] {
+	case "3.":
+		return sysexits.OSErr
+	case "5.":
+		return sysexits.Protocol
+	case "7.":
 		return sysexits.DataErr
 	}
 	return sysexits.Unavailable

@@ -50,8 +50,8 @@ func TestParse(t *testing.T) {
 		{address: "direct", refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to programs", Exit: sysexits.Usage}},
 		{address: "exit5", refusal: &Refusal{Code: 553, Enhanced: "5.0.0", Text: "five", Exit: 5, Raw: "five"}},
 		{address: "junk", refusal: &Refusal{Discard: true}},
-		{address: "|/bin/true", refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to programs", Exit: sysexits.Unavailable}},
-		{address: "/etc/passwd", refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to files", Exit: sysexits.Unavailable}},
+		{address: "|/bin/true", refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to programs", Exit: sysexits.Usage, Direct: "|/bin/true"}},
+		{address: "/etc/passwd", refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to files", Exit: sysexits.Usage, Direct: "/etc/passwd"}},
 	} {
 		got, err := r.Parse(t.Context(), tc.address, Message{})
 		if err != nil {

@@ -1,6 +1,7 @@
 package dsn
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -18,6 +19,10 @@ type Classic struct {
 	Composer
 	// Head writes the header section of the message as the notice returns it; nil: as it is.
 	Head func(e *envelope.Envelope, h *envelope.Header) []byte
+	// Note are lines for people behind the first words of a notice (sendmail's ErrorHeader).
+	Note []string
+	// NoActual leaves out who a recipient has become (X-Actual-Recipient).
+	NoActual bool
 	// Words is a name of this host as sendmail passes it on, with BlankSub between words; nil: as it is.
 	Words func(name string) string
 }
@@ -140,6 +145,15 @@ func (c Classic) text(b *strings.Builder, n Notice) {
 		fmt.Fprintf(b, "with id %s\n", n.Envelope.ID)
 	}
 	b.WriteByte('\n')
+	for _, line := range c.Note {
+		if strings.HasPrefix(line, "From ") {
+			line = ">" + line
+		}
+		b.WriteString(oneLine(line) + "\n")
+	}
+	if len(c.Note) > 0 {
+		b.WriteByte('\n')
+	}
 	for _, part := range []struct {
 		good bool
 		head string
@@ -161,7 +175,7 @@ func (c Classic) text(b *strings.Builder, n Notice) {
 			if why := oneLine(r.reason()); why != "" {
 				fmt.Fprintf(b, "    (reason: %s)\n", why)
 			}
-			if r.expanded(n) {
+			if r.expanded(n) || r.Moved != "" {
 				fmt.Fprintf(b, "    (expanded from: %s)\n", oneLine(r.from(n)))
 			}
 		}
@@ -286,7 +300,9 @@ func (r Recipient) userUnknown() bool {
 // transcript is what was said, or what would have been.
 func (c Classic) transcript(b *strings.Builder, n Notice, shown []Recipient) {
 	list := ""
-	for _, r := range append(goodOf(shown), failedOf(shown)...) {
+	session := append(failedOf(shown), n.Others...)
+	slices.SortStableFunc(session, func(a, b Recipient) int { return cmp.Compare(a.Place, b.Place) })
+	for _, r := range append(goodOf(shown), session...) {
 		if r.Early {
 			continue
 		}
@@ -312,6 +328,9 @@ func (c Classic) transcript(b *strings.Builder, n Notice, shown []Recipient) {
 			if name := r.Orig.Name() + "... "; !r.expanded(n) && (strings.HasPrefix(l, name) || strings.Contains(l, " "+name)) {
 				l = strings.Replace(l, name, n.given(r.Orig.Name())+"... ", 1)
 			}
+			if r.Moved != "" {
+				l = strings.Replace(l, " "+r.Moved+"... ", " "+r.shown(n)+"... ", 1)
+			}
 			if l != "" {
 				b.WriteString(oneLine(l) + "\n")
 			}
@@ -319,6 +338,9 @@ func (c Classic) transcript(b *strings.Builder, n Notice, shown []Recipient) {
 		if line := r.closing(n); line != "" {
 			b.WriteString(oneLine(line) + "\n")
 		}
+	}
+	for _, l := range n.Transcript {
+		b.WriteString(oneLine(l) + "\n")
 	}
 	switch last := append(failedOf(shown), shown...)[0]; {
 	case n.Kind == Delay:
@@ -409,7 +431,9 @@ func (c Classic) status(b *strings.Builder, n Notice) {
 		}
 		field("Original-Recipient", strings.Replace(originalRecipient(r.Orig.ORcpt, false), "; ", ";", 1))
 		field("Final-Recipient", typedAddress(c.final(n, r), false))
-		field("X-Actual-Recipient", c.actual(n, r))
+		if !c.NoActual {
+			field("X-Actual-Recipient", c.actual(n, r))
+		}
 		action := action(n.Kind, s)
 		switch {
 		case r.Grown != Single:
@@ -479,8 +503,8 @@ func (c Classic) actual(n Notice, r Recipient) string {
 	name, expanded := shownActual(n, r)
 	if !expanded {
 		name = r.Orig.Name()
-		if r.Routed != "" {
-			name = r.Routed
+		if routed := cmp.Or(r.Routed, r.Moved); routed != "" {
+			name = routed
 		}
 	}
 	if r.Status.Became != "" {

@@ -29,8 +29,10 @@ type Recipient struct {
 	Early       bool          // with Grown, in a Failure: it was replaced when the message was queued, and the others wait
 	Grown       Growth        // in a Success: it was replaced by others, and that is the end of its story
 	Routed      string        // what the rules made of Orig for the next hop; empty: not known, or the same. A Classic shows it
+	Moved       string        // what the rules made of Orig, a user whom nobody knows here; empty: not so. A Classic shows it
 	Where       string        // file and line that named Actual; empty: not known
 	List        string        // the list with an owner through which it came; empty: none
+	Place       int           // when it was its turn, among those that a Classic tells the dialogues of
 }
 
 // Growth is how a recipient became several.
@@ -50,6 +52,7 @@ type Notice struct {
 	Recipients []Recipient
 	Time       time.Time
 	Also       []envelope.Address // who gets it beside the sender; a Composer's other notices go to one
+	Others     []Recipient        // who failed for now in the same attempt, for the dialogues that a Classic tells
 	Transcript []string           // lines of the dialogue, as sendmail shows them (">>> RCPT To:<a@b>", "<<< 550 no"); may be empty
 }
 

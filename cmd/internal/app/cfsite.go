@@ -237,8 +237,10 @@ func (r cfRouter) Route(ctx context.Context, q queue.Question) (queue.Decision, 
 	}
 	m := macros(q.Sender, q.Origin)
 	t, err := r.rw.Parse(ctx, string(q.Recipient), m)
+	moved := false
 	if err == nil && t.Mailer != nil && t.Mailer.Has('5') && !t.Listed && !strings.HasPrefix(string(q.Recipient), expand.NoAlias) {
 		t, err = r.unaliased(ctx, t, m)
+		moved = t.Mailer != nil && !t.Mailer.Has('5')
 	}
 	if errors.Is(err, errNoAliases) {
 		later := transport.NewStatus(transport.Deferred, "4.3.0", "alias database unavailable")
@@ -263,7 +265,7 @@ func (r cfRouter) Route(ctx context.Context, q queue.Question) (queue.Decision, 
 		status := cfRefusal(t.Refusal)
 		return queue.Decision{Refused: &status}, nil
 	}
-	return queue.Decision{Mailer: strings.ToLower(t.Mailer.Name), Host: t.Host, User: t.User, Priority: q.Priority}, nil
+	return queue.Decision{Mailer: strings.ToLower(t.Mailer.Name), Host: t.Host, User: t.User, Priority: q.Priority, Moved: moved}, nil
 }
 
 // unaliased takes a local user without an alias through ruleset 5, which may send it elsewhere: to the host for unknown
@@ -299,8 +301,10 @@ func cfRefusal(r *rewrite.Refusal) transport.Status {
 	s.Exit = r.Exit
 	if r.Said != "" {
 		s.Transcript = []string{r.Said}
+	} else if r.Direct != "" {
+		s.Became, s.Transcript = r.Direct, []string{fmt.Sprintf("%d %s %s", r.Code, r.Enhanced, r.Text)}
 	} else if r.Raw != "" {
-		code := r.Enhanced
+		code := cmp.Or(r.Spoken, r.Enhanced)
 		if code == "5.0.0" {
 			code = "5.3.0" // sendmail says more in the transcript than in the status
 		}

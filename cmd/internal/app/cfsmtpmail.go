@@ -114,6 +114,11 @@ func (s cfSession) ruled(status transport.Status, shown string) *smtp.Reply {
 	raw := strings.TrimSpace(strings.ReplaceAll(status.Became, `"`, ""))
 	if n, err := strconv.Atoi(raw[:min(3, len(raw))]); err == nil && n >= 400 && n < 600 && strings.HasPrefix(raw[3:], " ") {
 		code, enhanced = n, status.Code()
+		if said, _, _ := strings.Cut(strings.TrimLeft(raw[3:], " "), " "); transport.ValidCode(said) {
+			enhanced = said
+		}
+	} else if strings.HasPrefix(text, "Cannot mail directly") {
+		code, enhanced = 550, status.Code()
 	} else if transport.ValidCode(raw[:max(0, strings.IndexByte(raw, ' '))]) {
 		text = raw
 	}
