@@ -85,7 +85,10 @@ func (h *handOver) run(ctx context.Context) int {
 			fmt.Fprintln(h.out, line)
 		}
 	}
-	if reply.Untold && h.tells() {
+	for _, line := range reply.Told {
+		fmt.Fprintln(h.out, line)
+	}
+	if reply.Untold && h.tells() && h.v.Notify&envelope.NotifyNever == 0 {
 		defer h.deadLetter() // it gives up our rights, which a bounce for the refused needs
 	}
 	for _, r := range reply.Refused {

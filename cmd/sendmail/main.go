@@ -39,6 +39,14 @@ func (p program) run() int {
 		dropPrivilege()
 		r = rights{given: r.group || r.root, umask: r.umask}
 	}
+	if v.DebugFile != "" {
+		if err := debugging(v.DebugFile, r.umask); err != nil {
+			return say(&flags.Error{Text: fmt.Sprintf("cannot open %s: %s", v.DebugFile, reason(err)), Exit: sysexits.CantCreat})
+		}
+	}
+	if exit := p.refuses(v, submit.Plain(os.Stdout)); exit != sysexits.OK {
+		return exit
+	}
 	if !v.Mode.Submission() {
 		if r.root && !permitted(v) {
 			if v.Mode == flags.PrintQueue {

@@ -33,6 +33,9 @@ func (p *parse) set(letter byte, value string) *Error {
 	case 'c':
 		return p.setOption("HoldExpensive", "true")
 	case 'D':
+		if len(v.Debug) > 0 {
+			return usage("-D file must be before -d")
+		}
 		v.DebugFile = value
 	case 'd':
 		v.Debug = append(v.Debug, value)

@@ -34,6 +34,8 @@ type Reply struct {
 	Head string
 	// Partly names those behind an alias whom nothing can reach, where others of the alias are safe: "NAME... TEXT".
 	Partly []string
+	// Told are lines that the caller gets to see in every error mode.
+	Told []string
 	// Tail is what the daemon says of the delivery behind everything else, to a front end that watches.
 	Tail []string
 }
@@ -167,6 +169,12 @@ func readReply(in *bufio.Reader, recipients int, verbose func(string)) (Reply, e
 				return Reply{}, fmt.Errorf("%w: answer %q not understood", ErrBroken, rest)
 			}
 			reply.Partly = append(reply.Partly, text)
+		case "told":
+			text, err := unescape(rest)
+			if err != nil {
+				return Reply{}, fmt.Errorf("%w: answer %q not understood", ErrBroken, rest)
+			}
+			reply.Told = append(reply.Told, text)
 		case "tail":
 			text, err := unescape(rest)
 			if err != nil {

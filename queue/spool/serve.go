@@ -236,6 +236,9 @@ func (s *server) submit(ctx context.Context, out *answers, in *bufio.Reader, pee
 	for _, l := range reply.Partly {
 		out.line("partly", l)
 	}
+	for _, l := range reply.Told {
+		out.line("told", l)
+	}
 	for _, l := range reply.Tail {
 		out.line("tail", l)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,7 +68,7 @@ func (s *site) cfWiring() (queue.Wiring, error) {
 
 // cfNotifier writes notices as sendmail does.
 func (s *site) cfNotifier() queue.Notifier {
-	return dsn.Classic{Composer: dsn.Composer{Host: s.settings.Host, Bare: true, Postmaster: envelope.Address(doubleBounces(s.cf.conf))}, Words: s.cf.rw.Words, Head: func(e *envelope.Envelope, h *envelope.Header) []byte {
+	return cfNotices{s.cf, dsn.Classic{Note: s.cf.errorHeader(), NoActual: s.cf.privacy("noactualrecipient"), Composer: dsn.Composer{Host: s.settings.Host, Bare: true, Postmaster: envelope.Address(doubleBounces(s.cf.conf))}, Words: s.cf.rw.Words, Head: func(e *envelope.Envelope, h *envelope.Header) []byte {
 		m, whole := macros(e.Sender, e.Origin), *h
 		s.cf.stamp(m, e, h)
 		s.cf.received(m, e, &whole)
@@ -81,7 +82,7 @@ func (s *site) cfNotifier() queue.Notifier {
 			text = append(text, f.Raw...)
 		}
 		return append(text, '\n')
-	}}
+	}}}
 }
 
 // defaultUser is the user of DefaultUser that has a name here.
@@ -233,7 +234,9 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	if t.site.queueRun || t.site.pipe && len(req.Envelope.Recipients) > 1 { // which sendmail takes out of its queue
 		given = req.Body.Size() - header.Octets + queuedHeader(header, req.Envelope)
 	}
-	text, err := t.site.rw.Header(ctx, t.site.withoutReceipts(header), t.mailer, m)
+	octets := header.Octets
+	header, eight := t.site.labelled(header, req.Body)
+	text, err := t.site.rw.Header(ctx, t.site.shortened(t.site.withoutReceipts(header)), t.mailer, m)
 	if err != nil {
 		return later(err)
 	}
@@ -250,13 +253,16 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	if env.BodyType == envelope.Body8BitMIME && plain(req.Body) { // sendmail declares what it has seen
 		env.BodyType = envelope.Body7Bit
 	}
+	if eight {
+		env.BodyType = envelope.Body8BitMIME
+	}
 	env.Sender = envelope.Address(sender)
 	out := *req
 	out.Envelope = &env
 	out.Host = strings.TrimSuffix(req.Host, ".") // the rules' sign for a name that is complete
-	out.Body = envelope.ReplaceHead(text, header.Octets, req.Body)
+	out.Body = envelope.ReplaceHead(text, octets, req.Body)
 	env.Made = int(out.Body.Size() - given)
-	out.Recipients = t.site.programs(out.Recipients)
+	out.Recipients = t.site.below(t.site.programs(out.Recipients))
 	if t.mailer.Has('A') || t.mailer.Has('w') { // "+detail" is the host of a user of this host
 		out.Host = strings.TrimPrefix(out.Host, "+")
 	}
@@ -291,6 +297,36 @@ func (c *cfSite) programs(rs []transport.Recipient) []transport.Recipient {
 			}
 			rs[i].Orig.Command = envelope.Command(strings.TrimPrefix(c.rw.Words("|"+command), "|"))
 		}
+	}
+	return rs
+}
+
+// below are recipients with files as SafeFileEnvironment has them: sendmail writes them with that directory as its root. A
+// link may lead out of it, to where nobody can write.
+func (c *cfSite) below(rs []transport.Recipient) []transport.Recipient {
+	root := strings.TrimSuffix(c.text("SafeFileEnvironment", "", ""), "/")
+	if root == "" {
+		return rs
+	}
+	own := false
+	for i, r := range rs {
+		name := string(r.Orig.File)
+		if name == "" {
+			continue
+		}
+		if !own {
+			rs, own = slices.Clone(rs), true
+		}
+		if !strings.HasPrefix(name, root+"/") {
+			name = root + "/" + name
+		}
+		name = filepath.Clean(name)
+		home, err := filepath.EvalSymlinks(root)
+		dir, derr := filepath.EvalSymlinks(filepath.Dir(name))
+		if !strings.HasPrefix(name, root+"/") || err != nil || derr != nil || dir != home && !strings.HasPrefix(dir, home+"/") {
+			name = "/nonexistent/" + filepath.Base(name)
+		}
+		rs[i].Orig.File = envelope.FileName(name)
 	}
 	return rs
 }

@@ -49,8 +49,22 @@ func (f frontEnds) Submit(ctx context.Context, peer spool.Peer, e *envelope.Enve
 	if listed {
 		e.For = envelope.Nobody
 	}
+	var judged *judgedBody
+	if f.s.cf != nil {
+		var err error
+		if judged, err = f.s.cf.judge(e, body); err != nil {
+			return spool.Reply{}, err
+		}
+		body = judged
+	}
 	reply, err := f.s.submitLooking(ctx, e, body, verbose, listed)
 	var no *spool.RefusedError
+	if errors.As(err, &no) && judged != nil && strings.HasSuffix(no.Text, tooLarge) { // with the fields that we have added
+		err = judged.tooLarge()
+	}
+	if whole, ok := errors.AsType[*wholeRefusal](err); ok {
+		reply, err = f.s.refusedWhole(ctx, e, judged, whole, reply)
+	}
 	if f.s.cf != nil && e.Untold && errors.As(err, &no) && strings.Contains(no.Text, "Too many hops") {
 		reply, err = spool.Reply{Exit: no.Exit, Untold: true}, nil // which it tells by dead.letter alone
 	}

@@ -1,0 +1,102 @@
+package app
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"waybill/transport/envelope"
+)
+
+// labelled makes a message with octets above 127 a MIME message where EightBitMode asks for it (RFC 2045): the fields that it
+// lacks are added, with DefaultCharSet. eight reports whether it is one with such octets.
+func (c *cfSite) labelled(h *envelope.Header, body envelope.Body) (labelled *envelope.Header, eight bool) {
+	if !strings.HasPrefix(c.text("EightBitMode", "", ""), "m") || plain(body) {
+		return h, false
+	}
+	if h.Value("MIME-Version") != "" {
+		return h, true
+	}
+	out := *h
+	out.Fields = slices.Clone(h.Fields)
+	add := func(name, value string) {
+		if h.Value(name) == "" {
+			out.Fields = append(out.Fields, envelope.Field{Name: name, Raw: name + ": " + value + "\n"})
+		}
+	}
+	add("MIME-Version", "1.0")
+	add("Content-Type", "text/plain; charset="+cmp.Or(c.text("DefaultCharSet", "", ""), "unknown-8bit"))
+	add("Content-Transfer-Encoding", "8bit")
+	return &out, true
+}
+
+// shortened cuts the MIME fields of a message to MaxMimeHeaderLength: "LENGTH/PARAMETER", where the second is half of the
+// first if nobody says it.
+func (c *cfSite) shortened(h *envelope.Header) *envelope.Header {
+	first, second, both := strings.Cut(c.text("MaxMimeHeaderLength", "", ""), "/")
+	length, _ := strconv.Atoi(strings.TrimSpace(first))
+	part, _ := strconv.Atoi(strings.TrimSpace(second))
+	if !both {
+		part = length / 2
+	}
+	if length <= 0 {
+		return h
+	}
+	out := *h
+	out.Fields = slices.Clone(h.Fields)
+	for i, f := range out.Fields {
+		value := f.Value()
+		switch {
+		case f.Is("Content-Type"), f.Is("Content-Disposition"):
+			value = shortParameters(value, length, part)
+		case f.Is("Content-Description"), f.Is("Content-Id"), f.Is("Content-Transfer-Encoding"), f.Is("MIME-Version"):
+			if len(value) > length {
+				value = value[:length-1]
+			}
+		}
+		if value != f.Value() {
+			out.Fields[i] = envelope.Field{Name: f.Name, Raw: f.Name + ": " + value + "\n"}
+		}
+	}
+	return &out
+}
+
+// shortParameters cuts each part between semicolons, and then the whole, and leaves no quote open.
+func shortParameters(value string, length, part int) string {
+	var out []string
+	for len(value) > 0 {
+		end, quoted := 0, false
+		for end < len(value) && (quoted || value[end] != ';') {
+			switch value[end] {
+			case '"':
+				quoted = !quoted
+			case '\\':
+				end++
+			}
+			end++
+		}
+		end = min(end, len(value))
+		piece := strings.TrimSpace(value[:end])
+		if part > 0 {
+			piece = closed(piece, part)
+		}
+		out = append(out, piece)
+		value = strings.TrimPrefix(value[end:], ";")
+	}
+	return closed(strings.Join(out, "; "), length)
+}
+
+// closed is s with n octets at most, with an even number of quotes.
+func closed(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	if s = s[:n]; strings.Count(s, `"`)%2 == 0 {
+		return strings.TrimSuffix(s, `\`)
+	}
+	if s = strings.TrimSuffix(s[:n-1], `\`); strings.Count(s, `"`)%2 == 0 {
+		return s // the quote that was open is gone
+	}
+	return s + `"`
+}
