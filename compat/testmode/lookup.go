@@ -28,6 +28,9 @@ func (s *session) lookup(arg string) {
 		fmt.Fprintf(s.out, "Map named \"%s\" not open\n", name)
 		return
 	}
+	if a.Says != "" {
+		s.failed(a.Says)
+	}
 	if a.Says != "" && !a.During {
 		fmt.Fprintln(s.out, a.Says)
 	}

@@ -153,10 +153,22 @@ func (t *talker) Event(e *trace.Event) {
 		t.s.tell(t.s.about, e.Text)
 		return
 	}
-	if e.Kind == trace.Message && t.s.status == 0 {
-		t.s.status = 70
+	if e.Kind == trace.Message {
+		t.s.failed(e.Text)
 	}
 	t.Text.Event(e)
+}
+
+// failed keeps the exit status that the first complaint of a table or the engine leads to: that of an error of the
+// system's where the complaint ends in one, else that of the configuration's.
+func (s *session) failed(says string) {
+	if s.status != 0 {
+		return
+	}
+	s.status = 70
+	if i := strings.Index(says, " map file /"); i >= 0 && strings.Contains(says[i:], ": ") {
+		s.status = 71
+	}
 }
 
 // macro gives tables the value of a macro.

@@ -66,7 +66,6 @@ type branch struct {
 	next  *step
 	end   *outcome // not nil: it is the end
 	other *branch
-	count int // of this one and the others
 }
 
 // outcome is what comes out.
@@ -112,10 +111,15 @@ type details struct {
 	caps  []span    // askCondition
 }
 
-// answer is what the evaluation goes on with: a number, tokens, and captures.
+// answer is what the evaluation goes on with: a number, and perhaps tokens and captures.
 type answer struct {
 	code  int32
-	texts int32  // how many texts the machine has more
+	texts int32   // how many texts the machine has more
+	put   *tokens // nil: none
+}
+
+// tokens are those of an answer.
+type tokens struct {
 	words []word // their shape; those whose text is the engine's, as they are
 	caps  []span
 }
@@ -129,7 +133,10 @@ func (q *question) same(o *question) bool {
 }
 
 func (a *answer) same(o *answer) bool {
-	return a.code == o.code && a.texts == o.texts && slices.Equal(a.words, o.words) && slices.Equal(a.caps, o.caps)
+	if a.code != o.code || a.texts != o.texts || a.put == nil || o.put == nil {
+		return a.code == o.code && a.texts == o.texts && a.put == o.put
+	}
+	return slices.Equal(a.put.words, o.put.words) && slices.Equal(a.put.caps, o.put.caps)
 }
 
 // find returns the branch of an answer; nil when there is none.
@@ -314,43 +321,51 @@ func (p *paths) giveUp(t *pathTable, h uint64, known *path, rs *ruleset, r *reco
 
 // grow adds a branch for the answer to the question of this number, and all that follows it.
 func (p *path) grow(t *pathTable, at *step, r *recorder, number int, out *outcome) {
-	others := at.branches.Load()
-	count := 1
-	if others != nil {
-		count += others.count
+	others, count := at.branches.Load(), 1
+	for b := others; b != nil; b = b.other {
+		count++
 	}
 	if count > maxBranches || p.size.Load() > maxPath {
 		p.never.Store(true)
 		return
 	}
-	last := len(r.asked) - 1
+	rest := r.asked[number+1:]
+	n := len(out.words)
+	for i := range rest {
+		n += len(rest[i].words)
+	}
+	places := make([]place, 0, n)
+	keep := func(ps []place) []place {
+		from := len(places)
+		places = append(places, ps...)
+		return places[from:len(places):len(places)]
+	}
 	links := make([]struct {
 		branch
 		step
-	}, last-number+1)
-	size := 200 * len(links)
+	}, len(rest)+1)
+	size := 4*n + 120*len(links) + 100
 	for i := range links {
 		l := &links[i]
-		a := &r.answers[number+i]
-		l.branch.answer = answer{a.code, a.texts, slices.Clone(a.words), slices.Clone(a.caps)}
-		l.branch.count = 1
-		size += 8*len(a.words) + 8*len(a.caps)
-		if i == len(links)-1 {
-			l.branch.end = &outcome{slices.Clone(out.words), out.rule, out.steps}
+		l.answer = r.answers[number+i]
+		if t := l.answer.put; t != nil {
+			l.answer.put = &tokens{slices.Clone(t.words), slices.Clone(t.caps)}
+			size += 48 + 8*len(t.words) + 8*len(t.caps)
+		}
+		if i == len(rest) {
+			l.branch.end = &outcome{keep(out.words), out.rule, out.steps}
 			break
 		}
-		q := &r.asked[number+i+1]
-		l.step.question = *q
-		l.step.words = slices.Clone(q.words)
+		l.step.question = rest[i]
+		l.step.words = keep(rest[i].words)
 		l.step.branches.Store(&links[i+1].branch)
 		l.branch.next = &l.step
-		if size += 4 * len(q.words); q.more != nil { // the recorder has made them for this question alone
-			size += 100 + 8*len(q.more.caps) + 64*len(q.more.args)
+		if q := rest[i].more; q != nil { // the recorder has made them for this question alone
+			size += 100 + 8*len(q.caps) + 64*len(q.args)
 		}
 	}
 	first := &links[0].branch
-	first.other, first.count = others, count
-	size += 100 + 4*len(out.words)
+	first.other = others
 	p.size.Add(int64(size))
 	t.size.Add(int64(size))
 	at.branches.CompareAndSwap(others, first)

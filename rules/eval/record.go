@@ -9,7 +9,6 @@ type recorder struct {
 	asked   []question
 	answers []answer
 	places  []place // memory of the questions
-	words   []word  // memory of the answers
 	steps   int     // of the budget that the questions took
 	bad     bool    // what happens depends on something else, or on too much
 }
@@ -18,7 +17,7 @@ func (r *recorder) begin() {
 	clear(r.asked)
 	clear(r.answers)
 	r.asked, r.answers = append(r.asked[:0], question{}), append(r.answers[:0], answer{})
-	r.places, r.words, r.steps, r.bad = r.places[:0], r.words[:0], 0, false
+	r.places, r.steps, r.bad = r.places[:0], 0, false
 }
 
 // keep copies the places of words. What was copied before stays where it is, also when the memory moves.
@@ -57,10 +56,11 @@ func (r *recorder) note(m *machine, before mark, q question, code int32, words [
 		m.rec = nil
 		return
 	}
-	at := len(r.words)
-	r.words = m.answerShape(r.words, words, r.matter)
-	r.asked = append(r.asked, q)
-	r.answers = append(r.answers, answer{code, int32(len(m.texts) - before.texts), r.words[at:len(r.words):len(r.words)], slices.Clone(caps)})
+	a := answer{code: code, texts: int32(len(m.texts) - before.texts)}
+	if len(words)+len(caps) > 0 {
+		a.put = &tokens{m.answerShape(nil, words, r.matter), slices.Clone(caps)}
+	}
+	r.asked, r.answers = append(r.asked, q), append(r.answers, a)
 }
 
 // answerShape appends what an answer with these words is compared by: their shape. Where the text is one of the engine's, it

@@ -84,7 +84,8 @@ type machine struct {
 	args      []string        // of a lookup
 	cuts      [64]cut
 	argOps    [][]word
-	asking    []word    // the words of a question
+	asking    []word    // the words of a question, or of an answer
+	put       tokens    // of an answer
 	argAt     []span    // where they are in the arena
 	rec       *recorder // of this run; nil: it is not recorded
 	recorder  recorder

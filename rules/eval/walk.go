@@ -46,7 +46,7 @@ func (m *machine) walk(p *path) bool {
 	m.said.begin()
 	var b *branch
 	for at := &p.first; at != nil; at = b.next {
-		if b = m.put(at); b == nil {
+		if b = m.branchOf(at); b == nil {
 			break
 		}
 		m.mem = m.mem[:n]
@@ -73,8 +73,8 @@ func (m *machine) appendWords(to []word, ps []place) []word {
 	return to
 }
 
-// put asks a question and returns the branch of the answer; nil when there is none. It leaves things behind the workspace.
-func (m *machine) put(s *step) *branch {
+// branchOf asks a question and returns the branch of the answer; nil when there is none. It leaves things behind the workspace.
+func (m *machine) branchOf(s *step) *branch {
 	if s.kind == askMember {
 		if m.holdsPlaces(m.words(s.class), s.words) {
 			return s.findCode(1)
@@ -88,6 +88,7 @@ func (m *machine) put(s *step) *branch {
 		ws = m.asking
 	}
 	var a answer
+	var caps []span
 	switch s.kind {
 	case askGrow:
 		a.code = m.extendClass(m.words(s.class), 0, s.least, int32(len(ws)), ws)
@@ -138,15 +139,16 @@ func (m *machine) put(s *step) *branch {
 			return nil
 		}
 		if ok {
-			a.code, a.caps = 1, m.caps[r.wild:]
+			a.code, caps = 1, m.caps[r.wild:]
 		} else {
 			m.mem = m.mem[:top]
 		}
 	}
 	a.texts = int32(len(m.texts) - texts)
-	if ws = m.mem[top:]; len(ws) > 0 {
-		m.recorder.words = m.answerShape(m.recorder.words[:0], ws, m.recorder.matter)
-		a.words = m.recorder.words
+	if ws = m.mem[top:]; len(ws)+len(caps) > 0 {
+		m.asking = m.answerShape(m.asking[:0], ws, m.recorder.matter)
+		m.put.words, m.put.caps = m.asking, caps
+		a.put = &m.put
 	}
 	return s.find(&a)
 }
