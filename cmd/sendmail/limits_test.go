@@ -53,7 +53,12 @@ rm -f p; mkfifo p
 $BIN/sendmail bob < p & pid=$!
 exec 5> p
 printf 'Subject: all of it\n\n' >&5
-sleep 0.3
+for i in $(seq 600); do # until it is there and has its handlers, of SIGPIPE and SIGXFSZ
+	ign=$(awk '/^SigIgn/{print $2}' /proc/$pid/status); cgt=$(awk '/^SigCgt/{print $2}' /proc/$pid/status)
+	test $(( (0x$ign | 0x$cgt) & 0x1001000 )) -eq $(( 0x1001000 )) && break
+	sleep 0.1
+done
+echo tried $i times
 for s in ALRM USR1 USR2 PIPE URG WINCH CONT XFSZ; do case $s in ALRM|USR1|USR2) ;; *) kill -$s $pid;; esac; done
 kill -STOP $pid; sleep 0.1; kill -CONT $pid
 printf 'body\n' >&5

@@ -345,10 +345,15 @@ func TestTheNextServerIsAsked(t *testing.T) {
 	if err != nil || len(m.Hosts) != 3 {
 		t.Errorf("%v %v", m, err)
 	}
-	before := silent.Queries()
-	if _, err := r.MX(t.Context(), "plain.example.org"); err != nil || silent.Queries() != before {
-		t.Errorf("the silent server was asked again, before the others: %v", err)
+	wrong := ""
+	for try := range 30 { // likewise
+		before := silent.Queries()
+		_, err := r.MX(t.Context(), fmt.Sprintf("x%d.wild.example.org", try))
+		if wrong = fmt.Sprint(err); err == nil && silent.Queries() == before {
+			return
+		}
 	}
+	t.Errorf("the silent server was asked again, before the others: %s", wrong)
 }
 
 func TestAnEndedContextIsTemporary(t *testing.T) {

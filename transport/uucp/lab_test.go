@@ -151,9 +151,7 @@ func newLab(t *testing.T) *lab {
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(name, text, mode); err != nil {
-			t.Fatal(err)
-		}
+		writeProgram(t, name, text, mode)
 		own(name)
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {
@@ -188,6 +186,18 @@ func newLab(t *testing.T) *lab {
 		own(at)
 	}
 	return l
+}
+
+// writeProgram writes a file that may be run at once. No program is started meanwhile: until it is really there it would
+// have our descriptor, and a file that somebody may write to cannot be run (ETXTBSY).
+func writeProgram(t *testing.T, name string, text []byte, mode os.FileMode) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	err := os.WriteFile(name, text, mode)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // transport is Waybill's end at a site.
@@ -226,7 +236,7 @@ func (l *lab) run(site, tool string, args ...string) string {
 // call moves everything between the two sites and executes it.
 func (l *lab) call() {
 	l.t.Helper()
-	l.run("alpha", "uucico", "-D", "-S", "beta", "-q")
+	l.poll()
 	// The called uucico may still be putting files in place when the caller is done.
 	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		left := 0
@@ -240,6 +250,19 @@ func (l *lab) call() {
 		}
 	}
 	l.t.Error("uuxqt does not end its work")
+}
+
+// poll has alpha call beta. The called uucico of the call before may still hold its lock.
+func (l *lab) poll() {
+	l.t.Helper()
+	var out []byte
+	var err error
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if out, err = l.command("alpha", "uucico", "-D", "-S", "beta", "-q").CombinedOutput(); err == nil {
+			return
+		}
+	}
+	l.t.Errorf("uucico at alpha: %v\n%s", err, out)
 }
 
 // arrived returns what rmail and rsmtp of a site got.

@@ -148,9 +148,7 @@ func TestKilledAtEveryStepOfOtherLayouts(t *testing.T) {
 		t.Fatal(err)
 	}
 	writer := filepath.Join(t.TempDir(), "writer")
-	if err := os.WriteFile(writer, self, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, writer, self, 0o755)
 	for layout, steps := range map[string][]string{"bnu": steps, "drop": {"data created", "data synced", "command published"}} {
 		spool := t.TempDir()
 		for _, step := range steps {

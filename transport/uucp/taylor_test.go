@@ -259,13 +259,12 @@ func TestTaylorMalformedX(t *testing.T) {
 		}
 	}
 	check(t, u.Deliver(context.Background(), request("second"))[0], transport.Relayed, "2.0.0")
-	l.run("alpha", "uucico", "-D", "-S", "beta", "-q")
-	for range 40 {
+	l.poll()
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		l.run("beta", "uuxqt")
 		if len(l.arrived("beta")) >= 2 {
 			break
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	if got := l.arrived("beta"); len(got) != 2 {
 		t.Errorf("arrived: %+v", got)

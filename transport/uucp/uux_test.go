@@ -133,9 +133,7 @@ func standIn(t *testing.T, end string) (program, out string) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	program, out = filepath.Join(dir, "uux"), filepath.Join(dir, "out")
 	script := "#!/bin/sh\n{ echo \"$0\"; for a; do echo \"<$a>\"; done; cat; } >>" + out + "\n" + end + "\n"
-	if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, program, []byte(script), 0o755)
 	return program, out
 }
 
