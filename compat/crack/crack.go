@@ -64,27 +64,24 @@ type cracker struct {
 func (k *cracker) crack() Cracked {
 	t := strings.TrimSpace(k.text)
 	var (
-		base, before  string          // settled; and base with what stands before an opening bracket
-		comments      strings.Builder // comments behind the address
-		phrase        = 0
-		bracket       = 0     // inside of a domain literal
-		seen          = false // the address has begun
-		angle, closed = false, false
-		colon, ended  = false, false
-		lead          strings.Builder // comments before the address
+		base, before string          // settled; and base with what stands before an opening bracket
+		comments     strings.Builder // comments behind the address
+		phrase       = 0
+		bracket      = 0     // inside of a domain literal
+		seen         = false // the address has begun
+		angle, done  = false, false
+		colon, ended = false, false
+		lead         strings.Builder // comments before the address
 	)
-	tail := ""
+	tail, behind := "", ""
 scan:
 	for i := 0; i < len(t); i++ {
 		switch c := t[i]; {
 		case c == '(':
 			j := comment(t, i)
-			text := t[i:j]
-			if strings.Count(text, "(") > strings.Count(text, ")") {
-				text += ")"
-			}
+			text := closed(t[i:j])
 			i = j - 1
-			if !seen && !angle && !closed {
+			if !seen && !angle && !done {
 				lead.WriteString(text + " ")
 			} else {
 				comments.WriteString(" " + text)
@@ -92,7 +89,8 @@ scan:
 		case c == ' ' || c == '\t':
 		case c == '"':
 			j := quoted(t, i)
-			seen = seen || t[i:j] != `""` && t[i:j] != `"`
+			empty := t[i:j] == `""` || t[i:j] == `"`
+			seen = seen || !empty || j < len(t) && !strings.HasPrefix(strings.TrimLeft(t[j:], " \t"), ";") || i > 0
 			i = j - 1
 		case c == '\\':
 			i++
@@ -105,14 +103,14 @@ scan:
 				gap = " "
 			}
 			before = base + k.quote(name) + gap + "<"
-			angle, closed, seen, bracket = true, false, false, 0
+			angle, done, seen, bracket = true, false, false, 0
 			comments.Reset()
 			lead.Reset()
 		case c == '>':
-			if angle && !closed && (hasOpen(t[i:]) || !colon && !k.colonOK && hasColon(t[i:])) {
+			if angle && !done && (hasOpen(t[i:]) || !colon && !k.colonOK && hasColon(t[i:])) {
 				angle, seen = false, true // all of that was a phrase
-			} else if angle && !closed {
-				closed = true
+			} else if angle && !done {
+				done = true
 				tail = ">" + k.rest(t[i+1:])
 				tail = comments.String() + tail
 				comments.Reset()
@@ -147,15 +145,16 @@ scan:
 			if name != "" && t[i-1] == ' ' {
 				gap = " "
 			}
-			base += k.quote(name) + gap + ":"
+			base += k.quoteWith(name, strings.TrimSuffix(k.must, "<>")) + gap + ":"
 			if i+1 < len(t) && (t[i+1] == ' ' || t[i+1] == '\t') {
 				base += " "
 			}
 			phrase, seen, colon = i+1, false, true
 			comments.Reset()
 			lead.Reset()
-		case c == ';' && !angle && !k.colonOK && (colon || !hasColon(t[i:])):
+		case c == ';' && !angle && !k.colonOK && (colon || !hasColon(t[i:])) && !hasOpen(t[i:]):
 			ended = true
+			behind = afterGroup(t[i+1:])
 			break scan
 		default:
 			seen = true
@@ -165,9 +164,12 @@ scan:
 	case angle:
 		return Cracked{before: before, after: comments.String() + ">", address: seen}
 	case ended && !seen:
-		return Cracked{before: base + lead.String() + ";", after: comments.String(), address: true}
+		if first, more := k.firstComment(t[phrase:]); more != "" { // the address would stand behind the first comment
+			return Cracked{before: base + first + " ", after: strings.TrimSuffix(" "+strings.TrimSpace(more), " ") + ";" + behind, address: true}
+		}
+		return Cracked{before: base + strings.TrimRight(lead.String(), " ") + ";", after: comments.String() + behind, address: true}
 	case ended:
-		return Cracked{before: base + lead.String(), after: ";" + comments.String(), address: true}
+		return Cracked{before: base + lead.String(), after: ";" + comments.String() + behind, address: true}
 	}
 	if !seen {
 		if first := lead.String(); base == "" && comments.Len() == 0 && strings.HasPrefix(first, "(") { // nothing but comments: the address would stand behind the first
@@ -180,14 +182,80 @@ scan:
 	return Cracked{before: base + lead.String(), after: comments.String(), address: true}
 }
 
-// rest is what stands behind the closing bracket of an address: comments stay, stray brackets go.
+// rest is what stands behind the closing bracket of an address: words and comments stay, stray brackets go. With a
+// quotation mark, all of it goes; one at the very end is doubled.
 func (k *cracker) rest(t string) string {
 	t = strings.TrimRight(t, " \t")
-	return strings.ReplaceAll(strings.ReplaceAll(t, ">", ""), "<", "")
+	var b strings.Builder
+	for i := 0; i < len(t); i++ {
+		switch c := t[i]; c {
+		case '(':
+			j := comment(t, i)
+			b.WriteString(closed(t[i:j]))
+			i = j - 1
+		case '"':
+			if i+1 < len(t) {
+				return ""
+			}
+			b.WriteString(`""`)
+		case '<', '>', ')':
+		case '\\':
+			b.WriteByte(c)
+			if i++; i < len(t) {
+				b.WriteByte(t[i])
+			}
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// firstComment is the comment that a text begins with, if it does, and what stands between it and the end of a group.
+func (k *cracker) firstComment(t string) (first, more string) {
+	t = strings.TrimLeft(t, " \t")
+	if !strings.HasPrefix(t, "(") {
+		return "", ""
+	}
+	end := comment(t, 0)
+	return t[:end], t[end : end+strings.IndexByte(t[end:], ';')]
+}
+
+// afterGroup is what stays of a text behind the end of a group: comments, and the ends of others.
+func afterGroup(t string) string {
+	var b strings.Builder
+	for i := outside(t, 0, ";("); i >= 0; i = outside(t, i+1, ";(") {
+		if t[i] == ';' {
+			b.WriteByte(';')
+			continue
+		}
+		j := comment(t, i)
+		b.WriteString(" " + closed(t[i:j]))
+		i = j - 1
+	}
+	return b.String()
+}
+
+// closed is a comment with all its parentheses closed.
+func closed(c string) string {
+	depth := 0
+	for i := 0; i < len(c); i++ {
+		switch c[i] {
+		case '\\':
+			i++
+		case '(':
+			depth++
+		case ')':
+			depth--
+		}
+	}
+	return c + strings.Repeat(")", max(0, depth))
 }
 
 // quote puts a phrase into quotes when it has characters that need them.
-func (k *cracker) quote(p string) string {
+func (k *cracker) quote(p string) string { return k.quoteWith(p, k.must) }
+
+func (k *cracker) quoteWith(p, must string) string {
 	if strings.HasPrefix(p, `"`) && quoted(p, 0) == len(p) {
 		return p
 	}
@@ -200,7 +268,7 @@ func (k *cracker) quote(p string) string {
 			i++
 		case p[i] == '"':
 			inside = !inside
-		case !inside && strings.IndexByte(k.must, p[i]) >= 0:
+		case !inside && strings.IndexByte(must, p[i]) >= 0:
 			return `"` + strings.ReplaceAll(p, `"`, `\"`) + `"`
 		}
 	}
@@ -237,10 +305,10 @@ func outside(t string, i int, chars string) int {
 			i++
 		case c == '"':
 			i = quoted(t, i) - 1
-		case c == '(':
-			i = comment(t, i) - 1
 		case strings.IndexByte(chars, c) >= 0:
 			return i
+		case c == '(':
+			i = comment(t, i) - 1
 		}
 	}
 	return -1

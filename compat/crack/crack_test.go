@@ -16,6 +16,20 @@ func TestCrack(t *testing.T) {
 		"friends: bob":                "friends: $g",
 		"carol@localhost;":            "$g;",
 		"One <>":                      "One <>",
+		";<a@b>":                      `";"<$g>`,
+		"x; y <a@b>":                  `"x; y" <$g>`,
+		"(y); (x)":                    "(y);$g (x)",
+		"(y) (w); (x)":                "(y) $g (w); (x)",
+		"a; ;b;(c)":                   "$g;;; (c)",
+		`"";(x)`:                      ";$g (x)",
+		"a ((b":                       "$g ((b))",
+		`(me\)`:                       `(me\))`,
+		"<z> (a(b":                    "<$g> (a(b))",
+		`<z>;"`:                       `<$g>;""`,
+		`<z> (a) "b" (c)`:             "<$g>",
+		"x<z>)":                       "x<$g>",
+		"x <z>: b":                    "x <z>: $g",
+		`(c) ""`:                      "(c) $g",
 	} {
 		if got := Crack(in, Options{MustQuote: DefaultMustQuote}).Template(); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)

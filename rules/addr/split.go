@@ -166,7 +166,9 @@ scan:
 		case paren > 0:
 			switch b {
 			case '\\':
-				i++
+				if i++; i == len(text) { // it protects the end, which is told once more
+					issues = append(issues, Issue{UnbalancedOpen, i})
+				}
 			case '(':
 				paren++
 			case ')':
