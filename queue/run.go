@@ -238,7 +238,17 @@ func (q *Queue) again(ctx context.Context, id sched.ID, how *how) error {
 	if err != nil {
 		return q.unloadable(id, err)
 	}
-	age := q.cfg.Now().Sub(m.Envelope.Arrival)
+	now := q.cfg.Now()
+	if every := q.cfg.RunEvery; every > 0 && !how.forced && m.Attempts > 0 && min(m.NextTry.Sub(now), m.NextTry.Sub(m.LastTry)) > every {
+		// Another process was at it when it was found, and has written down that it waits longer than mail does here.
+		defer m.Close()
+		q.mu.Lock()
+		q.forced[id] = time.Now()
+		q.schedule.Set(id, time.Now().Add(every), m.Envelope.Priority)
+		q.mu.Unlock()
+		return nil
+	}
+	age := now.Sub(m.Envelope.Arrival)
 	how.first = !how.forced && m.Attempts == 0 && age < q.cfg.Interval
 	q.attempt(ctx, m, how)
 	return nil
