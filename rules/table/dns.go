@@ -320,14 +320,11 @@ func reverse(a netip.Addr) string {
 func (h *host) MX(ctx context.Context, name string) (hosts []string, null bool, err error) {
 	literal := strings.HasPrefix(name, "[")
 	if literal { // an address, or a name whose MX records do not count
-		inner, dotted := strings.TrimSuffix(name[1:], "]"), strings.TrimSuffix(name, ".")
-		if _, err := parseClient(dotted); err == nil {
-			return []string{name}, false, nil
-		}
-		if inner == "" || !strings.HasSuffix(name, "]") {
+		inner, ok := inLiteral(name)
+		if !ok || inner == "" {
 			return nil, false, nil
 		}
-		if _, err := parseClient(strings.TrimSuffix(name, ".")); err == nil || strings.Trim(inner, "0123456789.") == "" {
+		if _, err := parseClient(inner); err == nil && strings.Count(inner, ":") != 1 || isDotted(inner) { // no IPv6:1.2.3.4
 			return []string{name}, false, nil
 		}
 		name = inner
@@ -396,7 +393,7 @@ func (h *host) MX(ctx context.Context, name string) (hosts []string, null bool, 
 		}
 	}
 	h.env.told.Store(missed{}, true)
-	if n, ok := h.inFile(bare); ok && !literal {
+	if n, ok := h.inFile(bare); ok {
 		return []string{n + "."}, false, nil
 	}
 	return nil, false, nil
