@@ -145,6 +145,7 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 		cause = res.status.Text()
 		if exit := exitOfCause(res.status); a.w.Spoken && kind == dsn.Failure && (exit == sysexits.Software || exit == sysexits.Config) && len(n.Also) == 0 {
 			n.Also = []envelope.Address{a.q.cfg.Postmaster} // it is for the people of this site to mend
+			n.Same = a.isPostmaster(ctx, sender)
 		}
 	}
 	if a.w.Spoken && kind == dsn.Failure && !sender.Null() && !a.q.cfg.NoDouble {
@@ -154,6 +155,13 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 		}
 	}
 	return a.tell(ctx, n, cause)
+}
+
+// isPostmaster reports whether the postmaster's mail goes to user.
+func (a *try) isPostmaster(ctx context.Context, user envelope.Address) bool {
+	local, _ := a.q.cfg.Postmaster.Split()
+	x, err := a.w.Expander.Expand(ctx, LocalUser{Name: local})
+	return err == nil && slices.ContainsFunc(x.Members, func(m Member) bool { return strings.EqualFold(string(m.Addr), string(user)) })
 }
 
 // early are the aliases behind failures that were found when the message was queued, of which others wait: sendmail reports

@@ -97,7 +97,7 @@ func (c Classic) header(n Notice, to envelope.Address, back returned) string {
 	fmt.Fprintf(&b, "Date: %s\n", n.Time.Format(dateForm))
 	b.WriteString("From: Mail Delivery Subsystem <MAILER-DAEMON>\n")
 	fmt.Fprintf(&b, "Message-Id: <%s.%s@%s>\n", n.Time.UTC().Format("200601021504"), c.token()[:16], c.Host)
-	for _, to := range sendmailOrder(to, n.Also) {
+	for _, to := range sendmailOrder(to, n.Also, n.Same) {
 		name := string(to)
 		if to == n.Envelope.Sender {
 			name = n.given(name)
@@ -111,10 +111,10 @@ func (c Classic) header(n Notice, to envelope.Address, back returned) string {
 	return b.String()
 }
 
-// sendmailOrder has local recipients from the last to the first.
-func sendmailOrder(to envelope.Address, also []envelope.Address) []envelope.Address {
+// sendmailOrder has a sender behind the alias that leads to him.
+func sendmailOrder(to envelope.Address, also []envelope.Address, same bool) []envelope.Address {
 	all := append([]envelope.Address{to}, also...)
-	if to.Domain() == "" {
+	if to.Domain() == "" && same {
 		slices.Reverse(all)
 	}
 	return all

@@ -52,6 +52,7 @@ type Notice struct {
 	Recipients []Recipient
 	Time       time.Time
 	Also       []envelope.Address // who gets it beside the sender; a Composer's other notices go to one
+	Same       bool               // the mail of Also goes to the sender, too
 	Others     []Recipient        // who failed for now in the same attempt, for the dialogues that a Classic tells
 	Transcript []string           // lines of the dialogue, as sendmail shows them (">>> RCPT To:<a@b>", "<<< 550 no"); may be empty
 }
@@ -242,6 +243,8 @@ func Period(d time.Duration) string { return period(d) }
 func period(d time.Duration) string {
 	n, unit := int(d/time.Minute), "minute"
 	switch {
+	case d < time.Second:
+		return "too long"
 	case d < time.Minute:
 		n, unit = int(d/time.Second), "second"
 	case d >= 48*time.Hour:

@@ -250,10 +250,10 @@ func (h *host) step(ctx context.Context, name string) (next string, found bool, 
 	return "", false, nil
 }
 
-// inFile looks a name up in the hosts file: a name there, or the beginning of one, will do. The canonical name is the
-// first one of the line that has a dot, else the first with the own domain behind it (SEMANTICS fact 45).
+// inFile looks a name up in the hosts file. The canonical name is the first one of the line that has a dot, else the first
+// with the own domain behind it (SEMANTICS fact 45).
 func (h *host) inFile(name string) (string, bool) {
-	f := h.hosts.named(name)
+	f := h.hosts.named(name, h.domain())
 	if f == nil {
 		return "", false
 	}

@@ -19,7 +19,7 @@ type hostsContent struct {
 	stamp  string
 	asked  time.Time
 	lines  [][]string     // words: address, names
-	byName map[string]int // names and their beginnings up to a dot, in lower case
+	byName map[string]int // numbers of lines, from 1, by names in lower case
 	byAddr map[netip.Addr]int
 }
 
@@ -58,13 +58,8 @@ func (h *hostsFile) content() *hostsContent {
 			}
 		}
 		for _, name := range f[1:] {
-			name = strings.ToLower(name)
-			for i := 1; i <= len(name); i++ {
-				if i == len(name) || name[i] == '.' {
-					if _, there := c.byName[name[:i]]; !there {
-						c.byName[name[:i]] = n
-					}
-				}
+			if name = strings.ToLower(name); c.byName[name] == 0 {
+				c.byName[name] = n + 1
 			}
 		}
 	}
@@ -72,13 +67,19 @@ func (h *hostsFile) content() *hostsContent {
 	return c
 }
 
-// named returns the line with a name, or with one that begins so up to a dot; nil when there is none.
-func (h *hostsFile) named(name string) []string {
+// named returns the line with a name; nil when there is none. A name that ends where the own domain begins is completed
+// by the rest of that: mx.conform is mx.conform.test where the domain is conform.test.
+func (h *hostsFile) named(name, domain string) []string {
 	c := h.content()
-	if n, ok := c.byName[strings.ToLower(name)]; ok {
-		return c.lines[n]
+	name = strings.ToLower(name)
+	n := c.byName[name]
+	if first, rest, _ := strings.Cut(strings.ToLower(domain), "."); n == 0 && rest != "" && strings.HasSuffix(name, "."+first) {
+		n = c.byName[name+"."+rest]
 	}
-	return nil
+	if n == 0 {
+		return nil
+	}
+	return c.lines[n-1]
 }
 
 // address returns the line with an address; nil when there is none.

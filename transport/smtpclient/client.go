@@ -101,6 +101,9 @@ func (d *delivery) run(ctx context.Context) {
 	}
 	host := cmp.Or(d.client.conf.Host, d.req.Host)
 	groups, err := parseHost(host)
+	if d.client.conf.Sendmail {
+		named(groups)
+	}
 	if err != nil {
 		d.settle(d.open(), verdict{status: refused("5.1.2", "host of the mailer is malformed: "+err.Error(), sysexits.NoHost)})
 		return
@@ -217,6 +220,9 @@ func (d *delivery) tryHost(ctx context.Context, key string, hops []hop, dem *dem
 	}
 	left, down := c.memory.usable(hops, time.Now())
 	if down != nil {
+		if c.conf.Sendmail {
+			down.status = calledBy(down.status, hops[0])
+		}
 		d.settle(d.open(), *down)
 	}
 	left = interleave(left, c.conf.Family)

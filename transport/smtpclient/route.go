@@ -46,6 +46,7 @@ type target struct {
 	name string     // a domain or a host
 	addr netip.Addr // of a literal
 	noMX bool       // "[name]"
+	bare bool       // a literal without brackets
 	port uint16     // 0: the transport's
 }
 
@@ -98,13 +99,24 @@ func parseHost(s string) ([][]target, error) {
 	return groups, nil
 }
 
+// named takes addresses without brackets for the names that they are for sendmail: nobody has them.
+func named(groups [][]target) {
+	for _, group := range groups {
+		for i, t := range group {
+			if t.bare {
+				group[i] = target{name: strings.Trim(t.name, "[]"), port: t.port}
+			}
+		}
+	}
+}
+
 func parseTarget(word string) (target, error) {
 	if !strings.HasPrefix(word, "[") {
 		if word == "" || word == "." {
 			return target{}, errors.New("empty host in a list")
 		}
 		if a, err := netip.ParseAddr(word); err == nil {
-			return target{name: "[" + word + "]", addr: a}, nil
+			return target{name: "[" + word + "]", addr: a, bare: true}, nil
 		}
 		return target{name: strings.ToLower(strings.TrimSuffix(word, "."))}, nil
 	}

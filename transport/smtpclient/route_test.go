@@ -113,3 +113,19 @@ func TestFallbackHost(t *testing.T) {
 		}
 	}
 }
+
+// As sendmail: an address without brackets is the name of nobody, and the next exchanger is asked where one had the whole
+// message and said "not now".
+func TestNextHostAsSendmail(t *testing.T) {
+	busy, free := startPeer(t, map[string]string{"DOT": "451 4.3.0 try later"}), startPeer(t, nil)
+	w := world{twoHosts, map[string]*peer{"192.0.2.1:25": busy, "192.0.2.2:25": free}}
+	c := w.client(t, func(conf *Config) { conf.Sendmail = true })
+	for host, want := range map[string]string{"192.0.2.2": "failed 5.1.2", "[192.0.2.2]": "relayed 2.0.0", "mx1.example.com:mx2.example.com": "relayed 2.0.0", "[192.0.2.1]": "deferred 4.3.0"} {
+		if got := c.Deliver(t.Context(), request(host, "Subject: x\n\nx\n", "bob@example.com")); outcomes(got) != want {
+			t.Error(host, outcomes(got), got[0].Text())
+		}
+	}
+	if n := len(free.got()); n != 2 {
+		t.Errorf("the other host got %d messages, want 2", n)
+	}
+}

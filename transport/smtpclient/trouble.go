@@ -92,7 +92,7 @@ func judge(at stage, r *smtp.Reply, s *session) verdict {
 	v := verdict{status: transport.NewStatus(outcome, s.codeFor(outcome, at, r), remoteSaid(s, r, at))}
 	v.status.Exit = exit(outcome, at, r.Code)
 	v.down = at == atGreeting
-	v.next = at < atMail || (outcome == transport.Deferred && at < atDot)
+	v.next = at < atMail || (outcome == transport.Deferred && (at < atDot || at == atDot && s.conf.Sendmail)) // it has not got the message, and sendmail asks the next
 	s.sign(&v.status, r)
 	if s.conf.Sendmail && at == atData && outcome == transport.Failed { // which it takes for its own mistake
 		v.status.Reply, v.status.Diagnostic = "", ""
@@ -209,6 +209,8 @@ func (c *Client) unreached(h hop, err error) verdict {
 		text = "Delivery was interrupted before reaching "
 	case errors.Is(err, syscall.ECONNREFUSED):
 		text = "Connection refused by "
+	case c.conf.Sendmail && errors.Is(err, syscall.ENETUNREACH):
+		text = h.name + ": Network is unreachable"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		text = "No route to "
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
@@ -217,13 +219,28 @@ func (c *Client) unreached(h hop, err error) verdict {
 	st := transport.NewStatus(transport.Deferred, "4.4.1", text+h.name)
 	if c.conf.Sendmail {
 		st = transport.NewStatus(transport.Deferred, "4.4.1", text+h.verbose())
-		if strings.HasPrefix(text, "No route") {
+		switch {
+		case strings.HasPrefix(text, "No route"):
 			st = transport.NewStatus(transport.Deferred, "4.4.1", "No route to host")
+		case strings.HasSuffix(text, " is unreachable"):
+			st = transport.NewStatus(transport.Deferred, "4.4.1", text)
 		}
 	}
 	st.Remote = h.String()
 	st.Exit = sysexits.TempFail
 	return verdict{status: st, next: true, down: true}
+}
+
+// calledBy is a failure to reach an address by another of its names.
+func calledBy(s transport.Status, h hop) transport.Status {
+	for _, word := range []string{" by ", " with "} {
+		if text, _, ok := strings.Cut(s.Text(), word); ok && s.Reply == "" {
+			out := transport.NewStatus(s.Outcome(), s.Code(), text+word+h.verbose())
+			out.Remote, out.Exit = h.String(), s.Exit
+			return out
+		}
+	}
+	return s
 }
 
 // ours says what a failure of our own means while a message is on its way.

@@ -168,7 +168,7 @@ func (s cfSession) Rcpt(ctx context.Context, to smtpserver.RcptTo) *smtp.Reply {
 		} else {
 			s.talk.shown[key] = shown
 		}
-		if s.status.Outcome() == transport.Relayed && s.site.cf.when == envelope.WhenDefer {
+		if o := s.status.Outcome(); o == transport.Deferred || o == transport.Relayed && s.site.cf.when == envelope.WhenDefer {
 			r = smtp.NewReply(r.Code, r.Enhanced, shown+"... Recipient ok (will queue)")
 		}
 	}
