@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"waybill/rules/prog"
 )
 
@@ -119,10 +121,26 @@ func (r *reader) fileClassLine(body string) {
 	if r.opt.NoFiles {
 		return
 	}
-	if err := r.fileWords(f, func(words []string) { r.addWords(name, words) }); err != nil && !f.Optional { // whatever the reason
+	r.takeWords(name, f)
+}
+
+// takeWords adds the words of a file or program to a class.
+func (r *reader) takeWords(name string, f prog.ClassFile) {
+	err := r.fileWords(f, func(words []string) { r.addWords(name, words) })
+	var start *notStarted
+	switch {
+	case err == nil, f.Optional: // whatever the reason
+	case errors.As(err, &start): // the real one takes the complaint of its child for words, and goes on
+		r.note("class "+name+" from the program "+f.Path[1:], Ignored, "it cannot be started: "+Reason(start.why))
+	default:
 		r.systemErrorf("fileclass: cannot open '%s': %s", f.Path, Reason(err))
 	}
 }
+
+// notStarted is a program that cannot be started.
+type notStarted struct{ why error }
+
+func (n *notStarted) Error() string { return "cannot be started: " + n.why.Error() }
 
 // fileWords reads the words of a class from a file that may be trusted, or from a program, and gives them to add, some at
 // a time.
@@ -194,7 +212,7 @@ func (r *reader) readClassProgram(f prog.ClassFile, add func([]string)) error {
 		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return &notStarted{err}
 	}
 	defer context.AfterFunc(ctx, func() { out.Close() })() // a child of the program may still hold the other end
 	err = scanLines(out, f.Scan, add)
@@ -207,10 +225,7 @@ func (r *reader) readClassProgram(f prog.ClassFile, add func([]string)) error {
 	return err
 }
 
-var (
-	errIrregular = errors.New("Regular files only")
-	errNoDefault = errors.New("there is no such DefaultUser")
-)
+var errNoDefault = errors.New("there is no such DefaultUser")
 
 // Reason is an error in the words of the C library.
 func Reason(err error) string {
@@ -220,8 +235,6 @@ func Reason(err error) string {
 		return "No such file or directory"
 	case errors.Is(err, fs.ErrPermission):
 		return "Permission denied"
-	case errors.Is(err, errIrregular), errors.Is(err, errWorldDir), errors.Is(err, errGroupDir), errors.Is(err, errLink), errors.Is(err, errNoDefault):
-		return err.Error()
 	case errors.As(err, &no):
 		s := no.Error()
 		return strings.ToUpper(s[:1]) + s[1:]
@@ -231,22 +244,45 @@ func Reason(err error) string {
 
 // readClassFile reads the words of a class file: what its scanf format takes from each line.
 func readClassFile(f prog.ClassFile, add func([]string)) error {
-	info, err := os.Stat(f.Path) // before opening it: a FIFO would wait for somebody
+	info, err := os.Stat(f.Path) // before opening it: a device may do something then
 	if err != nil {
 		return err
 	}
 	if !info.Mode().IsRegular() {
 		return errIrregular
 	}
-	in, err := os.Open(f.Path)
+	fd, err := unix.Open(f.Path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer unix.Close(fd)
 	if info.Size() > maxClassFile {
 		return errTooLarge
 	}
-	return scanLines(in, f.Scan, add)
+	return scanLines(waitless(fd), f.Scan, add)
+}
+
+// waitless reads a descriptor that is not waited for: what looks like a file, but has its next line when something
+// happens (/proc/kmsg), would hold up whoever reads the configuration for ever.
+type waitless int
+
+var errWaits = errors.New("the file has no end")
+
+func (fd waitless) Read(p []byte) (int, error) {
+	for {
+		n, err := unix.Read(int(fd), p)
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return 0, errWaits
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
 }
 
 var errTooLarge = fmt.Errorf("larger than %d octets", maxClassFile)

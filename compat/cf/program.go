@@ -115,10 +115,8 @@ func (r *reader) programClass(c *prog.Class) {
 		if r.opt.NoFiles {
 			continue
 		}
-		if err := r.fileWords(f, func(words []string) { r.addWords(c.Name, words) }); err != nil && !f.Optional {
-			r.line = f.Pos.Line
-			r.systemErrorf("fileclass: cannot open '%s': %s", f.Path, Reason(err))
-		}
+		r.line = f.Pos.Line
+		r.takeWords(c.Name, f)
 	}
 	if c.Name == "t" {
 		r.cfg.Trusted = append(r.cfg.Trusted, own.Words...)

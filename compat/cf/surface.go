@@ -17,7 +17,7 @@ b MinFreeBlocks
 C CheckpointInterval - the journal is written after every recipient
 c HoldExpensive ! mail for expensive mailers is tried like all other
 d DeliveryMode ~ background, unless the command line or a DaemonPortOptions says otherwise
-E ErrorHeader ! bounces have no local text
+E ErrorHeader
 e ErrorMode ~ print, unless the command line says otherwise
 F TempFileMode - files are made with mode 0600
 f SaveFromLine
@@ -30,7 +30,7 @@ J ForwardPath
 j SendMimeErrors ~ notices are always MIME
 k ConnectionCacheSize
 K ConnectionCacheTimeout
-l UseErrorsTo - Errors-To is not honoured
+l UseErrorsTo
 L LogLevel ~ everything of level 9 is logged
 m MeToo
 n CheckAliases
@@ -60,14 +60,14 @@ Z RetryFactor ~ in listings, the log and queue runs without a daemon, whose own 
 . QueueSortOrder ~ in queue runs without a daemon
 . HostsFile
 . MinQueueAge
-. DefaultCharSet - 8-bit text without a label stays without one
+. DefaultCharSet
 . ServiceSwitchFile
 . DialDelay - there are no dial-up lines
 . NoRecipientAction
-. SafeFileEnvironment ! files are written below no other root
+. SafeFileEnvironment ~ files are written below that directory, to which links may not lead in from elsewhere; it does not become the root
 . MaxMessageSize
 . ColonOkInAddr
-. MaxQueueRunSize - a queue run takes all that is due
+. MaxQueueRunSize
 . MaxDaemonChildren
 . DontExpandCnames
 . MustQuoteChars
@@ -82,19 +82,19 @@ Z RetryFactor ~ in listings, the log and queue runs without a daemon, whose own 
 . DoubleBounceAddress
 . HostStatusDirectory
 . SingleThreadDelivery - several connections to one host may be open
-. RunAsUser ! the daemon runs as the user that starts it
+. RunAsUser ~ such a user must exist, and be another than root for submission; the daemon runs as the user that starts it
 . RrtImpliesDsn
 . PidFile - whoever starts the daemon knows its process
-. DontBlameSendmail ~ what it says of the files of maps and classes and of their directories counts (MapInUnsafeDirPath, LinkedMapInWritableDir, ClassFileInUnsafeDirPath, LinkedClassFileInWritableDir, GroupWritableDirPathSafe, TrustStickyBit), and of .forward, :include: and alias files that others may write (GroupWritableForwardFile, GroupWritableForwardFileSafe, ForwardFileInUnsafeDirPath and the like); else the safe choice is taken
+. DontBlameSendmail ~ its words for maps, classes, aliases, :include: and .forward files, and for the directories of all of them, count; of the others (files that mail is written to, keys, statistics, help, programs) the safe choice is taken
 . DontProbeInterfaces ~ interfaces are never probed; class w has what the hosts file says
 . MaxRecipientsPerMessage
 . DeadLetterDrop
 . MaxAliasRecursion
 . ConnectOnlyTo
 . TrustedUser ~ root
-. MaxMimeHeaderLength - headers have one limit in all
+. MaxMimeHeaderLength
 . ControlSocketName ! "waybill queue" talks to the daemon
-. MaxHeadersLength - headers have one limit in all
+. MaxHeadersLength
 . ProcessTitlePrefix - there is one process
 . DefaultAuthInfo
 . AuthMechanisms ~ PLAIN, LOGIN and CRAM-MD5

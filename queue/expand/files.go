@@ -53,7 +53,7 @@ func (in including) members(items []Item, within []string) ([]Member, error) {
 		case item.Command != "" || item.File != "":
 			m := Member{Command: item.Command, File: item.File}
 			if in.barred != "" {
-				m = refused(envelope.Recipient{Command: item.Command, File: item.File}.Name(), "5.7.1", in.barred, in.x.exitBarred())
+				m = in.refusedTarget(item)
 			} else if in.user != nil && in.user.UID != 0 { // root's programs run as the default user, like those of aliases
 				m.As = in.user.Name
 			}
@@ -83,6 +83,24 @@ func (in including) members(items []Item, within []string) ([]Member, error) {
 	}
 	return all, nil
 }
+
+// refusedTarget is a program or a file that may not be used.
+func (in including) refusedTarget(item Item) Member {
+	why := in.barred
+	if strings.HasSuffix(why, unsafeFor) {
+		if why += " files"; item.Command != "" {
+			why = in.barred + " programs"
+		}
+	}
+	m := refused(envelope.Recipient{Command: item.Command, File: item.File}.Name(), "5.7.1", why, in.x.exitBarred())
+	if in.x.conf.Sendmail != nil && strings.HasPrefix(why, "Address ") {
+		m.Where = item.Where
+	}
+	return m
+}
+
+// unsafeFor ends a reason for which programs or files are not used, in sendmail's words.
+const unsafeFor = " is unsafe for mailing to"
 
 // exitBarred is the exit status for a program or a file that may not be used.
 func (x *Expander) exitBarred() int {
@@ -120,16 +138,15 @@ func (in including) include(item Item, within []string) ([]Member, error) {
 	next := in
 	var lookup error // of the owner: apart, because none of its kinds is about the file
 	err := in.asReader(func() error {
-		f, st, err := openPlain(name)
+		f, st, mayRun, err := in.openSafe(name, false)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		if mode.forbids(st.Mode, "IncludeFile") {
-			return errWritable
-		}
-		switch unsafe := unsafePath(name, st, -1, mode.allow("IncludeFileInUnsafeDirPathSafe"), mode.allow("GroupWritableIncludeFileSafe")); {
-		case unsafe != "":
+		switch {
+		case !mayRun && mode != nil:
+			next.barred = "Address :include:" + name + unsafeFor
+		case !mayRun:
 			next.barred = "the :include: file is not safe for programs and files"
 		case mode != nil && in.user != nil: // a user's list stays his, whoever wrote the file
 		case st.Uid != 0 && (in.user == nil || int(st.Uid) != in.user.UID):
@@ -146,6 +163,10 @@ func (in including) include(item Item, within []string) ([]Member, error) {
 	if lookup != nil {
 		return nil, fmt.Errorf("owner of %s: %w", name, lookup)
 	}
+	var why *refusedFile
+	if errors.As(err, &why) {
+		return cannot(why.Error()), nil
+	}
 	for _, c := range []struct {
 		err  error
 		text string
@@ -160,8 +181,7 @@ func (in including) include(item Item, within []string) ([]Member, error) {
 			return cannot(c.text), nil
 		}
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
 	}
 	return next.members(items, append(slices.Clone(within), name))
@@ -229,20 +249,13 @@ func (x *Expander) forward(user passwd.Entry, detail string, r *Result) ([]Membe
 		}
 		var items []Item
 		err := in.as(func() error {
-			f, st, err := openPlain(name)
+			f, _, mayRun, err := in.openSafe(name, true)
 			if err != nil {
 				return err
 			}
 			defer f.Close()
-			mode := x.conf.Sendmail
-			if mode.forbids(st.Mode, "ForwardFile") {
-				return fmt.Errorf("%w: Group writable file", errUnsafe)
-			}
-			if why := unsafePath(name, st, user.UID, mode.allow("ForwardFileInUnsafeDirPath"), mode != nil); why != "" {
-				return fmt.Errorf("%w: %s", errUnsafe, why)
-			}
-			if st.Mode&0o022 != 0 && !mode.allow("GroupWritableForwardFileSafe") {
-				in.barred = "Address " + user.Name + " is unsafe for mailing to programs"
+			if !mayRun {
+				in.barred = "Address " + user.Name + unsafeFor
 			}
 			items, err = in.readLists(f, name, maxForward, "forwarding to")
 			return err
@@ -253,7 +266,7 @@ func (x *Expander) forward(user passwd.Entry, detail string, r *Result) ([]Membe
 				x.missing[name] = true
 			}
 			continue
-		case errors.Is(err, errUnsafe), errors.Is(err, errNotPlain), errors.Is(err, unix.ELOOP):
+		case errors.Is(err, errUnsafe), errors.Is(err, errNotPlain), errors.As(err, new(*refusedFile)), errors.Is(err, unix.ELOOP):
 			level := slog.LevelInfo
 			if x.conf.Sendmail != nil {
 				level = slog.LevelDebug
@@ -318,6 +331,48 @@ var (
 	errWritable = errors.New("others may write the file")
 )
 
+// refusedFile is why sendmail does not read a file, and what the system has said of it, if anything.
+type refusedFile struct{ why, system error }
+
+func (r *refusedFile) Error() string { return r.why.Error() }
+func (r *refusedFile) Unwrap() error { return r.system }
+
+// openSafe opens a .forward or :include: file, with the rights that this goroutine has, unless others could have written
+// it. mayRun tells whether programs and files in it may be used.
+func (in including) openSafe(name string, forward bool) (f *os.File, st unix.Stat_t, mayRun bool, err error) {
+	f, st, err = openPlain(name)
+	var why string
+	switch mode := in.x.conf.Sendmail; {
+	case mode != nil && mode.Safe != nil:
+		list := ListFile{Path: name, Forward: forward, UID: os.Geteuid(), GID: os.Getegid()}
+		if err == nil {
+			list.Opened = &st
+		}
+		if in.user != nil {
+			list.UID, list.GID, list.Groups = in.user.UID, in.user.GID, in.user.Groups
+		} else if e, found, _ := in.x.conf.Users.Lookup(mode.Default); found && mode.Default != "" {
+			list.UID, list.GID, list.Groups = e.UID, e.GID, e.Groups
+		}
+		var no error
+		if no, mayRun = mode.Safe(list); no != nil {
+			err = &refusedFile{no, err}
+		}
+	case err != nil:
+	case forward:
+		if why, mayRun = unsafePath(name, st, in.user.UID), true; why != "" {
+			err = fmt.Errorf("%w: %s", errUnsafe, why)
+		}
+	case st.Mode&0o022 != 0:
+		err = errWritable
+	default:
+		mayRun = unsafePath(name, st, -1) == ""
+	}
+	if err != nil && f != nil {
+		f.Close()
+	}
+	return f, st, mayRun, err
+}
+
 // openPlain opens a file that must be a plain one, without waiting on a FIFO.
 func openPlain(name string) (*os.File, unix.Stat_t, error) {
 	var st unix.Stat_t
@@ -343,16 +398,12 @@ func openPlain(name string) (*os.File, unix.Stat_t, error) {
 // unsafePath tells who beside its owner could have put something into the file; empty: nobody. It must belong to uid or
 // to root (uid -1: to anybody); neither it nor a directory above it may be writable by group or others, except
 // directories with the sticky bit that belong to root.
-// anyDir lets directories be as they are, anyMode the file.
-func unsafePath(name string, st unix.Stat_t, uid int, anyDir, anyMode bool) string {
+func unsafePath(name string, st unix.Stat_t, uid int) string {
 	if uid >= 0 && int(st.Uid) != uid && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
 		return fmt.Sprintf("belongs to uid %d", st.Uid)
 	}
-	if st.Mode&0o022 != 0 && !anyMode {
+	if st.Mode&0o022 != 0 {
 		return fmt.Sprintf("mode %04o: others may write it", st.Mode&0o7777)
-	}
-	if anyDir {
-		return ""
 	}
 	for dir := filepath.Dir(name); ; dir = filepath.Dir(dir) {
 		var d unix.Stat_t

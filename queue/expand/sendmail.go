@@ -20,8 +20,17 @@ type Sendmail struct {
 	MatchGECOS bool
 	// Database is the user database, asked where no alias is; nil: there is none.
 	Database UserDatabase
-	// Blame knows the words of DontBlameSendmail; nil: none is set.
-	Blame func(word string) bool
+	// Safe tells why a file is not read, and whether programs and files may be used that stand in one that is.
+	Safe func(ListFile) (why error, mayRun bool)
+}
+
+// ListFile is a .forward or :include: file that somebody wants to read.
+type ListFile struct {
+	Path     string
+	Forward  bool         // a user's own
+	Opened   *unix.Stat_t // nil: it could not be opened
+	UID, GID int          // with whose rights it is read
+	Groups   []int
 }
 
 // UserDatabase knows who has his mail sent elsewhere, and whose mail gets another sender on the way; package table has one.
@@ -54,19 +63,6 @@ func (x *Expander) fromDatabase(ctx context.Context, name string, u User) (r Res
 	r.Members, err = x.twiceUnknown(r.Members, name)
 	r.Owner, r.HasOwner = envelope.Address(sender), sender != ""
 	return r, true, err
-}
-
-func (m *Sendmail) allow(word string) bool { return m != nil && m.Blame != nil && m.Blame(word) }
-
-// forbids reports whether others may write a file so that it is not even read. kind is the middle of the words of
-// DontBlameSendmail: "GroupWritable" + kind.
-func (m *Sendmail) forbids(mode uint32, kind string) bool {
-	if m == nil && kind != "IncludeFile" {
-		return false // the path is looked at as a whole
-	}
-	group := m.allow("GroupWritable"+kind) || m.allow("GroupWritable"+kind+"Safe")
-	world := m.allow("WorldWritable"+kind) || m.allow("WorldWritable"+kind+"Safe")
-	return mode&unix.S_IWGRP != 0 && !group || mode&unix.S_IWOTH != 0 && !world
 }
 
 // parse reads a list. sendmail complains about one that is not well formed, and uses what it understands.

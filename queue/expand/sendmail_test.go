@@ -154,38 +154,39 @@ func TestForwardBehindOwnAlias(t *testing.T) {
 	}
 }
 
-// DontBlameSendmail lets files be read that others may write; programs need the word that ends in Safe.
-func TestDontBlame(t *testing.T) {
-	for _, c := range []struct {
-		words, mode, want string
-	}{
-		{"", "0644", `["|/bin/p" as bob]`},
-		{"", "0664", "mailbox bob"},
-		{"groupwritableforwardfile", "0666", "mailbox bob"},
-		{"groupwritableforwardfile", "0664", `[5.7.1:"|/bin/p"]`},
-		{"groupwritableforwardfile groupwritableforwardfilesafe", "0664", `["|/bin/p" as bob]`},
-	} {
-		x, home := sendmailSite(t, nil, &Sendmail{Blame: func(w string) bool {
-			return strings.Contains(" "+c.words+" ", " "+strings.ToLower(w)+" ")
-		}})
-		put(t, home+"/.forward", "\"|/bin/p\"\n", 0o644)
-		mode := os.FileMode(0o644)
-		if c.mode == "0664" {
-			mode = 0o664
-		} else if c.mode == "0666" {
-			mode = 0o666
-		}
-		if err := os.Chmod(home+"/.forward", mode); err != nil {
-			t.Fatal(err)
-		}
+// TestUnsafeLists: what says that a file is not safe is asked with whose rights it is read, and a file that it forgives
+// still names no programs and files unless it says so.
+func TestUnsafeLists(t *testing.T) {
+	var asked []ListFile
+	var why error
+	run := true
+	ways := &Sendmail{Safe: func(l ListFile) (error, bool) { asked = append(asked, l); return why, run }}
+	x, home := sendmailSite(t, aliasMap{"l": ":include:/nonexistent/list"}, ways)
+	put(t, home+"/.forward", "\"|/bin/p\", /tmp/f, x@y\n", 0o666)
+	forward := func() string {
 		r, err := x.Expand(context.Background(), User{Name: "bob"})
-		got := describe(r, err)
-		if os.Getuid() == 0 {
-			got = strings.ReplaceAll(got, `p"]`, `p" as bob]`) // root's own programs run as the default user
-			got = strings.ReplaceAll(got, `5.7.1:"|/bin/p" as bob]`, `5.7.1:"|/bin/p"]`)
+		return strings.ReplaceAll(describe(r, err), " as bob", "") // root's own programs run as the default user
+	}
+	if got := forward(); got != `["|/bin/p"] [/tmp/f] [x@y]` {
+		t.Errorf("safe: %s", got)
+	}
+	if len(asked) != 1 || !asked[0].Forward || asked[0].Opened == nil || asked[0].UID != os.Getuid() || asked[0].Path != home+"/.forward" {
+		t.Errorf("asked %+v", asked)
+	}
+	run = false
+	got := forward()
+	for _, want := range []string{"x@y", `5.7.1:"|/bin/p"`, `5.7.1:/tmp/f`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("unsafe: %s, without %s", got, want)
 		}
-		if got != c.want {
-			t.Errorf("%q, mode %s: got %s, want %s", c.words, c.mode, got, c.want)
-		}
+	}
+	why = errors.New("World writable directory")
+	if got := forward(); got != "mailbox bob" {
+		t.Errorf("refused: %s", got)
+	}
+	asked = nil
+	r, err := x.Expand(context.Background(), User{Name: "l"})
+	if len(asked) != 1 || asked[0].Forward || asked[0].Opened != nil || len(r.Members) != 1 || r.Members[0].Refused == nil || !strings.Contains(r.Members[0].Refused.Text(), "Cannot open /nonexistent/list: World writable directory") {
+		t.Errorf("%+v: %s", asked, describe(r, err))
 	}
 }

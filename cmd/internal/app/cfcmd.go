@@ -68,7 +68,7 @@ func checkCF(std stdio, file string) int {
 		return sysexits.OSFile
 	}
 	if conf.Writable {
-		fmt.Fprintf(std.out, "%s: WARNING: dangerous write permissions\n", file)
+		fmt.Fprintf(std.err, "%s: WARNING: dangerous write permissions\n", file)
 	}
 	var refused *cfRefused
 	if errors.As(refuseCF(conf), &refused) {

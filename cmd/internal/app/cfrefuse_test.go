@@ -63,8 +63,9 @@ func TestARefusedConfigurationRunsNothing(t *testing.T) {
 	var out bytes.Buffer
 	os.WriteFile(file, []byte("V10/Berkeley\nO QueueDirectory=/\n"+local), 0o600)
 	os.Chmod(file, 0o666)
-	if exit := checkCF(stdio{out: &out}, file); exit != 0 || !strings.Contains(out.String(), "WARNING: dangerous write permissions") {
-		t.Errorf("%d %s", exit, &out)
+	var warned bytes.Buffer
+	if exit := checkCF(stdio{out: &out, err: &warned}, file); exit != 0 || out.Len() > 0 || warned.String() != file+": WARNING: dangerous write permissions\n" {
+		t.Errorf("%d %s %s", exit, &out, &warned)
 	}
 	os.Chmod(file, 0)
 	out.Reset()

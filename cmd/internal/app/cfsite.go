@@ -317,7 +317,7 @@ func cfRefusal(r *rewrite.Refusal) transport.Status {
 func (s *site) cfNames() (localNames, error) {
 	conf := expand.Config{Users: s.users, Host: s.settings.Host, Log: s.log, MaxDepth: s.cf.number("MaxAliasRecursion", 10), LastFirst: true, Sendmail: s.cf.listWays(s.defaultUser())}
 	if sources := s.cf.conf.AliasSources(); len(sources) > 0 {
-		t, err := aliasTables(sources)
+		t, err := aliasTables(sources, s.cf.conf.SafeMap)
 		if err != nil {
 			return localNames{}, err
 		}
@@ -358,7 +358,7 @@ type aliasFiles []table.Table
 
 // aliasTables opens what AliasFile lists. A directory is asked; of everything else the text file is read, since newaliases
 // has nothing to build here.
-func aliasTables(sources []cf.AliasSource) (aliasFiles, error) {
+func aliasTables(sources []cf.AliasSource, unsafe func(file string) error) (aliasFiles, error) {
 	var files aliasFiles
 	for _, source := range sources {
 		def, env := &prog.Table{Name: "aliases", Class: source.Class, Args: source.Args}, table.Env{}
@@ -370,7 +370,7 @@ func aliasTables(sources []cf.AliasSource) (aliasFiles, error) {
 				}
 				source.Args = source.Args[1:]
 			}
-			def, env = &prog.Table{Name: "aliases", Class: "aliases", Args: append(flags, source.Args...)}, table.Env{Native: true}
+			def, env = &prog.Table{Name: "aliases", Class: "aliases", Args: append(flags, source.Args...)}, table.Env{Native: true, Unsafe: unsafe}
 		}
 		t, err := table.Open(def, env)
 		if t == nil {

@@ -61,7 +61,7 @@ func initAliases(std stdio, v *flags.Invocation) int {
 			return !slices.Contains(builtClasses, s.Class) && slices.Contains(s.Args, file)
 		})
 	})
-	return reportAliases(std, files, how, c.listWays("").Blame)
+	return reportAliases(std, files, how, conf)
 }
 
 // mayNot is what sendmail says to a user who is not trusted and asks for what only those get; empty: it may be had.
@@ -101,7 +101,7 @@ var aliasClasses = []string{"implicit", "hash", "btree", "dbm", "cdb", "text", "
 var builtClasses = []string{"implicit", "hash", "btree", "dbm", "cdb"}
 
 // reportAliases tells of each file.
-func reportAliases(std stdio, files []string, how newaliases.Reader, blame func(string) bool) int {
+func reportAliases(std stdio, files []string, how newaliases.Reader, conf *cf.Config) int {
 	log, err := syslog.New(syslog.LOG_MAIL|syslog.LOG_INFO, "sendmail")
 	if err == nil {
 		defer log.Close()
@@ -113,13 +113,28 @@ func reportAliases(std stdio, files []string, how newaliases.Reader, blame func(
 	}
 	exit := sysexits.OK
 	for _, name := range files {
-		f, why, err := openAliases(name, blame)
+		var warning string
+		if conf != nil {
+			if dir, why := conf.UnsafeDir(name); dir != "" {
+				warning = "WARNING: " + why + " " + dir
+				fmt.Fprintln(std.out, warning)
+			}
+		}
+		f, why, err := openAliases(name, conf)
 		if err != nil {
 			return failed(std, err)
 		}
 		if why != "" {
 			fmt.Fprintf(std.out, "newaliases: cannot open %s: %s\n", name, why)
 			continue
+		}
+		if warning != "" && !conf.Blamed("MapInUnsafeDirPath") { // the database would be as open, and delivery does not read the text either
+			f.Close()
+			fmt.Fprintf(std.out, "WARNING: cannot open alias database %s\nCannot create database for alias file %s\n", name, name)
+			exit = sysexits.Software
+			continue
+		} else if warning != "" {
+			fmt.Fprintln(std.out, warning)
 		}
 		r, err := how.Read(f, name)
 		f.Close()
@@ -150,28 +165,27 @@ func login() string {
 }
 
 // openAliases opens an alias file that only its owner may write. why says in sendmail's words what is the matter with it.
-func openAliases(name string, blame func(string) bool) (f *os.File, why string, err error) {
+func openAliases(name string, conf *cf.Config) (f *os.File, why string, err error) {
 	f, err = os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return nil, "No such file or directory", nil
 	case errors.Is(err, os.ErrPermission):
 		return nil, "Permission denied", nil
+	case errors.Is(err, unix.ENOTDIR):
+		return nil, "Not a directory", nil
 	case err != nil:
 		return nil, "", err
 	}
-	info, err := f.Stat()
-	if err == nil {
-		mode := info.Mode()
-		switch allowed := func(word string) bool { return blame != nil && blame(word) }; {
-		case !mode.IsRegular():
-			why = "Regular files only"
-		case blame == nil: // by rules of ours, whoever could write them could write the rules
-		case mode&0o020 != 0 && !allowed("GroupWritableAliasFile"), mode&0o002 != 0 && !allowed("WorldWritableAliasFile"):
-			why = "Group writable file"
-		case mode&0o444 == 0:
-			why = "Permission denied"
+	var st unix.Stat_t
+	switch err = unix.Fstat(int(f.Fd()), &st); {
+	case err != nil:
+	case conf != nil:
+		if unsafe := conf.SafeFile(name, &st, cf.AliasSourceFile, cf.Ourselves()); unsafe != nil {
+			why = cf.Reason(unsafe)
 		}
+	case st.Mode&unix.S_IFMT != unix.S_IFREG: // by rules of ours, whoever could write them could write the rules
+		why = "Regular files only"
 	}
 	if err != nil || why != "" {
 		f.Close()
