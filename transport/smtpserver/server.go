@@ -330,14 +330,26 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 // linger lets a client read our last words: closing a socket with unread octets in it makes the kernel throw away
-// what we sent. It waits no longer than a second, and reads no more than a flood's worth.
+// what we sent. It waits no longer than a second for more, five in all, and reads no more than a flood's worth.
 func linger(nc net.Conn) {
 	half, ok := nc.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
-	_ = nc.SetReadDeadline(time.Now().Add(time.Second))
-	_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, io.LimitReader(struct{ io.Reader }{nc}, 4<<20), make([]byte, 4<<10))
+	end := time.Now().Add(5 * time.Second)
+	buf := make([]byte, 4<<10)
+	for left := 4 << 20; left > 0; {
+		wait := time.Now().Add(time.Second)
+		if wait.After(end) {
+			wait = end
+		}
+		_ = nc.SetReadDeadline(wait)
+		n, err := nc.Read(buf)
+		if err != nil {
+			return
+		}
+		left -= n
+	}
 }
 
 func addrPort(a net.Addr) netip.AddrPort {
