@@ -1,5 +1,5 @@
 // Command bench prints the figures that Waybill promises, measured on this machine: how long a program waits for
-// "sendmail -t", and how much memory a large message costs. Times are told as ratios to an empty Go program and to
+// "sendmail -t", how much memory a large message costs, how fast one mailbox fills. Times are told as ratios to an empty Go program and to
 // peers, taken in turns in one run, because the machine says more about milliseconds than the mailer does. In flow the
 // directory with the built commands and, with -peer, commands to compare with; out flows a table.
 //
@@ -34,7 +34,7 @@ func main() {
 		peers = append(peers, contestant{name: name, args: strings.Fields(command)})
 		return nil
 	})
-	part := flag.String("part", "", "only this: submission, memory, smtp or queue")
+	part := flag.String("part", "", "only this: submission, memory, smtp, mailbox or queue")
 	flag.Parse()
 	enterNamespace()
 	if flag.NArg() != 1 {
@@ -69,6 +69,7 @@ func bench(bin string, runs int, part string, peers []contestant) error {
 		{"submission", func() error { return submission(ctx, bin, dir, runs, peers) }},
 		{"memory", func() error { return memory(ctx, bin, dir) }},
 		{"smtp", func() error { return smtp(ctx, bin, dir, min(2000, 10*runs)) }},
+		{"mailbox", func() error { return oneMailbox(ctx, bin, dir, min(2000, 10*runs)) }},
 		{"queue", func() error {
 			if runs < 10 { // so few only try this program out
 				return nil
