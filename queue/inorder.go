@@ -104,6 +104,9 @@ func (q *Queue) RunInOrder(ctx context.Context, s Selection, less func(a, b List
 		list = append(list, l)
 	}
 	slices.SortStableFunc(list, less)
+	if q.cfg.MaxRun > 0 && len(list) > q.cfg.MaxRun {
+		list = list[:q.cfg.MaxRun]
+	}
 	asked := time.Now()
 	var running sync.WaitGroup
 	places := make(chan struct{}, slowMax(q.cfg.Deliveries))

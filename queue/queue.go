@@ -38,6 +38,7 @@ type Config struct {
 	RunEvery   time.Duration    // mail found in the queue waits no longer, whatever its journal says (sendmail -q30m); 0: no such bound
 	Postmaster envelope.Address // who hears of notices that cannot be delivered; default "postmaster"
 	NoDouble   bool             // nobody hears of them
+	MaxRun     int              // messages of one RunInOrder; 0: all
 	MaxHops    int              // Received lines; default 25
 	HopsLater  bool             // the transports refuse what has more, as sendmail does: Accept takes it
 	NoReceipts bool             // a Return-Receipt-To field asks for nothing (sendmail's RrtImpliesDsn off)

@@ -172,6 +172,9 @@ func (q *Queue) take(ctx context.Context, good *envelope.Envelope, body io.Reade
 	reply.ID = receipt.ID
 	worst := -1 // local mailers come first, and the first that fails decides
 	for i, s := range receipt.Statuses {
+		if q.cfg.BareOwners && s.Code() == "5.4.7" {
+			continue // its time is over: sendmail says nothing
+		}
 		if s.Outcome() == transport.Failed && (worst < 0 || receipt.Statuses[worst].Remote != "" && s.Remote == "") {
 			worst = i
 		}

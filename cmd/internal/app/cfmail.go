@@ -227,6 +227,11 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	if n := max(req.Envelope.Hops, header.Hops()); req.Envelope.Hops > t.site.number("MaxHopCount", 25) {
 		return t.tooManyHops(req, n)
 	}
+	if plan, err := newCFPlans(t.site.conf).Plan(ctx, queue.Question{Header: header.Value, Sender: req.Envelope.Sender, Origin: req.Envelope.Origin}, queue.Decision{}, nil); err == nil && plan.GiveUp == returnNow && !isNotice(req.Envelope.Sender, req.Envelope.Origin) {
+		late := transport.NewStatus(transport.Deferred, "4.4.7", "Delivery time expired") // before it is tried
+		late.Transcript = []string{""}
+		return transport.All(len(req.Recipients), late)
+	}
 	m["g"] = sender
 	given := queue.Given(req.Body.Size(), header, req.Envelope, req.Envelope.ID)
 	t.site.stamp(m, req.Envelope, header)

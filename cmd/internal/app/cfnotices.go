@@ -30,7 +30,7 @@ func (c cfNotices) Compose(n dsn.Notice) (dsn.Message, error) {
 	case n.Kind == dsn.Failure:
 		for _, to := range named {
 			if to != n.Envelope.Sender && !slices.Contains(n.Also, to) {
-				n.Also = append(n.Also, to)
+				n.Also, n.Same = append(n.Also, to), true
 			}
 		}
 	case n.Kind == dsn.Double: // in place of the postmaster

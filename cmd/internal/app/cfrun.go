@@ -82,6 +82,9 @@ func cfQueueRun(std stdio, v *flags.Invocation) int {
 			fmt.Fprintf(std.out, "\nRunning %s/%s (sequence %d of %d)\n", s.settings.Spool, id, n, of)
 		}
 	}
+	if v.Verbose || v.Queue.Foreground {
+		s.cf.failed = func(line string) { writeLine(std.out, line) }
+	}
 	order, _ := s.cf.conf.Option("QueueSortOrder", "")
 	err = s.queue.RunInOrder(ctx, picked, sortOrder(order), begin, verbose)
 	s.queue.Settle(ctx)
@@ -90,5 +93,5 @@ func cfQueueRun(std stdio, v *flags.Invocation) int {
 			client.Farewell(verbose)
 		}
 	}
-	return max(failed(std, err), failed(std, s.close(ctx)))
+	return cmp.Or(max(failed(std, err), failed(std, s.close(ctx))), int(s.cf.exit.Load()))
 }

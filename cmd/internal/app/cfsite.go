@@ -44,6 +44,8 @@ type cfSite struct {
 	roots   *x509.CertPool       // for the certificates of clients
 
 	queueRun bool          // this process runs the queue
+	failed   func(string)  // with queueRun: hears of failures; nil: nobody does
+	exit     atomic.Int32  // with failed: the exit status of the last failure
 	oneShot  bool          // this process serves one submission
 	pipe     bool          // this process is sendmail -bs
 	verbose  bool          // and was called with -v
@@ -121,7 +123,7 @@ func openCF(file string, level slog.Level, given []overrides) (*site, error) {
 		Weights: &weights, Spread: s.settings.Spread,
 		Host: s.settings.Host, Dir: s.settings.Spool, Log: s.log, Mail: counter{s.mail, s}, Retry: queueInterval(given, conf, s.settings.Retry), Interval: runsIn(given).interval, RunEvery: runsIn(given).interval,
 		MinAge: minAge(conf), GiveUp: s.settings.GiveUp, WarnAfter: warnAfter(s.settings), Postmaster: envelope.Address(doubleBounces(conf)), NoDouble: doubleBounces(conf) == "", MaxHops: s.settings.MaxHops, HopsLater: true, MaxSize: s.settings.MaxSize,
-		NoReceipts: !conf.Bool("RrtImpliesDsn", false), InOrder: s.cf.alone, BareOwners: true, Now: calendar,
+		MaxRun: s.cf.number("MaxQueueRunSize", 0), NoReceipts: !conf.Bool("RrtImpliesDsn", false), InOrder: s.cf.alone, BareOwners: true, Now: calendar,
 	}, wiring)
 	if err != nil {
 		return nil, fmt.Errorf("the queue directory cannot be used: %w", err)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"waybill/queue"
 	"waybill/queue/maillog"
 	"waybill/transport"
 	"waybill/transport/envelope"
@@ -17,6 +18,7 @@ func (t cfTransport) watched(ctx context.Context, next transport.Transport, req 
 	if req.Verbose == nil {
 		statuses := next.Deliver(ctx, req)
 		t.site.noteHosts(statuses)
+		t.site.seen(req, statuses)
 		return statuses
 	}
 	if _, dialogue := next.(*smtpclient.Client); !dialogue && t.mailer.Name != "*file*" {
@@ -41,10 +43,32 @@ func (t cfTransport) watched(ctx context.Context, next transport.Transport, req 
 			}
 		}
 	}
+	t.site.seen(req, statuses)
 	if len(sent) > 0 {
 		req.Verbose(strings.Join(sent, ",") + "... " + text)
 	}
 	return statuses
+}
+
+// seen tells who waits for a queue run of failures, which are also its exit status.
+func (c *cfSite) seen(req *transport.Request, statuses []transport.Status) {
+	if c.failed == nil {
+		return
+	}
+	for i, s := range statuses {
+		if s.Outcome() != transport.Failed {
+			continue
+		}
+		c.exit.Store(int32(queue.ExitOf(s)))
+		text := maillog.Stat(s)
+		if strings.HasPrefix(s.Text(), "Host unknown") {
+			text = s.Text()
+		}
+		if text != "Service unavailable" { // which is about the message
+			text = req.Recipients[i].Orig.Name() + "... " + text
+		}
+		c.failed(text)
+	}
 }
 
 // queuedHeader is the size of a header in a queue file of sendmail.

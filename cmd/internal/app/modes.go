@@ -88,7 +88,7 @@ func sendmailMode(std stdio, name string, args []string) int {
 		if v.Queue.Quarantined {
 			return quarantineRun(std, v)
 		}
-		if !v.Verbose { // cron would mail what sendmail does not say
+		if !v.Verbose && !v.Queue.Foreground { // cron would mail what sendmail does not say
 			std.out = io.Discard
 		}
 		if isCF(v.ConfigFile) {

@@ -214,6 +214,13 @@ func give(conf *cf.Config, given []overrides) {
 				more[i].Value = strings.ReplaceAll(more[i].Value, "$", "/nonexistent/$")
 			}
 		}
-		conf.Options = append(conf.Options, more...)
+		for _, o := range more {
+			if o.Name == "Timeout" && strings.Contains(o.Sub, ".") { // what the file says of all classes counts more
+				conf.Options = slices.DeleteFunc(conf.Options, func(of cf.Option) bool { return of.Name == o.Name && of.Sub == o.Sub })
+				conf.Options = append([]cf.Option{o}, conf.Options...)
+				continue
+			}
+			conf.Options = append(conf.Options, o)
+		}
 	}
 }

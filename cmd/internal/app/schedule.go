@@ -93,10 +93,13 @@ func newCFPlans(c *cf.Config) cfPlans {
 	return plans
 }
 
+// returnNow is Timeout.queuereturn=now.
+const returnNow = 1
+
 // setTimeout reads a time in days, or "now".
 func setTimeout(t *time.Duration, v string) {
 	if strings.EqualFold(v, "now") {
-		*t = 1
+		*t = returnNow
 	} else if d, ok := flags.Duration(v, 24*time.Hour); ok && v != "" {
 		*t = d
 	}
