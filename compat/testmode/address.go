@@ -32,7 +32,7 @@ func (t target) String() string {
 // is cut without comments, goes through rulesets 3 and 0, and the triple that comes out is looked at: errors are told,
 // programs, files and :include: are told apart from users, and the user goes through ruleset 2, that of the mailer, and 4.
 func (s *session) parse(text string) {
-	fmt.Fprintf(s.out, "Cracked address = %s\n", show(s.crack(text).Template()))
+	fmt.Fprintf(s.out, "Cracked address = %s\n", show(strings.ReplaceAll(s.crack(text).Template(), "\xff", "M-")))
 	kind, who := "envelope", "recipient"
 	if s.header {
 		kind = "header"
@@ -152,6 +152,7 @@ func (s *session) resolve(text string, toks []addr.Token) (target, int) {
 		return fail("no host")
 	}
 	t := target{mailer: m, host: s.raw(host)}
+	t.host = strings.ReplaceAll(t.host[:min(len(t.host), maxHost)], "\xff", "\x7f") // as the real one takes it
 	if !m.Has('h') {
 		t.host = lower(t.host)
 	}
@@ -187,6 +188,11 @@ func (s *session) resolve(text string, toks []addr.Token) (target, int) {
 	}
 	step("4")
 	t.user = s.raw(rest)
+	if len(t.user) > maxAddress {
+		if t.user = t.user[:maxAddress]; s.endsWord(rest, maxAddress) {
+			s.tell(text, fmt.Sprintf("Address \"%s\" too long (%d bytes max)", addr.SevenBit(t.user), maxAddress))
+		}
+	}
 	if !m.Has('u') {
 		t.user = lower(t.user)
 	}
@@ -199,6 +205,17 @@ func (s *session) mailer(name string, fallback *cf.Mailer) *cf.Mailer {
 		return m
 	}
 	return fallback
+}
+
+// endsWord reports whether the first n octets of the text that raw makes of tokens end with a word that another one follows.
+func (s *session) endsWord(toks []addr.Token, n int) bool {
+	syntax := s.engine.Syntax()
+	for i := range toks[:len(toks)-1] {
+		if size := len(s.raw(toks[:i+1])); size >= n {
+			return size == n && syntax.IsWord(toks[i]) && syntax.IsWord(toks[i+1])
+		}
+	}
+	return false
 }
 
 // rawMeta are the octets that the real one shows where a metasymbol is left in text.
@@ -237,10 +254,15 @@ func (s *session) rawWith(toks []addr.Token, blank string) string {
 func (s *session) checked(user string) string {
 	what := ""
 	b := []byte(user)
+	quoted := false
 	for i, c := range b {
 		switch {
+		case c == '"':
+			quoted = !quoted
 		case c >= 0x80 && c <= 0x9f:
 			b[i], what = '?', "8-bit character"
+		case c == 0xff && quoted:
+			b[i] = 0x7f
 		case c == 0xff:
 			b[i], what = '?', "non-printable character"
 		}
@@ -344,8 +366,11 @@ func (s *session) try(name, text string) {
 	fmt.Fprintf(s.out, "Rcode = %d, addr = %s\n", status, result)
 }
 
-// maxResult is how much of a rewritten address is shown.
-const maxResult = 256
+// maxResult is how much of a rewritten address is shown, and maxHost how much of a host.
+const (
+	maxResult = 256
+	maxHost   = 254
+)
 
 // remote rewrites an address as a mailer wants it: ruleset 3, then 1 or 2, then the mailer's, then 4. What stood around
 // the address stays around it.
@@ -378,6 +403,12 @@ func (s *session) remote(text string, m *cf.Mailer) (string, int) {
 	}
 	step("4")
 	result := s.raw(toks)
-	result = strings.ReplaceAll(parts.Around(result[:min(len(result), maxResult-2)]), "\xff", "\x7f")
+	if limit := maxResult - 2; len(result) > limit {
+		if s.endsWord(toks, limit) { // what stands between it and the next one still comes
+			limit += len(s.cfg.Prog.BlankSub)
+		}
+		result = result[:limit]
+	}
+	result = strings.ReplaceAll(parts.Around(result), "\xff", "\x7f")
 	return result[:min(len(result), maxResult)], status
 }
