@@ -67,6 +67,7 @@ type destination struct {
 	rate      sched.Rate
 	bucket    sched.Bucket
 	timer     *time.Timer // wakes those that wait because of the rate; nil: none is set
+	wakes     time.Time   // when it does
 	window    float64
 	threshold float64 // up to this window it grows by one with each success, above by one in each round
 	proven    bool    // it answered lately
@@ -151,20 +152,31 @@ func (l *limits) take(key string, b bound) *ticket {
 	return t
 }
 
-// wakeLater sets the timer of a destination whose rate is used up.
+// wakeLater sets the timer of a destination whose rate is used up. An attempt comes a moment after the timer, so that the
+// next one may come a moment too early: it must not wait for a whole turn again.
 func (l *limits) wakeLater(d *destination, wait time.Duration) {
+	at := time.Now().Add(wait)
 	if d.timer != nil {
-		return
+		if !at.Before(d.wakes) {
+			return
+		}
+		d.timer.Stop()
 	}
-	d.timer = time.AfterFunc(wait, func() {
+	d.wakes = at
+	var timer *time.Timer
+	timer = time.AfterFunc(wait, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		if d.timer != timer { // it was too late to stop this one
+			return
+		}
 		d.timer = nil
 		l.wake(&d.parked, 1)
 		if d.parked.Len() > 0 { // the one that was woken may have gone: somebody must take its turn
 			l.wakeLater(d, max(d.rate.Gap(), 10*time.Millisecond))
 		}
 	})
+	d.timer = timer
 }
 
 // admitWait waits for a place, but not longer than patience. When ctx ends it takes one at once: the delivery will see
