@@ -119,6 +119,12 @@ func TestManualPages(t *testing.T) {
 		base := filepath.Base(f)
 		name, sec := base[:len(base)-2], base[len(base)-1:]
 		text := page(t, base)
+		if target, alias := strings.CutPrefix(text, ".so man"+sec+"/"); alias { // the page of another name has it
+			if other := page(t, strings.TrimSpace(target)); !regexp.MustCompile(`(?m)^\.Nm "?` + regexp.QuoteMeta(name)).MatchString(section(t, other, "NAME")) {
+				t.Errorf("%s: the page that it leads to, %s, does not have the name", base, strings.TrimSpace(target))
+			}
+			continue
+		}
 		if !strings.Contains(text, "\n.Dt "+strings.ToUpper(name)+" "+sec+"\n") {
 			t.Errorf("%s: no .Dt line of its own", base)
 		}
@@ -131,6 +137,26 @@ func TestManualPages(t *testing.T) {
 			if !have[x[1]] && !system[x[1]] && !strings.HasSuffix(x[1], " 2") && !strings.HasSuffix(x[1], " 3") {
 				t.Errorf("%s refers to %s, which is not here", base, x[1])
 			}
+		}
+	}
+}
+
+// Every name that the installation puts into a bin directory has a page, under that name.
+func TestManualOfEveryName(t *testing.T) {
+	script, err := os.ReadFile("../../../etc/packaging/install.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"sendmail", "waybill", "mail.local", "smrsh"}
+	for _, m := range regexp.MustCompile(`(?m)^(?:front|engine)_s?bin="([^"]+)"$`).FindAllStringSubmatch(string(script), -1) {
+		names = append(names, strings.Fields(m[1])...)
+	}
+	if len(names) < 15 {
+		t.Fatalf("only %v", names)
+	}
+	for _, name := range names {
+		if found, err := filepath.Glob(filepath.Join(manDir, name+".[18]")); err != nil || len(found) == 0 {
+			t.Errorf("%s has no page", name)
 		}
 	}
 }
