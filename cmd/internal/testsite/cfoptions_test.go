@@ -64,8 +64,9 @@ func TestOptionsBesideASendmailCF(t *testing.T) {
 			}
 			for file, text := range map[string]string{
 				"deliver": "#!/bin/sh\ncat >>@DIR@/got-$1\n",
+				"later":   "#!/bin/sh\nexit 75\n",
 				"a.cf": "V10/Berkeley\nDjmail.example.org\nCwmail.example.org localhost\nO QueueDirectory=@DIR@/q\nO OperatorChars=.:%@!^/[]+\n" +
-					"Mlocal, P=@DIR@/deliver, F=lsDFMAw5S, U=root:root, A=deliver $u\nMlater, P=/bin/sh, F=lsDFMS, U=root:root, A=sh -c \"exit 75\"\nMprog, P=/bin/sh, F=lsDFMo, A=sh -c $u\n" +
+					"Mlocal, P=@DIR@/deliver, F=lsDFMAw5S, U=root:root, A=deliver $u\nMlater, P=@DIR@/later, F=lsDFMS, U=root:root, A=later\nMprog, P=/bin/sh, F=lsDFMo, A=sh -c $u\n" +
 					"H?D?Date: $a\nH?F?From: $g\nS3\nR$*<$*>$*\t$:$2\nS0\nRfar\t$#later $: far\nR$+@$+\t$#local $: $1\nR$+\t$#local $: $1\n",
 			} {
 				if err := os.WriteFile(filepath.Join(dir, file), []byte(fill.Replace(text)), 0o755); err != nil {
