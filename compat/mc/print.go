@@ -234,7 +234,7 @@ func (p *printer) logins() {
 			file = strings.TrimSuffix(w, ".db")
 		}
 	}
-	p.linef("transport esmtp smtp { tls opportunistic; concurrency 20; auth %s }", compile.Quote(file))
+	p.linef("transport esmtp smtp { %s; auth %s }", p.s.strict("tls opportunistic; concurrency 20"), compile.Quote(file))
 	p.s.Remarks = append(p.s.Remarks, "FEATURE(authinfo): the logins are read from the text "+file+", of which only its owner may be able to read anything (chmod 600)")
 }
 
@@ -264,7 +264,10 @@ func (p *printer) routes(c *localRules) {
 	if s.has("domaintable") {
 		p.linef("use domaintable")
 	}
+	p.prefixes()
 	p.block("route", c.rules("LOCAL_RULE_0"))
+	p.domainMaps()
+	p.vnet(c.conf.Prog.Macros["A"])
 	if s.has("redirect") {
 		p.linef("use redirect")
 	}
@@ -408,7 +411,9 @@ func (p *printer) uses() {
 	} else if ok {
 		p.linef("use relay-mail-from")
 	}
+	p.clients()
 	p.logins()
+	p.plainTransports()
 	if len(s.relay)+len(s.relayFiles) > 0 || s.has("virtusertable") && len(s.virtual)+len(s.virtualFiles) > 0 || s.relayDomains {
 		p.linef("use relay-domains")
 	}
@@ -457,7 +462,7 @@ func (p *printer) submission(a []string) {
 		host = "[localhost]"
 	}
 	if len(a) > 1 && a[1] == "MSA" {
-		p.linef("transport esmtp smtp { tls opportunistic; concurrency 20; port 587 }")
+		p.linef("transport esmtp smtp { %s }", p.s.strict("tls opportunistic; concurrency 20; port 587"))
 	}
 	p.linef("use msp %s", compile.Quote(host))
 }

@@ -13,12 +13,13 @@ type Site struct {
 	Remarks  []string // what differs, but is no reason not to use the result
 	Machine  string   // the name of the machine, for files that give the site another one; may be empty
 
-	defines  map[string]string
-	features map[string][]string // name -> arguments
-	dnsbl    [][]string
-	rhsbl    [][]string
-	mailers  []string
-	daemons  []string
+	defines    map[string]string
+	features   map[string][]string // name -> arguments
+	dnsbl      [][]string
+	rhsbl      [][]string
+	domainMaps [][]string // domain and map
+	mailers    []string
+	daemons    []string
 
 	names, nameFiles       []string // LOCAL_DOMAIN, class w
 	relay, relayFiles      []string
@@ -159,6 +160,8 @@ var remarks = map[string]string{
 	"tls_session_features": "~the TLS words of the access table are not asked",
 	"bcc":                  "~sendmail 8.17 does not know the option AddBcc that this makes, and makes no copies; for copies write an alias or a milter",
 	"queuegroup":           "~there are no queue groups: a send block says when mail goes, concurrency of a transport how much at once",
+	"sts":                  "~policies of domains are looked up here, not asked of the socket map",
+	"prefixmod":            "~the flag that it notes down is left out",
 	"stickyhost":           "~unqualified names are not sent to the hub",
 }
 
@@ -167,7 +170,7 @@ var supported = []string{
 	"use_cw_file", "use_ct_file", "redirect", "virtusertable", "virtuser_entire_domain", "domaintable", "mailertable", "genericstable", "generics_entire_domain",
 	"allmasquerade", "limited_masquerade", "masquerade_entire_domain", "local_lmtp", "local_procmail", "nouucp", "nopercenthack", "promiscuous_relay",
 	"relay_entire_domain", "access_db", "delay_checks", "greet_pause", "nullclient", "uucpdomain", "bitdomain", "require_rdns", "block_bad_helo", "bestmx_is_local", "relay_based_on_MX",
-	"authinfo", "badmx", "ldap_routing", "msp", "relay_local_from", "relay_mail_from",
+	"authinfo", "badmx", "ldap_routing", "msp", "relay_local_from", "relay_mail_from", "drac", "mtamark", "prefixmod", "sts", "vnet",
 }
 
 func feature(s *Site, a []string) string {
@@ -177,8 +180,11 @@ func feature(s *Site, a []string) string {
 		s.dnsbl = append(s.dnsbl, a[1:])
 	case name == "rhsbl":
 		s.rhsbl = append(s.rhsbl, a[1:])
+	case name == "domainmap":
+		s.domainMaps = append(s.domainMaps, a[1:])
 	case slices.Contains(supported, name):
 		s.features[name] = a[1:]
+		return remarks[name]
 	case slices.Contains(harmless, name):
 		s.features[name] = a[1:]
 		return remarks[name]

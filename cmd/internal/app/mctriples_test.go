@@ -45,6 +45,11 @@ func TestMCBothWays(t *testing.T) {
 				t.Fatal(err)
 			}
 			list := convert.NewAddresses(conf, rand.New(rand.NewPCG(3, 1))).Ordinary(400)
+			if name == "old" {
+				list = append(list, strings.Fields(`alice@mapped.example bob@mapped.example bob+x@mapped.example alice+y@mapped.example joe.user@mapped.example nobody@mapped.example
+					alice@two-parts.example carol+z@two-parts.example a%b.example@mapped.example b.example!a@mapped.example +joe +bob@localhost joe@node.vnet joe@node.rscs
+					joe@node.ipnet joe%node.rscs@gate.example joe%ibmus.rscs@gate.example joe@w.ibm.com joe@a.b.ibm.com`)...)
+			}
 			want := parsedBySendmail(t, dir, file, list)
 			wrong, asked := 0, 0
 			for i, a := range list {
