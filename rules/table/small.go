@@ -213,8 +213,9 @@ func (s *sequence) Lookup(ctx context.Context, key string, args []string) (Resul
 // regex matches the key against a regular expression (RE2, so that no key takes long; SEMANTICS fact 42).
 type regex struct {
 	*flags
-	re   *regexp.Regexp
-	subs []int
+	re     *regexp.Regexp
+	subs   []int
+	native bool
 }
 
 func newRegex(f *flags, env Env) (Table, error) {
@@ -226,7 +227,7 @@ func newRegex(f *flags, env Env) (Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: table %s: %w", f.def.Pos, f.def.Name, err)
 	}
-	r := &regex{flags: f, re: re}
+	r := &regex{flags: f, re: re, native: env.Native}
 	if f.set['s'] {
 		list := strings.Split(f.subs, ",")
 		if f.subs == "" { // all of them
@@ -246,15 +247,27 @@ func newRegex(f *flags, env Env) (Table, error) {
 	return r, nil
 }
 
-func (r *regex) Lookup(_ context.Context, key string, _ []string) (Result, bool, error) {
+func (r *regex) Lookup(_ context.Context, key string, args []string) (Result, bool, error) {
 	m := r.re.FindStringSubmatch(key)
 	if (m != nil) == r.set['n'] {
 		return Result{}, false, nil
 	}
+	subs := r.subs
+	if m != nil && subs != nil && len(args) > 0 { // the first argument says which
+		subs = nil
+		for _, f := range strings.Split(args[0], ",") {
+			n := leadingInt(f)
+			if n < 0 || n >= len(m) {
+				say := fmt.Sprintf("field (%d) out of range, only %d substrings in pattern", n, len(m))
+				return Result{}, false, &Complaint{Say: say, Err: &Trouble{Status: 68, Err: errors.New(say)}, Again: true}
+			}
+			subs = append(subs, n)
+		}
+	}
 	switch {
 	case r.match:
 		return Result{Value: key + r.suffix}, true, nil
-	case m == nil || r.subs == nil:
+	case m == nil || subs == nil:
 		return Result{Value: r.suffix}, true, nil
 	}
 	join := "$|"
@@ -262,8 +275,23 @@ func (r *regex) Lookup(_ context.Context, key string, _ []string) (Result, bool,
 		join = r.join[:1]
 	}
 	var parts []string
-	for _, n := range r.subs {
+	for _, n := range subs {
 		parts = append(parts, m[n])
 	}
-	return Result{Value: strings.Join(parts, join) + r.suffix}, true, nil
+	value := strings.Join(parts, join)
+	if !r.native { // of our own language, a value is never taken for anything but text
+		value = Expand(value, key, args)
+	}
+	return Result{Value: value + r.suffix}, true, nil
+}
+
+// leadingInt is the number that a text begins with, as atoi(3) reads it.
+func leadingInt(s string) int {
+	s = strings.TrimLeft(s, " \t")
+	n := 0
+	for n < len(s) && (s[n] >= '0' && s[n] <= '9' || n == 0 && (s[n] == '-' || s[n] == '+')) {
+		n++
+	}
+	v, _ := strconv.Atoi(s[:n])
+	return v
 }
