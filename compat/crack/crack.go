@@ -106,6 +106,8 @@ scan:
 			angle, done, seen, bracket = true, false, false, 0
 			comments.Reset()
 			lead.Reset()
+		case c == '>' && angle && !done && quoteFollows(t[i+1:], k.colonOK):
+			return Cracked{before: "<", after: ">", address: seen}
 		case c == '>':
 			if angle && !done && (hasOpen(t[i:]) || !colon && !k.colonOK && hasColon(t[i:])) {
 				angle, seen = false, true // all of that was a phrase
@@ -182,8 +184,8 @@ scan:
 	return Cracked{before: base + lead.String(), after: comments.String(), address: true}
 }
 
-// rest is what stands behind the closing bracket of an address: words and comments stay, stray brackets go. With a
-// quotation mark, all of it goes; one at the very end is doubled.
+// rest is what stands behind the closing bracket of an address: words and comments stay, stray brackets go. A quotation mark
+// can only be at the very end; it is doubled.
 func (k *cracker) rest(t string) string {
 	t = strings.TrimRight(t, " \t")
 	var b strings.Builder
@@ -194,9 +196,6 @@ func (k *cracker) rest(t string) string {
 			b.WriteString(closed(t[i:j]))
 			i = j - 1
 		case '"':
-			if i+1 < len(t) {
-				return ""
-			}
 			b.WriteString(`""`)
 		case '<', '>', ')':
 		case '\\':
@@ -293,6 +292,17 @@ func hasColon(t string) bool {
 	return false
 }
 
+// quoteFollows reports whether a quotation mark that is not the last character follows an address in brackets, before anything
+// that makes a phrase of it. Then all that stands around the address goes.
+func quoteFollows(t string, colonOK bool) bool {
+	chars := "\"<:"
+	if colonOK {
+		chars = "\"<"
+	}
+	i := outside(t, 0, chars)
+	return i >= 0 && t[i] == '"' && i+1 < len(t)
+}
+
 // hasOpen reports whether another bracket is opened: then what came before was a phrase.
 func hasOpen(t string) bool { return outside(t, 0, "<") >= 0 }
 
@@ -303,10 +313,10 @@ func outside(t string, i int, chars string) int {
 		switch c := t[i]; {
 		case c == '\\':
 			i++
-		case c == '"':
-			i = quoted(t, i) - 1
 		case strings.IndexByte(chars, c) >= 0:
 			return i
+		case c == '"':
+			i = quoted(t, i) - 1
 		case c == '(':
 			i = comment(t, i) - 1
 		}

@@ -27,6 +27,7 @@ func TestCrack(t *testing.T) {
 		"<z> (a(b":                    "<$g> (a(b))",
 		`<z>;"`:                       `<$g>;""`,
 		`<z> (a) "b" (c)`:             "<$g>",
+		`x.y <z> "b" <c>`:             "<$g>",
 		"x<z>)":                       "x<$g>",
 		"x <z>: b":                    "x <z>: $g",
 		`(c) ""`:                      "(c) $g",
