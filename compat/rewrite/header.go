@@ -130,7 +130,8 @@ func (r *Rewriter) field(ctx context.Context, f envelope.Field, mailer *cf.Maile
 	if len(list) == 0 {
 		return f.Raw, nil
 	}
-	changed := len(list) > 1
+	whole := strings.TrimSpace(f.Value())
+	changed := len(list) > 1 || strings.HasPrefix(whole, ",") || strings.HasSuffix(whole, ",") // empty elements vanish
 	parts := make([]string, 0, len(list))
 	for _, text := range list {
 		address, ok, err := r.remote(ctx, text, mailer, kind, m)

@@ -19,7 +19,7 @@ func TestOddHeadersAsSendmailHasThem(t *testing.T) {
 	}{
 		{"two blanks continue a field", "bob", "Subject: x\n  \n continued\n\nbody\n", bare, "Subject: x\n continued\n\nbody\n", ""},
 		{"two blanks and no more of the field", "bob", "Subject: x\n\t \nX: y\n\nbody\n", bare, "Subject: x\nX: y\n\nbody\n", ""},
-		{"one blank ends the header", "bob", "Subject: x\n \n continued\n", bare, "Subject: x\n\n continued\n", ""},
+		{"one blank does so, too", "bob", "Subject: x\n \n continued\nX: y\n\nbody\n", bare, "Subject: x\n continued\nX: y\n\nbody\n", ""},
 		{"nobody on the list", "-t", "To: undisclosed-recipients:;\nSubject: x\n\n", bare, "To: undisclosed-recipients:;\n", "undisclosed-recipients:;... List:; syntax illegal for recipient addresses 64"},
 		{"nobody on the list of an argument", "friends:;", "Subject: x\n\n", bare, "Subject: x\n", "friends:;... List:; syntax illegal for recipient addresses 64"},
 		{"somebody on the list", "-t", "To: list: bob, dave@example.com;\n\n", bare, "To: list: bob, dave@example.com;\n", ""},

@@ -61,7 +61,7 @@ func (w *window) fill() {
 }
 
 // section reads the header section and leaves w at the first octet of the body. What ends it: an empty line, a line of
-// blanks, a line that is no field and continues none (it belongs to the body), or the end of the message.
+// blanks at its beginning, a line that is no field and continues none (it belongs to the body), or the end of the message.
 func (w *window) section(keepFromLine bool) ([]envelope.Field, error) {
 	var (
 		fields []envelope.Field
@@ -86,8 +86,8 @@ func (w *window) section(keepFromLine bool) ([]envelope.Field, error) {
 		next, isField := fieldName(line)
 		continues := line[0] == ' ' || line[0] == '\t'
 		blank := len(bytes.Trim(line, " \t\n")) == 0
-		if blank && len(line) > len(" \n") && len(raw) > 0 {
-			w.pos += len(line) // as sendmail has it, two blanks continue a field; they are left out, lest others see its end in them
+		if blank && len(line) > len("\n") && len(raw) > 0 && err == nil { // as sendmail has it, blanks continue a field
+			w.pos += len(line) // they are left out, lest others see the end of the header in them
 			continue
 		}
 		switch {

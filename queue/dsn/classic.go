@@ -495,7 +495,7 @@ func (c Classic) final(n Notice, r Recipient) string {
 	case r.Routed != "":
 		return qualified(envelope.Address(r.Routed), c.Host)
 	}
-	return c.named(r)
+	return strings.TrimPrefix(c.named(r), ":include:")
 }
 
 // actual is the value of X-Actual-Recipient, which sendmail always gives.
