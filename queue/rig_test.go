@@ -313,7 +313,7 @@ func (r *rig) queued() []string { return r.fs.Names("/spool/queue") }
 
 func (r *rig) closeQueue() {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := r.q.Close(ctx); err != nil {
 		r.t.Error(err)
