@@ -90,7 +90,8 @@ scan:
 		case c == '"':
 			j := quoted(t, i)
 			empty := t[i:j] == `""` || t[i:j] == `"`
-			seen = seen || !empty || j < len(t) && !strings.HasPrefix(strings.TrimLeft(t[j:], " \t"), ";") || i > 0
+			alone := i == 0 && (j == len(t) || strings.HasPrefix(strings.TrimLeft(t[j:], " \t"), ";"))
+			seen = seen || !empty || !angle && !alone
 			i = j - 1
 		case c == '\\':
 			i++

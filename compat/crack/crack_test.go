@@ -15,6 +15,7 @@ func TestCrack(t *testing.T) {
 		"A (B <a@example.org>":        "$g (B <a@example.org>)",
 		"friends: bob":                "friends: $g",
 		"carol@localhost;":            "$g;",
+		`<"">`:                        "<>",
 		"One <>":                      "One <>",
 		";<a@b>":                      `";"<$g>`,
 		"x; y <a@b>":                  `"x; y" <$g>`,
