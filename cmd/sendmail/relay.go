@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"waybill/compat/flags"
 	"waybill/queue/spool"
 	"waybill/transport/envelope"
 	"waybill/transport/sysexits"
@@ -33,9 +34,9 @@ func (h *handOver) relay(id string) int {
 	}
 	taken, refused := h.passedOn(f)
 	exit := sysexits.OK
-	if h.tells() { // the caller hears of it now, and nobody by mail
-		for i, status := range refused {
-			taken, exit = append(taken, i), status
+	for i, status := range refused {
+		if exit = status; h.tells() || h.v.Errors == flags.Quiet { // the caller hears of it now, and nobody by mail
+			taken = append(taken, i)
 		}
 	}
 	var rest []envelope.Recipient
@@ -54,7 +55,7 @@ func (h *handOver) relay(id string) int {
 			os.Remove(path)
 		}
 	}
-	if exit != sysexits.OK {
+	if exit != sysexits.OK && h.tells() {
 		h.deadLetter()
 	}
 	return exit

@@ -218,6 +218,9 @@ func (e *element) scan(list string) (rest string, sep byte) {
 				return done(i, i+1), ';'
 			}
 			e.problem = "Invalid route address"
+			if !strings.Contains(list, "@") { // names between semicolons are one that nobody has
+				e.problem = unknownUser
+			}
 			i++
 		case c == ':' && !group && !e.angle && i+1 < len(list) && list[i+1] == ':': // DECnet: node::user
 			word.WriteString("::")

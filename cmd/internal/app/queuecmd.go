@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -215,7 +216,12 @@ func listQueue(std stdio, config string, view queueView) int {
 	}
 	if errors.Is(err, spool.ErrNoDaemon) {
 		var s *site
-		if s, err = openSite(config, slog.LevelWarn); err != nil {
+		if s, err = openSite(config, slog.LevelWarn); isCF(config) && errors.Is(err, fs.ErrPermission) {
+			fmt.Fprintf(std.out, "can not chdir(%s/): Permission denied\n", located.Spool) // as sendmail has it
+			fmt.Fprintln(std.err, "Program mode requires special privileges, e.g., root or TrustedUser.")
+			return sysexits.Config
+		}
+		if err != nil {
 			return cannotOpen(std, err)
 		}
 		defer s.close(ctx)
