@@ -135,7 +135,7 @@ func (r *reader) milterLine(body string) {
 	r.checkMilterSocket(l.Name, socket)
 	for i, m := range r.cfg.Milters {
 		if m.Name == l.Name {
-			r.errorf("X%s: duplicate filter definition", l.Name)
+			r.systemErrorf("X%s: duplicate filter definition: No such file or directory", l.Name)
 			r.cfg.Milters[i] = l
 			return
 		}
@@ -239,20 +239,24 @@ func (r *reader) tableLine(body string) {
 	for i < len(body) && !isNameChar(body[i]) { // whatever stands between the name and the class
 		i++
 	}
-	f := strings.Fields(body[i:])
-	if len(f) == 0 {
+	from := i
+	for i < len(body) && isNameChar(body[i]) {
+		i++
+	}
+	class := body[from:i]
+	if class == "" {
 		r.errorf("readcf: config K line, map %s: no map class", name)
 		r.note("map "+name, Ignored, "it has no class")
 		return
 	}
-	class := f[0]
+	f := strings.Fields(body[i:])
 	what := "map " + name + " (" + class + ")"
 	if !r.isMapClass(class) {
 		r.errorf("readcf: map %s: class %s not available", name, class)
 		r.note(what, Ignored, "no such class")
 		return
 	}
-	t := &prog.Table{Name: name, Class: class, Args: f[1:], Blank: r.blank, Pos: r.pos()}
+	t := &prog.Table{Name: name, Class: class, Args: f, Blank: r.blank, Pos: r.pos()}
 	if class == "ldap" {
 		t.Args = append(slices.Clone(r.directory), t.Args...)
 	}

@@ -111,6 +111,10 @@ func (r *reader) addMailer(m *Mailer, args bool) {
 		return
 	}
 	network := m.Path == "[IPC]"
+	if network && len(strings.Fields(m.Args)) < 2 {
+		r.errorf("M%s: too few parameters for [IPC] mailer", name)
+		return
+	}
 	first, _, _ := strings.Cut(m.Args, " ")
 	if network && first != "TCP" && first != "FILE" {
 		r.say("M%s: Warning: first argument in [IPC] mailer must be TCP or FILE", name)
@@ -315,7 +319,11 @@ func (r *reader) userOf(m *Mailer, text string) {
 		return
 	}
 	uid, gid, err := r.lookup(name, group)
-	if err != nil {
+	switch {
+	case err != nil && uid >= 0:
+		r.errorf("readcf: mailer U= flag: unknown group %s", group)
+		return
+	case err != nil:
 		r.errorf("readcf: mailer U= flag: unknown user %s", name)
 		return
 	}

@@ -123,6 +123,7 @@ func Read(in io.Reader, name string, opt Options) (*Config, error) {
 	r.cfg.Level = 0
 	r.defaults()
 	text, err := whole(in)
+	nul := strings.IndexByte(text, 0) >= 0
 	if err != nil {
 		return nil, fmt.Errorf("%s: line %d: %w", name, 1+strings.Count(text, "\n"), err)
 	}
@@ -144,7 +145,11 @@ func Read(in io.Reader, name string, opt Options) (*Config, error) {
 				break
 			}
 		}
-		r.one(text[begin:end])
+		line := text[begin:end]
+		if nul { // what is behind it is not seen
+			line, _, _ = strings.Cut(line, "\x00")
+		}
+		r.one(line)
 	}
 	if r.cfg.Fatal == 0 {
 		r.finish()
@@ -202,6 +207,36 @@ func (r *reader) syntax() *addr.Syntax {
 	return r.syn
 }
 
+// names looks at the names in braces behind dollar signs: characters that no name may have go, and where the brace is not
+// closed, so does the rest of the line.
+func (r *reader) names(line string) string {
+	for i := 0; i+2 < len(line); i++ {
+		if line[i] != mark {
+			continue
+		}
+		at := i + 1
+		if strings.IndexByte("=~&?", line[at]) >= 0 {
+			at++
+		}
+		if line[at:] == "" || line[at] != '{' {
+			continue
+		}
+		name, rest, complaints, ok := CutName(line[at:])
+		if closed := strings.IndexByte(line[at:], '}') >= 0; closed && (!ok || len(complaints) == 0) {
+			continue
+		} else if !closed {
+			rest = ""
+		} else {
+			rest = "{" + name + "}" + rest
+		}
+		for _, c := range complaints {
+			r.errorf("%s", c)
+		}
+		line = line[:at] + rest
+	}
+	return line
+}
+
 // one reads one line with its continuation lines.
 func (r *reader) one(raw string) {
 	if raw == "" || raw[0] == '#' {
@@ -217,6 +252,7 @@ func (r *reader) one(raw string) {
 		return
 	}
 	r.said, r.remarked, r.source = false, "", raw
+	line = r.names(line)
 	before := len(r.cfg.Notes)
 	letter, body := line[0], line[1:]
 	switch letter {
@@ -401,6 +437,8 @@ func (r *reader) finish() {
 	r.cfg.NextNamed = r.nextNamed
 	if r.cfg.Level > MaxLevel {
 		r.say("Warning: .cf version level (%d) exceeds sendmail version %s functionality (%d)", r.cfg.Level, Version, MaxLevel)
+		r.cfg.Errors++
+		r.cfg.Exit = cmp.Or(r.cfg.Exit, 70)
 	} else if r.cfg.Level < MaxLevel {
 		r.say("Warning: .cf file is out of date: sendmail %s supports version %d, .cf file is version %d", Version, MaxLevel, r.cfg.Level)
 	}

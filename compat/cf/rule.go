@@ -96,17 +96,14 @@ func (r *reader) side(text string, right bool, symbol func(c byte) prog.Tok) []p
 			continue
 		}
 		i++
-		if i == len(text) { // a dollar sign at the very end of the right side is one
-			if right {
-				b.WriteByte('$')
-			}
+		if i == len(text) { // the name behind it was no name
 			break
 		}
 		m := meta{c: text[i]}
 		switch text[i] {
 		case '&', '=', '~':
 			name, tail, complaints, ok := CutName(text[i+1:])
-			if (text[i] != '&' || !right) && !strings.HasPrefix(text[i+1:], "{") {
+			if (text[i] != '&' || !right || text[i+1:] == "") && !strings.HasPrefix(text[i+1:], "{") {
 				complaints = nil
 			}
 			for _, c := range complaints {
@@ -380,7 +377,7 @@ func (r *reader) defineRuleset(text string) (rs *prog.Ruleset, as string) {
 	}
 	if old := r.cfg.Prog.Ruleset(name); old != nil {
 		if old.Number != n {
-			r.errorf("%s: ruleset changed value (old %d, new %d)", name, old.Number, n)
+			r.errorf("%s: ruleset changed value (old %d, new %d)", text, old.Number, n)
 		}
 		return old, name
 	}

@@ -27,21 +27,30 @@ func (r *reader) defaultIDs() (uid, gid int, ok bool) {
 	return uid, gid, uid >= 0
 }
 
-// Program prepares a program that the configuration names for a map or a class: it gets no environment but AGENT and what
-// E lines say, and runs as DefaultUser, never as root. It reports an error when there is no such user.
-func (c *Config) Program(cmd *exec.Cmd) error {
-	r := reader{cfg: c}
-	cmd.Env = []string{"AGENT=sendmail"}
+// Environment is what E lines give to programs: "EHOME" alone has the value of our own environment, if there is one.
+func (c *Config) Environment() (env []string) {
 	for _, e := range c.Env {
-		if name, _, set := strings.Cut(e, "="); !set { // "EHOME": the value of our own environment
+		name, _, set := strings.Cut(e, "=")
+		if name == "" {
+			continue
+		}
+		if !set {
 			v, there := os.LookupEnv(name)
 			if !there {
 				continue
 			}
 			e = name + "=" + v
 		}
-		cmd.Env = append(cmd.Env, e)
+		env = append(env, e)
 	}
+	return env
+}
+
+// Program prepares a program that the configuration names for a map or a class: it gets no environment but AGENT and what
+// E lines say, and runs as DefaultUser, never as root. It reports an error when there is no such user.
+func (c *Config) Program(cmd *exec.Cmd) error {
+	r := reader{cfg: c}
+	cmd.Env = append([]string{"AGENT=sendmail"}, c.Environment()...)
 	cmd.Dir = "/"
 	if os.Geteuid() != 0 {
 		return nil

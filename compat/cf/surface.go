@@ -34,7 +34,7 @@ l UseErrorsTo
 L LogLevel ~ everything of level 9 is logged
 m MeToo
 n CheckAliases
-o OldStyleHeaders - commas separate addresses
+o OldStyleHeaders ~ blanks separate two names in VRFY and EXPN; in headers commas do
 O DaemonPortOptions
 p PrivacyOptions
 P PostmasterCopy ! postmaster gets no copies of notices

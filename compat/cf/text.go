@@ -37,7 +37,11 @@ func prepare(line string, level int) string {
 			b.WriteByte(c)
 		}
 	}
-	return strings.TrimRight(b.String(), " \t\r\n\v\f")
+	text := strings.TrimRight(b.String(), " \t\r\n\v\f")
+	if strings.HasSuffix(text, string(rune(mark))) { // with nothing behind it, a dollar sign is one
+		text = text[:len(text)-1] + "$"
+	}
+	return text
 }
 
 // plain is marked text as people write it.
@@ -80,7 +84,7 @@ func CutName(text string) (name, rest string, complaints NameError, ok bool) {
 		b.WriteByte(c)
 	}
 	if i == len(text) {
-		return "", "", append(complaints, "Unbalanced { on "+text[1:], "Unable to assign macro/class ID (mid = 0xffffffff)"), false
+		return "", "", append(complaints, "Unbalanced { on "+b.String(), "Unable to assign macro/class ID (mid = 0xffffffff)"), false
 	}
 	name, rest = b.String(), text[i+1:]
 	if name == "" {

@@ -77,10 +77,8 @@ func checkCF(std stdio, file string) int {
 		}
 		return refused.exit
 	}
-	for _, m := range conf.Messages { // remarks about lines
-		if m.Pos.Line > 0 {
-			fmt.Fprintln(std.out, m)
-		}
+	for _, m := range conf.Messages { // remarks
+		fmt.Fprintln(std.out, m)
 	}
 	return sysexits.OK
 }

@@ -162,8 +162,11 @@ func senderFlag(m *cf.Mailer) string {
 func (s *site) cfProgram(m *cf.Mailer, user, senderFlag string) (transport.Transport, error) {
 	conf := pipe.Config{
 		Program: m.Path, Args: s.cf.mailerArgs(m), Users: s.users, User: user, AsRecipient: m.Has('o'), MaxUsers: 1,
-		NoFromLine: m.Has('n'), ReturnPath: m.Has('P'), EscapeFrom: m.Has('E'), BlankEnd: m.Has('b'), Env: s.cf.conf.Env,
+		NoFromLine: m.Has('n'), ReturnPath: m.Has('P'), EscapeFrom: m.Has('E'), BlankEnd: m.Has('b'), Env: s.cf.conf.Environment(),
 		BareEnv: true, Name: m.Name, FromLine: s.cf.fromLine,
+	}
+	if !filepath.IsAbs(m.Path) { // it is looked for where sendmail works, as any other is when mail comes for it
+		conf.Program = filepath.Join(s.settings.Spool, m.Path)
 	}
 	if m.Has('U') {
 		conf.FromLine = fromline.Ugly

@@ -58,7 +58,7 @@ func refusedCF(std stdio, file string, given overrides) (exit int, ok bool) {
 func refuseCF(conf *cf.Config) error {
 	r := &cfRefused{}
 	for _, m := range conf.Messages {
-		if m.Pos.Line > 0 || !strings.HasPrefix(m.Text, "Warning: ") { // those it keeps to itself here
+		if !strings.HasPrefix(m.Text, "Warning: .cf file is out of date") { // that it keeps to itself here
 			r.says = append(r.says, m.String())
 		}
 	}
@@ -83,10 +83,50 @@ func refuseCF(conf *cf.Config) error {
 		}
 		return &cfRefused{append(r.says, fmt.Sprintf("can not chdir(%s/): %s", strings.TrimSuffix(dir, "/"), why)), sysexits.Config}
 	}
+	if why := badQueuePath(conf, dir); why != "" {
+		return &cfRefused{append(r.says, why+": No such file or directory"), sysexits.Config}
+	}
 	if r.exit != 0 {
 		return r
 	}
 	return nil
+}
+
+// badQueuePath is what sendmail says of a queue group whose directory does not lie below the queue directory.
+func badQueuePath(conf *cf.Config, dir string) string {
+	for _, q := range conf.Queues {
+		for _, e := range q.Equates {
+			switch {
+			case e.Name != "P" || e.Value == "":
+			case e.Value[0] != '/':
+				return "QueuePath " + e.Value + " not absolute"
+			case !strings.HasPrefix(strings.TrimRight(e.Value, "/")+"/", strings.TrimRight(dir, "/")+"/"):
+				return "QueuePath " + e.Value + " not subpath of QueueDirectory " + strings.TrimRight(dir, "/") + "/"
+			}
+		}
+	}
+	return ""
+}
+
+// overSMTP is a refusal as a client of sendmail -bs gets it.
+func (r *cfRefused) overSMTP() string {
+	var b strings.Builder
+	for line := range strings.SplitSeq(r.Error(), "\n") {
+		code := "554 5.0.0"
+		switch {
+		case strings.Contains(line, "header syntax error"):
+			code = "553 5.3.0"
+		case strings.Contains(line, "Invalid time unit"), strings.HasPrefix(line, "Can't initialize"):
+			code = "550"
+		case strings.HasSuffix(line, ": No such file or directory"), strings.HasSuffix(line, ": Permission denied"), strings.Contains(line, "fileclass: cannot open"):
+			code = "451 4.0.0"
+		case strings.HasPrefix(line, "Warning: ") && !strings.Contains(line, "exceeds sendmail"):
+			b.WriteString(line + "\n")
+			continue
+		}
+		b.WriteString(code + " " + line + "\r\n")
+	}
+	return b.String()
 }
 
 // unreadableCF is what sendmail says of a file that it cannot read.

@@ -31,6 +31,18 @@ func TestARefusedConfigurationRunsNothing(t *testing.T) {
 		"mode":      {queue + "O DeliveryMode=x\n" + local, "Unknown delivery mode x", 64},
 		"class":     {queue + "F{X}/nonexistent\n" + local, "fileclass: cannot open '/nonexistent': No such file or directory", 71},
 		"optional":  {queue + "F{X}-o /nonexistent\n" + local, "", 0},
+		"version":   {queue + local, "Warning: .cf version level (11) exceeds sendmail version 8.17.1.9 functionality (10)", 70},
+		"group":     {queue + local + "Mbad, P=/bin/true, U=root:nosuchgroup, A=x\n", "readcf: mailer U= flag: unknown group nosuchgroup", 70},
+		"network":   {queue + local + "Mbad, P=[IPC], A=TCP\n", "Mbad: too few parameters for [IPC] mailer", 70},
+		"relative":  {queue + local + "Mother, P=true, A=true\n", "", 0},
+		"inherited": {queue + local + "EHOME\nENOSUCHVARIABLE\n", "", 0},
+		"nul":       {queue + local + "D\x00x\n", "Name required for macro/class", 70},
+		"ruleset":   {queue + local + "Sfoo=10\nSfoo=11\n", "foo=11: ruleset changed value (old 10, new 11)", 70},
+		"group dir": {queue + local + "Qg, P=/nonexistent\n", "QueuePath /nonexistent not subpath of QueueDirectory ", 78},
+		"rel group": {queue + local + "Qg, P=x\n", "QueuePath x not absolute: No such file or directory", 78},
+		"filter":    {queue + local + "Xf, S=local:/x\nXf, S=local:/x\n", "Xf: duplicate filter definition: No such file or directory", 71},
+		"limits":    {queue + local + "O MaxHeadersLength=10\n", "Warning: MaxHeadersLength: headers length limit set lower than 16384", 0},
+		"operators": {queue + local + "Sx\nR$*\t$1\nO OperatorChars=.:\n", "Warning: OperatorChars is being redefined.", 0},
 		"sort":      {queue + "O QueueSortOrder=zzz\n" + local, `Invalid queue sort order "zzz"`, 70},
 	} {
 		dir := t.TempDir()
@@ -38,7 +50,7 @@ func TestARefusedConfigurationRunsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		file := filepath.Join(dir, "x.cf")
-		if err := os.WriteFile(file, []byte("V10/Berkeley\n"+strings.ReplaceAll(tc.text, "$DIR", dir)), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(map[bool]string{true: "V11/Berkeley\n", false: "V10/Berkeley\n"}[name == "version"]+strings.ReplaceAll(tc.text, "$DIR", dir)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
@@ -54,6 +66,20 @@ func TestARefusedConfigurationRunsNothing(t *testing.T) {
 		case refused.exit != tc.exit || !strings.Contains(err.Error(), tc.says):
 			t.Errorf("%s: %d: %v", name, refused.exit, err)
 		}
+	}
+	for line, said := range map[string]string{
+		"x.cf: line 3: unknown configuration line \"Zfoo\"":                   "554 5.0.0 ",
+		"x.cf: line 3: header syntax error, line \"X\"":                       "553 5.3.0 ",
+		"x.cf: line 3: fileclass: cannot open '/x': World writable directory": "451 4.0.0 ",
+		"can not chdir(/nonexistent/): No such file or directory":             "451 4.0.0 ",
+		"x.cf: line 3: Invalid time unit `x'":                                 "550 ",
+	} {
+		if got := (&cfRefused{says: []string{line}}).overSMTP(); got != said+line+"\r\n" {
+			t.Errorf("sendmail -bs says %q", got)
+		}
+	}
+	if got := (&cfRefused{says: []string{"Warning: x"}}).overSMTP(); got != "Warning: x\n" {
+		t.Errorf("sendmail -bs says %q", got)
 	}
 	if _, err := os.Stat("/nonexistent"); err == nil {
 		t.Error("a queue directory was made")

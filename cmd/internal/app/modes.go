@@ -222,6 +222,11 @@ func smtpOnPipe(std stdio, v *flags.Invocation) int {
 		}
 	}
 	if err != nil {
+		var refused *cfRefused
+		if errors.As(err, &refused) {
+			io.WriteString(std.out, refused.overSMTP())
+			return refused.exit
+		}
 		return cannotOpen(std, err)
 	}
 	exit := 0
