@@ -210,6 +210,8 @@ func (r *reader) syntax() *addr.Syntax {
 // names looks at the names in braces behind dollar signs: characters that no name may have go, and where the brace is not
 // closed, so does the rest of the line.
 func (r *reader) names(line string) string {
+	var b strings.Builder
+	done := 0 // what of the line is in b
 	for i := 0; i+2 < len(line); i++ {
 		if line[i] != mark {
 			continue
@@ -222,19 +224,25 @@ func (r *reader) names(line string) string {
 			continue
 		}
 		name, rest, complaints, ok := CutName(line[at:])
-		if closed := strings.IndexByte(line[at:], '}') >= 0; closed && (!ok || len(complaints) == 0) {
+		closed := strings.IndexByte(line[at:], '}') >= 0
+		if closed && (!ok || len(complaints) == 0) {
 			continue
-		} else if !closed {
-			rest = ""
-		} else {
-			rest = "{" + name + "}" + rest
 		}
 		for _, c := range complaints {
 			r.errorf("%s", c)
 		}
-		line = line[:at] + rest
+		b.WriteString(line[done:at])
+		if !closed {
+			return b.String()
+		}
+		b.WriteString("{" + name + "}")
+		done = len(line) - len(rest)
+		i = done - 1
 	}
-	return line
+	if done == 0 {
+		return line
+	}
+	return b.String() + line[done:]
 }
 
 // one reads one line with its continuation lines.

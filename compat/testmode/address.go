@@ -219,7 +219,7 @@ func (s *session) endsWord(toks []addr.Token, n int) bool {
 }
 
 // rawMeta are the octets that the real one shows where a metasymbol is left in text.
-var rawMeta = map[addr.Token]string{addr.Host: "\x97", addr.User: "\x98"}
+var rawMeta = map[addr.Token]string{addr.Mailer: "\x96", addr.Host: "\x97", addr.User: "\x98", addr.Call: "\x99", addr.Sep: "\x9b"}
 
 // raw joins tokens to text. Metasymbols that are left in it are shown as the real one shows them.
 func (s *session) raw(toks []addr.Token) string { return s.rawWith(toks, s.cfg.Prog.BlankSub) }

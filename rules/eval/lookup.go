@@ -228,7 +228,7 @@ func (m *machine) ask(to *handle, key string, args []string) (r table.Result, fo
 func (m *machine) askNow(to *handle, key string, args []string) (r table.Result, found bool, err error) {
 	switch {
 	case to.setsName:
-		return r, key != "", m.setMacro(key, args)
+		return r, m.setMacro(key, args), nil
 	case to.table == nil && to.name == healthTable:
 		r.Value, found = m.health(key, args), true
 	case to.table == nil:
@@ -276,17 +276,17 @@ func (m *machine) report(err error) {
 
 // setMacro is the table class "macro": the first argument becomes the value of the macro that the key names; without
 // one, or with an empty one, the macro has no value any more [44].
-func (m *machine) setMacro(key string, args []string) error {
+func (m *machine) setMacro(key string, args []string) bool {
 	name := m.macroName(key)
 	if m.steps += 32 + len(key); name == "" {
-		return nil
+		return false
 	}
 	if len(args) == 0 || args[0] == "" {
 		m.st.Macros.Unset(name)
-		return nil
+	} else {
+		m.st.Macros.Set(name, args[0])
 	}
-	m.st.Macros.Set(name, args[0])
-	return nil
+	return true
 }
 
 // macroName takes the braces off a name; without braces, the first character is the name. Characters that no name may
@@ -314,7 +314,7 @@ func (m *machine) macroName(key string) string {
 			m.message(OK, fmt.Sprintf("Invalid macro/class character %c", c))
 		}
 	}
-	m.message(OK, "Unbalanced { on "+key[1:])
+	m.message(OK, "Unbalanced { on "+string(b))
 	m.message(OK, "Unable to assign macro/class ID (mid = 0xffffffff)")
 	return ""
 }
