@@ -82,7 +82,9 @@ func (a *try) notify(ctx context.Context) {
 	if a.w.Spoken { // failures and receipts for one sender are one notice
 		for k, indices := range told {
 			if with, ok := told[key{dsn.Failure, k.sender}]; ok && k.kind == dsn.Success {
-				told[key{dsn.Failure, k.sender}] = append(with, indices...)
+				with = append(with, indices...)
+				slices.Sort(with)
+				told[key{dsn.Failure, k.sender}] = with
 				delete(told, k)
 			}
 		}

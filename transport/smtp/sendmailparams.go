@@ -29,9 +29,11 @@ func SendmailMailParams(s string, offered Ext) (MailParams, *Reply) {
 			}
 		case f.key == "BY" && offered&ExtDeliverBy != 0:
 			p.By, r = sendmailBy(f.value)
-		case f.key == "RET" && offered&ExtDSN != 0:
+		case (f.key == "RET" || f.key == "ENVID") && offered&ExtDSN == 0:
+			r = noDSN(f.key)
+		case f.key == "RET":
 			p.Ret, r = parseRet(f.value)
-		case f.key == "ENVID" && offered&ExtDSN != 0:
+		case f.key == "ENVID":
 			if p.EnvID, r = parseEnvID(f.value); r != nil {
 				r = badParam("Syntax error in ENVID parameter value")
 			}
@@ -53,9 +55,11 @@ func SendmailRcptParams(s string, offered Ext) (RcptParams, *Reply) {
 		r := f.refusal(seen, "NOTIFY", "ORCPT")
 		switch {
 		case r != nil:
-		case f.key == "NOTIFY" && offered&ExtDSN != 0:
+		case (f.key == "NOTIFY" || f.key == "ORCPT") && offered&ExtDSN == 0:
+			r = noDSN(f.key)
+		case f.key == "NOTIFY":
 			p.Notify, r = sendmailNotify(f.value)
-		case f.key == "ORCPT" && offered&ExtDSN != 0:
+		case f.key == "ORCPT":
 			if kind, addr, _ := strings.Cut(f.value, ";"); addr == "" && validKeyword(kind) && strings.HasSuffix(f.value, ";") {
 				break // an address of no octets: taken, and told to nobody
 			}
@@ -68,6 +72,11 @@ func SendmailRcptParams(s string, offered Ext) (RcptParams, *Reply) {
 		}
 	}
 	return p, nil
+}
+
+// noDSN refuses a parameter of RFC 3461 where this host does not offer it.
+func noDSN(key string) *Reply {
+	return NewReply(504, "5.7.0", "Sorry, "+key+" not supported, we do not allow DSN")
 }
 
 // refusal says that a keyword wants a value, or has come before where it must not: RET, ENVID and ORCPT.

@@ -52,6 +52,14 @@ func TestSendmailParams(t *testing.T) {
 			t.Errorf("RCPT%s: %q, not %q", in, got, want)
 		}
 	}
+	for in, read := range map[string]func() *Reply{
+		"NOTIFY": func() *Reply { _, r := SendmailRcptParams(" NOTIFY=NEVER", all&^ExtDSN); return r },
+		"ENVID":  func() *Reply { _, r := SendmailMailParams(" ENVID=x", all&^ExtDSN); return r },
+	} {
+		if r := read(); r == nil || r.String() != "504 5.7.0 Sorry, "+in+" not supported, we do not allow DSN" {
+			t.Errorf("%s where DSN is not offered: %v", in, r)
+		}
+	}
 	if p, _ := SendmailMailParams(" SIZE=5 SIZE=6", all); p.Size != 6 {
 		t.Errorf("the last SIZE counts, not %d", p.Size)
 	}

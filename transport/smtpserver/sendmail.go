@@ -33,6 +33,8 @@ func (c *conn) badName(verb, name string) string {
 	case name == "" && c.cfg.AllowBogusHelo:
 	case name == "":
 		return verb + " requires domain address"
+	case len(name) > maxHelo:
+		return "Invalid domain name"
 	}
 	for i := range len(name) {
 		if ch := name[i]; !(ch >= 'a' && ch <= 'z' || ch >= 'A' && ch <= 'Z' || ch >= '0' && ch <= '9') && strings.IndexByte(signs, ch) < 0 {
@@ -41,6 +43,9 @@ func (c *conn) badName(verb, name string) string {
 	}
 	return ""
 }
+
+// maxHelo is the longest name of a client that sendmail takes, in octets.
+const maxHelo = 256
 
 // white is what separates the words of a command.
 const white = " \t\r\v\f"

@@ -157,10 +157,11 @@ func cfAddr(a netip.Addr) string {
 
 // features are what srv_features says for a client: letters, a capital turns something off.
 func (p cfPolicy) features(ctx context.Context) (string, bool) {
-	if p.client == nil || !p.client.Remote.IsValid() {
-		return "", true
+	args, m := []string{"localhost", "0"}, rewrite.Message{"client_name": "localhost"} // of sendmail -bs
+	if p.client != nil && p.client.Remote.IsValid() {
+		args, m = []string{p.name(), cfAddr(p.client.Remote.Addr())}, p.macros(rules.Query{Client: rules.Client{Addr: p.client.Remote.Addr(), Name: p.client.Name}})
 	}
-	words, ok, err := p.rw.Answer(ctx, "srv_features", []string{p.name(), cfAddr(p.client.Remote.Addr())}, p.macros(rules.Query{Client: rules.Client{Addr: p.client.Remote.Addr(), Name: p.client.Name}}))
+	words, ok, err := p.rw.Answer(ctx, "srv_features", args, m)
 	switch {
 	case err != nil, ok && strings.EqualFold(strings.Join(words, ""), "temp"):
 		return "", false

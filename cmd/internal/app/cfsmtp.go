@@ -221,10 +221,13 @@ func (s cfSession) check(ctx context.Context, ruleset, name string, expand bool)
 	if refused != nil && !refused.Discard {
 		return smtp.NewReply(refused.Code, refused.Enhanced, refused.Text)
 	}
-	reply, ok := s.smtpSession.look(ctx, name, expand)
-	if !ok {
-		s.failed(sysexits.Usage)
+	var told func(line string)
+	if s.talk.verbose && expand {
+		told = s.talk.say
 	}
+	reply, exit := s.smtpSession.look(ctx, name, expand, told)
+	s.failed(exit)
+	s.talk.looked = s.talk.looked || reply.Positive()
 	return reply
 }
 
@@ -237,6 +240,8 @@ type lister struct {
 	lines     []string
 	elsewhere []string // stands behind lines
 	wrong     *transport.Status
+	inside    *transport.Status // of somebody on a list
+	told      func(line string) // hears how lists are expanded; nil: nobody does
 }
 
 // maxListed bounds what an EXPN shows and how far it follows lists in lists.
@@ -256,6 +261,8 @@ func (l *lister) add(addr envelope.Address, from queue.LocalUser) int {
 	default:
 		if from.Depth == 0 {
 			l.wrong = &status
+		} else {
+			l.inside = &status
 		}
 		return 550
 	}
@@ -270,13 +277,25 @@ func (l *lister) add(addr envelope.Address, from queue.LocalUser) int {
 		}
 		return 250
 	}
+	if l.told != nil {
+		for _, line := range e.Told {
+			l.told(line)
+		}
+	}
 	next := queue.LocalUser{Depth: from.Depth + 1, Trail: append(slices.Clone(from.Trail), from.Name)}
 	slices.Reverse(e.Members) // as sendmail has it
 	for _, m := range e.Members {
 		next.Stage = m.Stage
 		switch {
 		case m.Command != "":
-			l.lines = append(l.lines, "<\"|"+string(m.Command)+"\">")
+			switch command := string(m.Command); {
+			case strings.HasPrefix(command, `"|`):
+				l.lines = append(l.lines, "<"+command+">")
+			case strings.HasPrefix(command, `"`):
+				l.lines = append(l.lines, "<|"+command+">")
+			default:
+				l.lines = append(l.lines, "<\"|"+command+"\">")
+			}
 		case m.File != "":
 			l.lines = append(l.lines, "<"+string(m.File)+">")
 		case m.Refused == nil:

@@ -25,6 +25,7 @@ type cfTalk struct {
 	verbose  bool              // -v, or VERB
 	shown    map[string]string // of each recipient's target: how the first who named it wrote it
 	texts    map[string]string // of each recipient's address: how it was written
+	looked   bool              // VRFY or EXPN found somebody, whom sendmail counts with the recipients
 	nodes    []string          // that ETRN named, with sendmail -bs
 	warnings []string          // X-Authentication-Warning fields of the message at hand
 	say      func(line string) // sends a line that is no reply
@@ -43,7 +44,7 @@ func (s cfSession) Verb(context.Context) *smtp.Reply {
 func (s cfSession) ReadPath(ctx context.Context, verb, text string) (addr envelope.Address, shown, rest string, refusal *smtp.Reply) {
 	p := submit.ParsePath(text)
 	shown = smtp.Printable(p.Text)
-	if verb == "MAIL" && s.client.Helo == "" && s.site.cf.privacy("authwarnings") && len(s.talk.warnings) < maxWarnings {
+	if verb == "MAIL" && s.client.Helo == "" && s.site.cf.privacy("authwarnings") && !s.site.cf.privacy("needmailhelo") && len(s.talk.warnings) < maxWarnings {
 		s.talk.warnings = append(s.talk.warnings, s.site.settings.Host+": "+s.Peer()+" didn't use HELO protocol")
 	}
 	switch {
@@ -54,7 +55,9 @@ func (s cfSession) ReadPath(ctx context.Context, verb, text string) (addr envelo
 	case p.Problem == submit.TokenTooLong:
 		refusal = smtp.NewReply(553, "5.1.0", abridged(shown)+"... "+p.Problem)
 	case p.Problem != "":
-		s.failed(p.Exit)
+		if !strings.HasPrefix(p.Problem, "Unbalanced") {
+			s.failed(p.Exit)
+		}
 		refusal = smtp.NewReply(553, "5.0.0", shown+"... "+p.Problem)
 	case p.Addr == "" && verb == "RCPT":
 		s.failed(sysexits.NoUser)
@@ -143,7 +146,7 @@ func (s cfSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.Rep
 
 func (s cfSession) Rcpt(ctx context.Context, to smtpserver.RcptTo) *smtp.Reply {
 	if s.env != nil {
-		if s.env.For == "" { // the first is named, if no other is tried
+		if s.env.For == "" && !s.talk.looked { // the first is named, if no other is tried
 			s.env.For = to.Addr
 		} else {
 			s.env.For = envelope.Nobody
@@ -154,7 +157,9 @@ func (s cfSession) Rcpt(ctx context.Context, to smtpserver.RcptTo) *smtp.Reply {
 	shown := to.Text
 	switch {
 	case s.status.Became != "" && !r.Positive(): // a rule speaks
-		s.failed(queue.ExitOf(s.status))
+		if !strings.HasPrefix(s.status.Text(), "Cannot mail directly") {
+			s.failed(queue.ExitOf(s.status))
+		}
 		return s.ruled(s.status, shown)
 	case !r.Positive():
 		if r.Enhanced == "5.1.1" || s.status.Outcome() == transport.Failed { // nobody of that name: no failure for sendmail
@@ -225,7 +230,11 @@ func (s cfSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 	for i := len(s.talk.warnings) - 1; i >= 0; i-- {
 		body = io.MultiReader(strings.NewReader("X-Authentication-Warning: "+s.talk.warnings[i]+"\n"), body)
 	}
+	s.outcomes = nil
 	r := s.smtpSession.Data(ctx, body)
+	for _, o := range s.outcomes { // it was interactive
+		s.failed(queue.ExitOf(o))
+	}
 	if strict != nil && strict.wide {
 		return smtp.NewReply(554, "5.6.1", "Eight bit data not allowed")
 	}

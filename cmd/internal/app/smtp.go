@@ -96,6 +96,7 @@ type smtpSession struct {
 	verbose    func(line string)  // hears what the delivery does; mostly nil
 	discard    bool               // a rule said: take it and throw it away
 	quarantine string             // a rule said: take it and hold it, for this reason
+	outcomes   []transport.Status // of the recipients of the last message, where its delivery was waited for
 }
 
 func (s *smtpSession) clientName() string {
@@ -266,6 +267,7 @@ func (s *smtpSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 	}
 	from := &fromClient{r: body}
 	receipt, err := s.site.queue.Accept(ctx, s.env, from, opt)
+	s.outcomes = receipt.Statuses
 	switch {
 	case errors.Is(err, errDiscarded):
 		return smtp.NewReply(250, "2.0.0", "Message accepted for delivery")

@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"slices"
+	"strconv"
 	"strings"
 
 	"waybill/compat/submit"
@@ -9,6 +11,7 @@ import (
 	"waybill/transport"
 	"waybill/transport/envelope"
 	"waybill/transport/smtp"
+	"waybill/transport/sysexits"
 )
 
 // Offers says which commands and extensions the settings allow. Nobody is told who exists unless they say so
@@ -50,39 +53,78 @@ func (s *smtpSession) qualify(addr *envelope.Address, code, who string) *smtp.Re
 
 // Vrfy says who a name is.
 func (s *smtpSession) Vrfy(ctx context.Context, name string) *smtp.Reply {
-	reply, _ := s.look(ctx, name, false)
+	reply, _ := s.look(ctx, name, false, nil)
 	return reply
 }
 
 // Expn says who is on a list.
 func (s *smtpSession) Expn(ctx context.Context, name string) *smtp.Reply {
-	reply, _ := s.look(ctx, name, true)
+	reply, _ := s.look(ctx, name, true, nil)
 	return reply
 }
 
-// look answers VRFY and EXPN; ok is false for something that is no address.
-func (s *smtpSession) look(ctx context.Context, name string, expand bool) (reply *smtp.Reply, ok bool) {
-	list := submit.ParseList(strings.Trim(name, "<> "))
-	if len(list) > 1 && list[0].Problem == "" { // several words are one name for sendmail, and nobody has it
-		return smtp.NewReply(550, "5.1.1", name+"... User unknown"), true
+// look answers VRFY and EXPN. exit is what sendmail -bs ends with for a question that is no address, or a list that has
+// moved; told, if not nil, hears how lists are expanded.
+func (s *smtpSession) look(ctx context.Context, name string, expand bool, told func(line string)) (reply *smtp.Reply, exit int) {
+	inner := strings.TrimSpace(name)
+	if strings.HasPrefix(inner, "<") && strings.LastIndexByte(inner, '<') == 0 {
+		inner = strings.Trim(inner, "<> ")
 	}
-	if len(list) != 1 || list[0].Problem != "" || list[0].Addr == "" {
-		return smtp.NewReply(553, "5.1.3", name+"... Invalid route address"), false
+	sendmail := s.site.cf != nil
+	blanks := sendmail && !s.client.Remote.IsValid() && s.site.cf.conf.Bool("OldStyleHeaders", false) // separate two names, but not in the daemon
+	if what := directly(inner); sendmail && what != "" {
+		return smtp.NewReply(550, "5.7.1", name+"... Cannot mail directly to "+what), sysexits.OK
+	}
+	list := submit.ParseList(inner)
+	wrong := inner != "" && len(list) == 0 || slices.ContainsFunc(list, func(m submit.Mailbox) bool { return m.Problem != "" || m.Addr == "" })
+	switch {
+	case inner == "" && sendmail, len(list) > 1 && list[0].Problem == "" && !blanks && !(sendmail && strings.Contains(inner, ",")):
+		return smtp.NewReply(550, "5.1.1", name+"... User unknown"), sysexits.OK
+	case wrong, len(list) == 0:
+		return smtp.NewReply(553, "5.1.3", name+"... Invalid route address"), sysexits.Usage
 	}
 	names, err := s.site.names()
 	if err != nil {
-		return smtp.NewReply(451, "4.3.0", "Temporary failure"), true
+		return smtp.NewReply(451, "4.3.0", "Temporary failure"), sysexits.OK
 	}
-	l := lister{ctx: ctx, s: s.site, names: names, expand: expand}
-	code := l.add(list[0].Addr, queue.LocalUser{})
-	if l.wrong != nil {
-		if l.wrong.Outcome() == transport.Deferred {
-			return smtp.NewReply(451, l.wrong.Code(), name+"... "+wording(l.wrong.Text())), true
+	l := lister{ctx: ctx, s: s.site, names: names, expand: expand, told: told}
+	slices.Reverse(list) // as sendmail has it
+	code := 0
+	for _, m := range list {
+		code = max(code, l.add(m.Addr, queue.LocalUser{}))
+	}
+	if no := l.wrong; no != nil {
+		code, exit := 550, sysexits.OK
+		switch {
+		case no.Outcome() == transport.Deferred:
+			code = 451
+		case no.Code() == "5.1.3":
+			code, exit = 553, sysexits.Usage
 		}
-		return smtp.NewReply(550, l.wrong.Code(), name+"... "+wording(l.wrong.Text())), true
+		return smtp.NewReply(code, no.Code(), name+"... "+wording(no.Text())), exit
+	}
+	if no := l.inside; no != nil && len(l.lines)+len(l.elsewhere) == 0 { // "User has moved"
+		code := 550
+		if n, err := strconv.Atoi(strings.Trim(no.Became, `"`)[:min(3, len(strings.Trim(no.Became, `"`)))]); err == nil && n >= 500 && n < 600 {
+			code = n
+		}
+		return smtp.NewReply(code, no.Code(), wording(no.Text())), queue.ExitOf(*no)
 	}
 	if expand {
 		code = 250
 	}
-	return &smtp.Reply{Code: code, Enhanced: "2.1.5", Lines: append(l.lines, l.elsewhere...)}, true
+	return &smtp.Reply{Code: code, Enhanced: "2.1.5", Lines: append(l.lines, l.elsewhere...)}, sysexits.OK
+}
+
+// directly is what sendmail calls a name that only aliases may name; empty for others.
+func directly(name string) string {
+	switch {
+	case strings.HasPrefix(name, "|"):
+		return "programs"
+	case strings.HasPrefix(name, "/"):
+		return "files"
+	case strings.HasPrefix(strings.ToLower(name), ":include:"):
+		return ":include:s"
+	}
+	return ""
 }

@@ -91,6 +91,7 @@ func besideCases() map[string]exchange {
 			"RCPT TO:<three@mx.peer.test>", "RSET", "MAIL FROM:<a@sender.test>", "RCPT TO:<nobody1@mx.peer.test>", "RCPT TO:<nobody2@mx.peer.test>", "RCPT TO:<nobody3@mx.peer.test>", "QUIT"}},
 		"vrfy": {"127.0.0.19", []string{"HELO client.test", "VRFY root", "VRFY <one@mx.peer.test>", "VRFY nobody1", "VRFY list", "VRFY x@other.test", "VRFY", "EXPN list", "EXPN <list@mx.peer.test>", "EXPN root",
 			"EXPN nobody1", "EXPN", "HELP", "HELP mail", "HELP nothing", "NOOP", "NOOP x", "RSET", "ETRN x.test", "ETRN", "VERB", "QUIT"}},
+		"vrfy of several": {"127.0.0.19", []string{"HELO client.test", "VRFY <>", "VRFY /etc/passwd", "VRFY |prog", "VRFY :include:/x", "VRFY root one", "VRFY one,root", "EXPN list root", "VRFY One <one@mx.peer.test>", "QUIT"}},
 	}
 }
 
