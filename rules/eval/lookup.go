@@ -67,7 +67,7 @@ func (m *machine) cutCall(at int, open uint32) call {
 			if m.rec != nil { // which table is asked depends on the text
 				m.rec.bad = true
 			}
-			c.to = m.e.handleOf(m.text(m.mem[i]).String())
+			c.to = m.e.handleOf(shown(string(m.text(m.mem[i]))))
 		}
 		i++
 	}
@@ -188,8 +188,8 @@ func (m *machine) odd(part span) bool {
 func shown(text string) string {
 	b := []byte(text)
 	for i, c := range b {
-		if c >= 0x81 && c <= 0x85 {
-			b[i] = "\x16\x17\x18\x1b\x19"[c-0x81]
+		if c >= 0x81 && c <= 0x87 {
+			b[i] = "\x16\x17\x18\x1b\x19\x05\x06"[c-0x81]
 		}
 	}
 	return string(b)
@@ -277,9 +277,9 @@ func (m *machine) report(err error) {
 // setMacro is the table class "macro": the first argument becomes the value of the macro that the key names; without
 // one, or with an empty one, the macro has no value any more [44].
 func (m *machine) setMacro(key string, args []string) bool {
-	name := m.macroName(key)
+	name, ok := m.macroName(key)
 	if m.steps += 32 + len(key); name == "" {
-		return false
+		return ok
 	}
 	if len(args) == 0 || args[0] == "" {
 		m.st.Macros.Unset(name)
@@ -290,24 +290,24 @@ func (m *machine) setMacro(key string, args []string) bool {
 }
 
 // macroName takes the braces off a name; without braces, the first character is the name. Characters that no name may
-// have are left out, with a message each.
-func (m *machine) macroName(key string) string {
+// have are left out, with a message each. ok is false where a brace is not closed, or there is no key.
+func (m *machine) macroName(key string) (name string, ok bool) {
 	if key == "" {
-		return ""
+		return "", false
 	}
 	if key[0] == ' ' {
 		m.message(OK, "Name required for macro/class")
-		return ""
+		return "", true
 	}
 	if key[0] != '{' {
-		return key[:1]
+		return key[:1], true
 	}
 	var b []byte
 	for i := 1; i < len(key); i++ {
 		c := key[i]
 		switch {
 		case c == '}':
-			return string(b)
+			return string(b), true
 		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_':
 			b = append(b, c)
 		default:
@@ -316,5 +316,5 @@ func (m *machine) macroName(key string) string {
 	}
 	m.message(OK, "Unbalanced { on "+string(b))
 	m.message(OK, "Unable to assign macro/class ID (mid = 0xffffffff)")
-	return ""
+	return "", false
 }

@@ -52,9 +52,9 @@ func textLoader(f *flags, native bool) (loader, error) {
 			return nil, nil, f.badColumn(name)
 		}
 		var b builder
+		var without map[string]bool // keys whose first line has no value: the others of these keys do not count
 		err := eachLine(r, func(n int, line []byte) error {
 			var key, value []byte
-			ok := true
 			if free {
 				line = bytes.TrimSpace(line)
 				if len(line) == 0 || line[0] == '#' {
@@ -67,11 +67,20 @@ func textLoader(f *flags, native bool) (loader, error) {
 				key, value = line[:i], bytes.TrimSpace(line[i:])
 			} else if len(line) > 0 && line[0] == '#' {
 				return nil
-			} else if key, ok = cutColumn(line, keyCol, f.delim); ok {
-				value, ok = cutColumn(line, valCol, f.delim)
-			}
-			if !ok {
-				return nil
+			} else {
+				var ok bool
+				if key, ok = cutColumn(line, keyCol, f.delim); !ok || len(key) == 0 && f.delim == "" {
+					return nil
+				}
+				if value, ok = cutColumn(line, valCol, f.delim); !ok {
+					if without == nil {
+						without = map[string]bool{}
+					}
+					without[string(foldBytes(key))] = true
+				}
+				if without[string(foldBytes(key))] {
+					return nil
+				}
 			}
 			return b.add(foldBytes(key), value, n)
 		})
@@ -121,21 +130,19 @@ func cutColumn(line []byte, col int, delim string) ([]byte, bool) {
 		}
 		return line, true
 	}
-	if col > 0 {
-		for ; col > 0; col-- {
-			i := bytes.IndexAny(line, " \t")
-			if i < 0 {
-				return nil, false
-			}
-			line = bytes.TrimLeft(line[i:], " \t")
+	behind := col > 0
+	for ; col > 0; col-- {
+		i := bytes.IndexAny(line, " \t")
+		if i < 0 {
+			return nil, false
 		}
-	} else {
-		line = bytes.TrimLeft(line, " \t")
+		line = bytes.TrimLeft(line[i:], " \t")
 	}
+	line = bytes.TrimLeft(line, " \t")
 	if i := bytes.IndexAny(line, " \t"); i >= 0 {
 		line = line[:i]
 	}
-	return line, len(line) > 0
+	return line, behind || len(line) > 0
 }
 
 // eachLine calls f for each line without its end. Lines count from 1.
