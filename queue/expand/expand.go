@@ -203,7 +203,7 @@ func (x *Expander) Expand(ctx context.Context, u User) (Result, error) {
 			return Result{}, err
 		}
 		if len(members) > 0 {
-			r.Members, r.Source = keepCopy(members, entry.Name, u.Trail, x.conf.LastFirst), source
+			r.Members, r.Source = x.keepCopy(members, entry.Name, u.Trail, x.conf.LastFirst), source
 			return r, nil
 		}
 	}
@@ -211,9 +211,9 @@ func (x *Expander) Expand(ctx context.Context, u User) (Result, error) {
 }
 
 // keepCopy adds the mailbox of name to the members when one of them is a name through which the message came here.
-func keepCopy(members []Member, name string, trail []string, lastFirst bool) []Member {
+func (x *Expander) keepCopy(members []Member, name string, trail []string, lastFirst bool) []Member {
 	for _, m := range members {
-		local := dequote(string(m.Addr))
+		local := dequote(x.here(string(m.Addr)))
 		if m.Stage == StageAll && local != "" && slices.ContainsFunc(trail, func(t string) bool { return sameName(t, local) }) {
 			own := Member{Addr: envelope.Address(name), Stage: StageFinal}
 			if lastFirst {
@@ -225,11 +225,23 @@ func keepCopy(members []Member, name string, trail []string, lastFirst bool) []M
 	return members
 }
 
-// alias looks for user+detail, user+*, user.
+// here is an address without the name of this host behind it.
+func (x *Expander) here(address string) string {
+	if local, domain := envelope.Address(address).Split(); domain != "" && (strings.EqualFold(domain, x.conf.Host) || strings.EqualFold(domain, "localhost")) {
+		return local
+	}
+	return address
+}
+
+// alias looks for user+detail, user+*, user; with a sendmail.cf, whose newaliases takes this host's name away, for
+// user@host as well.
 func (x *Expander) alias(ctx context.Context, name string) (key, value string, found bool, err error) {
 	key = strings.ToLower(name)
 	keys := []string{key}
 	if x.conf.Sendmail != nil { // ruleset 5 takes the detail off
+		if x.conf.Host != "" && !strings.Contains(key, "@") {
+			keys = append(keys, key+"@"+strings.ToLower(x.conf.Host))
+		}
 	} else if base, _, plus := strings.Cut(key, "+"); plus && base != "" {
 		keys = append(keys, base+"+*", base)
 	}
@@ -237,6 +249,9 @@ func (x *Expander) alias(ctx context.Context, name string) (key, value string, f
 		value, found, err := x.conf.Aliases.Lookup(ctx, key)
 		if err != nil {
 			return "", "", false, fmt.Errorf("alias %s: %w", key, err)
+		}
+		if found && x.conf.Sendmail != nil {
+			return keys[0], value, true, nil
 		}
 		if found {
 			return key, value, true, nil
@@ -257,6 +272,9 @@ func (x *Expander) fromAlias(ctx context.Context, key, value string) (Result, er
 	}
 	if r.Members, err = in.members(items, nil); err != nil {
 		return Result{}, fmt.Errorf("alias %s: %w", key, err)
+	}
+	if len(items) == 0 && x.conf.Sendmail != nil && strings.TrimSpace(value) != "" { // comments
+		return broken(), nil
 	}
 	if len(items) == 0 {
 		return unknown(), nil

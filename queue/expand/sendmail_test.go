@@ -20,7 +20,7 @@ func sendmailSite(t *testing.T, aliases aliasMap, ways *Sendmail) (*Expander, st
 	away.Home = "/nonexistent"
 	x, err := New(Config{
 		Aliases: aliases, Users: passwd.Static{"bob": me, "carol": away, "dave": away, "a+b": away}, Forward: []string{"$home/.forward+$detail", "$home/.forward"},
-		LastFirst: true, Sendmail: ways,
+		LastFirst: true, Sendmail: ways, Host: "mx.here.test",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +33,7 @@ func TestSendmailWays(t *testing.T) {
 		"list-request": "x@y", "owner-list-request": "carol", "owner-list": "x@y", "owner-owner": "dave",
 		"ring": "ring2", "ring2": "ring", "bob": "carol", "carol": "bob", "own": "bob, own",
 		"prog": `|/bin/prog a "b c"`, "prog2": `"|/bin/prog a"`, "bs": `\bob`, "paren": "bob (x, carol", "quote": `"bob, carol`, "lt": "<bob, carol", "gt": "bob>, carol",
-		"rel": ":include:f/list", "team+x": "dave", "team+*": "carol", "deep": "x@y",
+		"remark": "(nobody)", "whole@mx.here.test": "dave", "owner-whole": "carol", "rel": ":include:f/list", "team+x": "dave", "team+*": "carol", "deep": "x@y",
 	}
 	x, home := sendmailSite(t, aliases, &Sendmail{})
 	aliases["inc"] = ":include:" + home + "/list"
@@ -44,6 +44,8 @@ func TestSendmailWays(t *testing.T) {
 	}{
 		{User{Name: "list-request"}, "[x@y] owner carol"}, // not only lists have owners
 		{User{Name: "owner-list"}, "[x@y] owner dave"},
+		{User{Name: "remark"}, "failed 5.4.6"},
+		{User{Name: "whole"}, "[dave] owner carol"}, // its key has our name behind it
 		{User{Name: "ring", Trail: []string{"ring", "ring2"}}, "failed 5.4.6"},
 		{User{Name: "bob", Trail: []string{"bob", "carol"}}, "[bob noalias]"},        // who has a mailbox ends the loop
 		{User{Name: "bob", Detail: "+x", Trail: []string{"bob"}}, "[bob+x noalias]"}, // the detail comes along
@@ -188,5 +190,15 @@ func TestUnsafeLists(t *testing.T) {
 	r, err := x.Expand(context.Background(), User{Name: "l"})
 	if len(asked) != 1 || asked[0].Forward || asked[0].Opened != nil || len(r.Members) != 1 || r.Members[0].Refused == nil || !strings.Contains(r.Members[0].Refused.Text(), "Cannot open /nonexistent/list: World writable directory") {
 		t.Errorf("%+v: %s", asked, describe(r, err))
+	}
+}
+
+// Two users who forward to each other keep a copy each, also where they write the name of this host.
+func TestForwardRoundByFullNames(t *testing.T) {
+	x, home := sendmailSite(t, nil, &Sendmail{})
+	put(t, home+"/.forward", "carol@mx.here.test\n", 0o600)
+	r, err := x.Expand(t.Context(), User{Name: "bob", Trail: []string{"carol"}, Depth: 1})
+	if err != nil || len(r.Members) != 2 || !slices.ContainsFunc(r.Members, func(m Member) bool { return m.Addr == "bob" && m.Stage == StageFinal }) {
+		t.Errorf("%+v, %v", r.Members, err)
 	}
 }
