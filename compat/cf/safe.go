@@ -151,6 +151,10 @@ func (c *Config) SafeFile(path string, opened *unix.Stat_t, use FileUse, who Fil
 		return errGroupFile
 	case use.looked && st.Mode&unix.S_IWOTH != 0 && !c.Blamed(use.worldFile):
 		return errWorldFile
+	case use.plain && who.UID == 0: // only here is root content with what the owner may read
+		if st.Mode&unix.S_IRUSR == 0 {
+			return fs.ErrPermission
+		}
 	case use.owner && int(st.Uid) != who.UID && st.Uid != 0, !who.mayRead(&st):
 		return fs.ErrPermission
 	}

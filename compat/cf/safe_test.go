@@ -118,7 +118,7 @@ func TestSafeFiles(t *testing.T) {
 		{ForwardFile, him, "ForwardFileInGroupWritableDirPath", map[string]string{"group/his644": "", "world/644": world}},
 		{ForwardFile, him, "ForwardFileInUnsafeDirPath", map[string]string{"world/his644": "", "world/other644": denied}},
 		{AliasSourceFile, root, "safe", map[string]string{
-			"ok/644": "", "ok/600": "", "group/644": "", "world/644": "", "ok/664": byGroup, "ok/666": byGroup, "ok/646": byWorld, "ok/755": "Executable files not allowed", "group/link": link,
+			"ok/644": "", "ok/600": "", "ok/his600": "", "group/644": "", "world/644": "", "ok/664": byGroup, "ok/666": byGroup, "ok/646": byWorld, "ok/755": "Executable files not allowed", "group/link": link,
 			"group/hard": hard, "ok/fifo": irregular, "ok/missing": missing, "ok/000": denied, "ok/755/x": "Not a directory",
 		}},
 		{AliasSourceFile, root, "GroupWritableAliasFile", map[string]string{"ok/664": "", "ok/666": byWorld}},

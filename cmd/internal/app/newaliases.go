@@ -115,7 +115,8 @@ func reportAliases(std stdio, files []string, how newaliases.Reader, conf *cf.Co
 	for _, name := range files {
 		var warning string
 		if conf != nil {
-			if dir, why := conf.UnsafeDir(name); dir != "" {
+			_, missing := os.Stat(name)
+			if dir, why := conf.UnsafeDir(name); dir != "" && missing == nil {
 				warning = "WARNING: " + why + " " + dir
 				fmt.Fprintln(std.out, warning)
 			}
