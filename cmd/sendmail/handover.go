@@ -271,7 +271,7 @@ func (h *handOver) report(refused []submit.Refusal, all bool) int {
 	// Who waits for the delivery, or for none, is told here also when others were accepted.
 	here := all || h.v.When != envelope.WhenDefault && h.v.When != envelope.WhenBackground
 	switch {
-	case h.v.Errors == flags.Quiet && here:
+	case h.v.Errors == flags.Quiet && (here || h.listed()): // and nobody by mail
 	case h.tells() && here && !h.v.Recipients && h.deadLetter():
 	default:
 		if err := h.bounce(refused); err != nil {

@@ -218,7 +218,7 @@ func (e *element) scan(list string) (rest string, sep byte) {
 				return done(i, i+1), ';'
 			}
 			e.problem = "Invalid route address"
-			if !strings.Contains(list, "@") { // names between semicolons are one that nobody has
+			if strings.HasPrefix(list[i:], "; ") && !strings.Contains(list, "@") { // names so divided are one that nobody has
 				e.problem = unknownUser
 			}
 			i++

@@ -242,8 +242,12 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	if t.site.queueRun || t.site.pipe && len(req.Envelope.Recipients) > 1 { // which sendmail takes out of its queue
 		given = req.Body.Size() - header.Octets + queuedHeader(header, req.Envelope)
 	}
-	octets := header.Octets
-	header, eight := t.site.labelled(header, req.Body)
+	octets, body := header.Octets, req.Body
+	header, eight := t.site.labelled(header, body)
+	header, body, unpacked := t.site.unpacked(t.mailer, header, body, req.Envelope.ID)
+	if unpacked {
+		octets = 0 // of body
+	}
 	text, err := t.site.rw.Header(ctx, t.site.shortened(t.site.withoutReceipts(header)), t.mailer, m)
 	if err != nil {
 		return later(err)
@@ -271,7 +275,7 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	out := *req
 	out.Envelope = &env
 	out.Host = strings.TrimSuffix(req.Host, ".") // the rules' sign for a name that is complete
-	out.Body = envelope.ReplaceHead(text, octets, req.Body)
+	out.Body = envelope.ReplaceHead(text, octets, body)
 	env.Made = int(out.Body.Size() - given)
 	out.Recipients = t.site.below(t.site.programs(out.Recipients))
 	if t.mailer.Has('A') || t.mailer.Has('w') { // "+detail" is the host of a user of this host

@@ -6,7 +6,9 @@ import (
 	"strconv"
 	"strings"
 
+	"waybill/compat/cf"
 	"waybill/transport/envelope"
+	"waybill/transport/recode"
 )
 
 // labelled makes a message with octets above 127 a MIME message where EightBitMode asks for it (RFC 2045): the fields that it
@@ -29,6 +31,29 @@ func (c *cfSite) labelled(h *envelope.Header, body envelope.Body) (labelled *env
 	add("Content-Type", "text/plain; charset="+cmp.Or(c.text("DefaultCharSet", "", ""), "unknown-8bit"))
 	add("Content-Transfer-Encoding", "8bit")
 	return &out, true
+}
+
+// unpacked takes the encoding of a text away for a mailer that wants 8-bit text (F=9), as sendmail does for quoted-printable
+// and base64; ok is false where there is none, or the message is no plain text.
+func (c *cfSite) unpacked(m *cf.Mailer, h *envelope.Header, body envelope.Body, id string) (plain *envelope.Header, text envelope.Body, ok bool) {
+	encoding := strings.TrimSpace(h.Value("Content-Transfer-Encoding"))
+	kind, _, _ := strings.Cut(h.Value("Content-Type"), ";")
+	if !m.Has('9') || !strings.EqualFold(strings.TrimSpace(kind), "text/plain") || !strings.EqualFold(encoding, "quoted-printable") && !strings.EqualFold(encoding, "base64") {
+		return h, body, false
+	}
+	text, err := recode.Decode(body, h.Octets, encoding)
+	if err != nil {
+		return h, body, false // whoever reads it next says why
+	}
+	out := *h
+	out.Fields = slices.Clone(h.Fields)
+	for i, f := range out.Fields {
+		if f.Is("Content-Transfer-Encoding") {
+			out.Fields[i] = envelope.Field{Name: f.Name, Raw: f.Name + ": 8bit\n"}
+		}
+	}
+	out.Fields = append(out.Fields, envelope.Field{Name: "X-MIME-Autoconverted", Raw: "X-MIME-Autoconverted: from " + encoding + " to 8bit by " + c.expand("$j") + " id " + id + "\n"})
+	return &out, text, true
 }
 
 // shortened cuts the MIME fields of a message to MaxMimeHeaderLength: "LENGTH/PARAMETER", where the second is half of the

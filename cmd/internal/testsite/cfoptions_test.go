@@ -37,7 +37,9 @@ func TestOptionsBesideASendmailCF(t *testing.T) {
 		"wrong":  {"-OMaxMessageSize=60 nobody-here", big, 67, "nobody-here... User unknown\nMessage exceeds maximum", []string{"550 5.1.1 nobody-here... User unknown"}, false, ""},
 		"strict": {"-OEightBitMode=strict root", eight, 0, "Eight bit data not allowed", []string{"554 5.6.1 Eight bit data not allowed"}, false, ""},
 		"mime":   {"-OEightBitMode=mime -ODefaultCharSet=latin9 root", eight, 0, "", []string{"MIME-Version: 1.0\n", "Content-Type: text/plain; charset=latin9\n", "Content-Transfer-Encoding: 8bit\n", "caf\xe9"}, false, ""},
-		"ascii":  {"-OEightBitMode=mime root", big, 0, "", []string{"!MIME-Version"}, false, ""},
+		"quoted": {"root", "Content-Type: text/plain\nContent-Transfer-Encoding: quoted-printable\n\ncaf=E9 =\nau lait\n", 0, "",
+			[]string{"Content-Transfer-Encoding: 8bit\nX-MIME-Autoconverted: from quoted-printable to 8bit by mail.example.org id ", "\n\ncaf\xe9 au lait\n"}, false, ""},
+		"ascii": {"-OEightBitMode=mime root", big, 0, "", []string{"!MIME-Version"}, false, ""},
 		"short": {"-OMaxMimeHeaderLength=150/40 root", "MIME-Version: 1.0\nContent-Type: text/plain; name=\"" + strings.Repeat("n", 80) + "\"\n\nx\n", 0, "",
 			[]string{"Content-Type: text/plain; name=\"" + strings.Repeat("n", 33) + "\"\n"}, false, ""},
 		"notice":   {"-oem -OErrorHeader=Call_the_desk -OPrivacyOptions=noactualrecipient,nobodyreturn nobody-here", big, 67, "", []string{"\n\nCall_the_desk\n\n", "text/rfc822-headers", "!X-Actual-Recipient", "!0123456789\n0123"}, false, ""},
@@ -66,7 +68,7 @@ func TestOptionsBesideASendmailCF(t *testing.T) {
 				"deliver": "#!/bin/sh\ncat >>@DIR@/got-$1\n",
 				"later":   "#!/bin/sh\nexit 75\n",
 				"a.cf": "V10/Berkeley\nDjmail.example.org\nCwmail.example.org localhost\nO QueueDirectory=@DIR@/q\nO OperatorChars=.:%@!^/[]+\n" +
-					"Mlocal, P=@DIR@/deliver, F=lsDFMAw5S, U=root:root, A=deliver $u\nMlater, P=@DIR@/later, F=lsDFMS, U=root:root, A=later\nMprog, P=/bin/sh, F=lsDFMo, A=sh -c $u\n" +
+					"Mlocal, P=@DIR@/deliver, F=lsDFMAw5S9, U=root:root, A=deliver $u\nMlater, P=@DIR@/later, F=lsDFMS, U=root:root, A=later\nMprog, P=/bin/sh, F=lsDFMo, A=sh -c $u\n" +
 					"H?D?Date: $a\nH?F?From: $g\nS3\nR$*<$*>$*\t$:$2\nS0\nRfar\t$#later $: far\nR$+@$+\t$#local $: $1\nR$+\t$#local $: $1\n",
 			} {
 				if err := os.WriteFile(filepath.Join(dir, file), []byte(fill.Replace(text)), 0o755); err != nil {
