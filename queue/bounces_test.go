@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"io"
 	"strings"
 	"testing"
@@ -128,6 +129,7 @@ func TestNotifyIsObeyed(t *testing.T) {
 func TestReceiptsOfAliases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
+		go r.q.Run(context.Background()) // several go to one host, which gets one delivery at a time at first
 		r.users.lists["team"] = Expansion{Members: []Member{{Addr: "a@there.test"}, {Addr: "b@there.test"}, {Addr: "bad@there.test"}}}
 		r.users.lists["list"] = Expansion{Members: []Member{{Addr: "bad@list.test"}}, Owner: "owner@here.test", HasOwner: true}
 		r.users.lists["one"] = Expansion{Members: []Member{{Addr: "c@there.test"}}}
