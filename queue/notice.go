@@ -75,7 +75,10 @@ func (a *try) notify(ctx context.Context) {
 	if lost && a.w.Lost != nil {
 		a.w.Lost(a.m.Envelope, a.m.Body())
 	}
-	a.tellGrown(ctx)
+	joined := a.tellGrown(ctx, func(sender envelope.Address) bool { // one notice tells both
+		_, fails := told[key{dsn.Failure, sender}]
+		return a.w.Spoken && fails
+	})
 	if a.w.Spoken && a.how.untold { // and what is told at once is told as a whole
 		delete(told, key{dsn.Success, a.m.Envelope.Sender})
 	}
@@ -90,7 +93,18 @@ func (a *try) notify(ctx context.Context) {
 		}
 	}
 	for k, indices := range told {
-		err := a.notice(ctx, k.kind, k.sender, indices)
+		var also grownTo
+		if k.kind == dsn.Failure {
+			also = joined[k.sender]
+		}
+		err := a.notice(ctx, k.kind, k.sender, indices, also.recipients)
+		switch {
+		case len(also.by) == 0:
+		case err != nil:
+			a.oweGrown(also.by)
+		default:
+			a.paidGrown(also.by)
+		}
 		for _, i := range indices {
 			switch {
 			case err == nil && k.kind == dsn.Delay:
@@ -106,9 +120,9 @@ func (a *try) notify(ctx context.Context) {
 }
 
 // notice composes one notice and accepts it.
-func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address, indices []int) error {
+func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address, indices []int, also []dsn.Recipient) error {
 	n := a.about(kind, sender)
-	n.Recipients = a.early(kind, indices)
+	n.Recipients = append(a.early(kind, indices), also...)
 	if a.w.Spoken && kind == dsn.Failure {
 		n.Others = a.beside()
 	}
@@ -248,10 +262,17 @@ type grownOf struct {
 	how   dsn.Growth
 }
 
+// grownTo are the recipients of one sender that became several.
+type grownTo struct {
+	recipients []dsn.Recipient
+	by         []grownOf
+}
+
 // tellGrown writes the receipts for recipients that became several: that is the last that their sender hears, if all goes
-// well. One that cannot be written is owed.
-func (a *try) tellGrown(ctx context.Context) {
+// well. One that cannot be written is owed. Those of senders for whom joins is true are returned, and not written.
+func (a *try) tellGrown(ctx context.Context, joins func(sender envelope.Address) bool) (joined map[envelope.Address]grownTo) {
 	told, by := map[envelope.Address][]dsn.Recipient{}, map[envelope.Address][]grownOf{}
+	joined = map[envelope.Address]grownTo{}
 	for _, g := range a.grown {
 		if a.m.Recipients[g.index].Status.Outcome != spool.Expanded {
 			continue
@@ -270,6 +291,10 @@ func (a *try) tellGrown(ctx context.Context) {
 		})
 	}
 	for sender, recipients := range told {
+		if joins(sender) {
+			joined[sender] = grownTo{recipients, by[sender]}
+			continue
+		}
 		n := a.about(dsn.Success, sender)
 		n.Recipients = recipients
 		if err := a.tell(ctx, n, "expanded"); err != nil {
@@ -280,6 +305,7 @@ func (a *try) tellGrown(ctx context.Context) {
 		}
 	}
 	a.grown = nil
+	return joined
 }
 
 // arrived are the recipients behind i who got the message here.
