@@ -373,7 +373,7 @@ func (a *try) resolve(ctx context.Context, i int) *job {
 		a.settle(i, j, transport.NewStatus(transport.Failed, "5.4.7", "Delivery time expired"), 0)
 		return nil
 	}
-	if a.w.Spoken && a.oneOfSeveral(i) {
+	if a.w.Spoken && (a.oneOfSeveral(i) || r.HasOwner) {
 		j.to.Orig.Notify, j.to.Orig.ORcpt = 0, ""
 	}
 	switch {

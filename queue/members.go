@@ -102,6 +102,9 @@ func (a *try) expand(ctx context.Context, i int, j *job) *job {
 				child.Notify = dsn.WithoutSuccess(child.Notify)
 			}
 		}
+		if a.w.Spoken && r.Notify == envelope.NotifyNever { // for sendmail that is said of the members, too
+			child.Notify = r.Notify
+		}
 		entry.Members = append(entry.Members, child)
 	}
 	grown := dsn.Single

@@ -146,3 +146,41 @@ func TestNoticesOfSendmail(t *testing.T) {
 		r.quiet()
 	})
 }
+
+// sendmail takes "tell nobody" for the members of a list with an owner, too, and does not pass it on. Where the sender of
+// a message does not exist, the postmaster hears what failed.
+func TestNobodyToTell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := spokenRig(t)
+		r.users.lists["list"] = Expansion{Members: []Member{{Addr: "bad@there.test"}}, Owner: "owner@here.test", HasOwner: true}
+		r.users.unknown["ghost"] = true
+		r.world.answer = func(id, user string, try int) transport.Status {
+			if strings.HasPrefix(user, "bad") {
+				return failed()
+			}
+			return transport.NewStatus(transport.Delivered, "2.0.0", "Sent")
+		}
+		r.world.enter = func(req *transport.Request) {
+			for _, rc := range req.Recipients {
+				if rc.User == "bad@there.test" && rc.Orig.Notify != 0 {
+					t.Errorf("NOTIFY=%s for a member", rc.Orig.Notify)
+				}
+			}
+		}
+		never := mail("alice@here.test", envelope.WhenBackground, "list")
+		never.Recipients[0].Notify = envelope.NotifyNever
+		r.accept("never", never)
+		r.accept("from", mail("ghost", envelope.WhenBackground, "bad"))
+		time.Sleep(time.Minute)
+		for key, want := range map[string]int{"notice-never owner": 0, "notice-never alice": 0, "notice-from ghost": 0, "double-from postmaster": 1} {
+			if got := r.world.copies(key); got != want {
+				t.Errorf("%s: %d, want %d", key, got, want)
+			}
+		}
+		if text := r.world.bodies()["double-from postmaster"]; !strings.Contains(text, "Subject: Postmaster notify") || !strings.Contains(text, "<ghost>... ") {
+			t.Errorf("the postmaster hears:\n%s", text)
+		}
+		r.closeQueue()
+		r.quiet()
+	})
+}

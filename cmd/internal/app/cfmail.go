@@ -235,6 +235,9 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 		late.Transcript = []string{""}
 		return transport.All(len(req.Recipients), late)
 	}
+	if sender == "" && t.mailer.Name == "*file*" && isNotice(req.Envelope.Sender, req.Envelope.Origin) { // no ruleset of a mailer says so
+		sender = "MAILER-DAEMON"
+	}
 	m["g"] = sender
 	given := queue.Given(req.Body.Size(), header, req.Envelope, req.Envelope.ID)
 	t.site.stamp(m, req.Envelope, header)
