@@ -9,7 +9,7 @@ import "strings"
 // optionTable has every option that Debian's binary knows, in its order: messages name the first ones that match.
 const optionTable = `
 7 SevenBitInput
-8 EightBitMode ~ 8-bit text is passed on as it is, and converted for a next hop that cannot take it; strict refuses it over SMTP
+8 EightBitMode ~ pass and mime are as with sendmail, and text is converted for a next hop that cannot take it; of a message that strict refuses the header is returned
 A AliasFile
 a AliasWait - aliases are read from their source; there is no build to wait for
 B BlankSub
@@ -67,7 +67,7 @@ Z RetryFactor ~ in listings, the log and queue runs without a daemon, whose own 
 . SafeFileEnvironment ~ files are written below that directory, to which links may not lead in from elsewhere; it does not become the root
 . MaxMessageSize
 . ColonOkInAddr
-. MaxQueueRunSize
+. MaxQueueRunSize ~ in queue runs without a daemon, of the messages in their order
 . MaxDaemonChildren
 . DontExpandCnames
 . MustQuoteChars
@@ -210,7 +210,7 @@ Z DialDelay - there are no dial-up lines
 6 7-bit headers ! headers are not cut to 7 bits
 7 7-bit ! messages are not cut to 7 bits
 8 8-bit ~ the other end's EHLO decides
-9 7-bit to 8-bit - quoted-printable stays as it is
+9 7-bit to 8-bit
 : include
 | program
 / file
