@@ -2,12 +2,14 @@ package testmode
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"waybill/compat/cf"
 	"waybill/rules/addr"
 	"waybill/rules/eval"
 	"waybill/rules/prog"
+	"waybill/transport/sysexits"
 )
 
 // target is what an address resolves to.
@@ -137,6 +139,7 @@ func (s *session) resolve(text string, toks []addr.Token) (target, int) {
 			return fail("no user")
 		}
 		t := target{host: s.raw(host), user: s.rawWith(rest, " ")}
+		s.exit(exitOf(t.host))
 		s.tellError(text, t.user)
 		t.user = s.checked(t.user)
 		return t, 0
@@ -290,6 +293,55 @@ func (s *session) tellError(text, user string) {
 	default:
 		fmt.Fprintln(s.out, seven(message))
 	}
+}
+
+// exitOf is the status that stays when an address resolves to an error: the words and numbers of the Operations Guide
+// ("$#error"), else what the enhanced code says (RFC 3463). What may be over by and by leaves none.
+func exitOf(host string) int {
+	words := map[string]int{"usage": sysexits.Usage, "nouser": sysexits.NoUser, "nohost": sysexits.NoHost, "unavailable": sysexits.Unavailable,
+		"software": sysexits.Software, "tempfail": 0, "protocol": sysexits.Protocol, "config": sysexits.Config}
+	if n, ok := words[strings.ToLower(host)]; ok {
+		return n
+	}
+	class, rest, dotted := strings.Cut(host, ".")
+	switch {
+	case !dotted && isDigits(class):
+		if n, _ := strconv.Atoi(class); n != sysexits.TempFail {
+			return n
+		}
+		return 0
+	case !dotted || class != "5":
+		if class == "4" || class == "2" {
+			return 0
+		}
+		return sysexits.Unavailable
+	}
+	subject, detail, _ := strings.Cut(rest, ".")
+	detail, _, _ = strings.Cut(detail, ".")
+	pick := func(from string, codes ...int) int {
+		if i := strings.Index(from, detail); len(detail) == 1 && i >= 0 {
+			return codes[i]
+		}
+		return sysexits.Unavailable
+	}
+	switch subject {
+	case "1":
+		if detail == "" {
+			return sysexits.DataErr
+		}
+		return pick("01235678", sysexits.DataErr, sysexits.NoUser, sysexits.NoHost, sysexits.Usage, sysexits.Config, sysexits.NoUser, sysexits.Usage, sysexits.NoHost)
+	case "2":
+		return pick("3", sysexits.DataErr)
+	case "3":
+		return sysexits.OSErr
+	case "4":
+		return pick("0123456", sysexits.IOErr, 0, sysexits.IOErr, 0, sysexits.Protocol, 0, sysexits.Config)
+	case "5":
+		return sysexits.Protocol
+	case "7":
+		return sysexits.DataErr
+	}
+	return sysexits.Unavailable
 }
 
 // seven takes the eighth bit off.

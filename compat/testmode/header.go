@@ -107,8 +107,12 @@ func (s *session) setSender(text string) {
 func (s *session) help() {
 	file, _ := s.cfg.Option("HelpFile", "")
 	file, _, _ = strings.Cut(file, " ")
-	data, err := os.ReadFile(file)
-	if file == "" || err != nil {
+	info, err := os.Stat(file)
+	var data []byte
+	if err == nil && info.Mode().IsRegular() { // a FIFO would wait for somebody
+		data, err = os.ReadFile(file)
+	}
+	if file == "" || err != nil || !info.Mode().IsRegular() {
 		fmt.Fprintf(s.out, "Sendmail %s -- HELP not implemented\n", cf.Version)
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"waybill/rules/eval"
 	"waybill/rules/prog"
 	"waybill/rules/trace"
+	"waybill/transport/sysexits"
 )
 
 // maxAddress is how long an address may be that somebody types.
@@ -49,6 +50,9 @@ func (s *session) rulesets(line string) {
 func (s *session) issues(issues []addr.Issue, text string) (fatal bool) {
 	for _, i := range issues {
 		fmt.Fprintln(s.out, i.Message(text))
+		if i.Wrong == addr.EightBitChar {
+			s.exit(sysexits.Usage)
+		}
 		fatal = fatal || i.Fatal()
 	}
 	return fatal
@@ -82,7 +86,7 @@ func (s *session) find(name, list string) string {
 	i := 0
 	digit := name != "" && name[0] >= '0' && name[0] <= '9'
 	for i < len(name) && (name[i] >= '0' && name[i] <= '9' || !digit && (name[i] == '_' || name[i]|0x20 >= 'a' && name[i]|0x20 <= 'z')) {
-		i++
+		s.complain([]string{"invalid ruleset name: \"" + list + "\""})
 	}
 	switch {
 	case i == 0:
@@ -90,7 +94,7 @@ func (s *session) find(name, list string) string {
 	case digit:
 		n, _ := strconv.Atoi(name[:min(i, 9)])
 		if n >= 100 {
-			fmt.Fprintf(s.out, "bad ruleset %d (100 max)\n", n)
+			s.complain([]string{fmt.Sprintf("bad ruleset %d (100 max)", n)})
 			break
 		}
 		return strconv.Itoa(n)

@@ -18,6 +18,7 @@ import (
 	"waybill/rules/eval"
 	"waybill/rules/prog"
 	"waybill/rules/trace"
+	"waybill/transport/sysexits"
 )
 
 // Config is what the wiring gives. Everything may be zero.
@@ -301,6 +302,14 @@ func (s *session) addWords(name string, words []string) {
 func (s *session) complain(lines []string) {
 	for _, l := range lines {
 		fmt.Fprintln(s.out, l)
+		s.exit(sysexits.Software)
+	}
+}
+
+// exit sets the status with which the session will end, unless there is one.
+func (s *session) exit(status int) {
+	if s.status == 0 {
+		s.status = status
 	}
 }
 
