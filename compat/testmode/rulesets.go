@@ -86,11 +86,11 @@ func (s *session) find(name, list string) string {
 	i := 0
 	digit := name != "" && name[0] >= '0' && name[0] <= '9'
 	for i < len(name) && (name[i] >= '0' && name[i] <= '9' || !digit && (name[i] == '_' || name[i]|0x20 >= 'a' && name[i]|0x20 <= 'z')) {
-		s.complain([]string{"invalid ruleset name: \"" + list + "\""})
+		i++
 	}
 	switch {
 	case i == 0:
-		fmt.Fprintf(s.out, "invalid ruleset name: \"%s\"\n", list)
+		s.complain([]string{"invalid ruleset name: \"" + list + "\""})
 	case digit:
 		n, _ := strconv.Atoi(name[:min(i, 9)])
 		if n >= 100 {
