@@ -157,7 +157,7 @@ func (s *site) serve(std stdio) int {
 		running.Go(func() { report(s.log, p.Addr().String(), server.ServeAs(sessions, p.Listener, p.role)) })
 	}
 	running.Go(func() { s.tlsReports(ctx) })
-	running.Go(func() { s.watch(ctx) })
+	running.Go(s.watch(ctx)) // from now on: who hears that we are up may change a file, or send SIGHUP
 	s.log.Info("waybill is up", "version", Version, "host", s.settings.Host, "spool", s.settings.Spool, "listen", strings.Join(s.settings.Listen, " "))
 	report(s.log, "service manager", tellManager("READY=1"))
 
@@ -194,8 +194,9 @@ func report(log *slog.Logger, what string, err error) {
 	}
 }
 
-// watch wakes the queue for new drops, and reads rules and tables again when they change, until ctx ends.
-func (s *site) watch(ctx context.Context) {
+// watch begins to watch. The function that it returns wakes the queue for new drops, and reads rules and tables again when
+// they change or SIGHUP comes, until ctx ends.
+func (s *site) watch(ctx context.Context) func() {
 	w := watch.New(s.log)
 	w.Dir(filepath.Join(s.settings.Spool, "drop"), s.queue.Kick)
 	var replaceRules, replaceTables func([]string)
@@ -222,19 +223,21 @@ func (s *site) watch(ctx context.Context) {
 	})
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	var running sync.WaitGroup
-	running.Go(func() { w.Run(ctx) })
-	for {
-		select {
-		case <-ctx.Done():
-			running.Wait()
-			return
-		case <-hangup:
-			if err := s.mail.Reopen(); err != nil {
-				s.log.Error("the log cannot be opened anew", "err", err)
+	return func() {
+		defer signal.Stop(hangup)
+		var running sync.WaitGroup
+		defer running.Wait()
+		running.Go(func() { w.Run(ctx) })
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangup:
+				if err := s.mail.Reopen(); err != nil {
+					s.log.Error("the log cannot be opened anew", "err", err)
+				}
+				again()
 			}
-			again()
 		}
 	}
 }
