@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// inLiteral returns what stands between brackets, which begin a name; ok is false when the second one is missing.
+// inLiteral returns what stands between brackets, which begin a name; ok is false when the second one is missing, or
+// the first one stands twice.
 func inLiteral(name string) (inner string, ok bool) {
 	end := strings.IndexByte(name, ']')
-	if !strings.HasPrefix(name, "[") || end < 0 {
+	if !strings.HasPrefix(name, "[") || strings.HasPrefix(name, "[[") || end < 0 {
 		return "", false
 	}
 	return name[1:end], true
