@@ -318,6 +318,11 @@ func reverse(a netip.Addr) string {
 // MX returns the mail exchangers of a name in their order, each with a dot behind it; null tells of a null MX
 // (RFC 7505). A name without MX is its own (RFC 5321 5.1).
 func (h *host) MX(ctx context.Context, name string) (hosts []string, null bool, err error) {
+	return h.exchangers(ctx, name, !strings.HasSuffix(name, "."))
+}
+
+// exchangers looks for a name without dots in the domain of this host first if search is set.
+func (h *host) exchangers(ctx context.Context, name string, search bool) (hosts []string, null bool, err error) {
 	literal := strings.HasPrefix(name, "[")
 	if literal { // an address, or a name whose MX records do not count
 		inner, ok := inLiteral(name)
@@ -334,7 +339,7 @@ func (h *host) MX(ctx context.Context, name string) (hosts []string, null bool, 
 	}
 	bare := strings.TrimSuffix(name, ".")
 	tries := []string{bare}
-	if d := h.domain(); d != "" && strings.IndexByte(bare, '.') < 0 {
+	if d := h.domain(); search && d != "" && strings.IndexByte(bare, '.') < 0 {
 		tries = []string{bare + "." + d, bare}
 	}
 	if h.env.Resolver == nil {
@@ -399,11 +404,12 @@ func (h *host) MX(ctx context.Context, name string) (hosts []string, null bool, 
 	return nil, false, nil
 }
 
-// bestMX is the class bestmx: the mail exchangers of a name, the best one, or all of them with -z.
+// bestMX is the class bestmx: the mail exchangers of a name, the best one, or all of them with -z. It does not search: names
+// have to be whole, or in the hosts file.
 type bestMX struct{ *host }
 
 func (b bestMX) Lookup(ctx context.Context, key string, _ []string) (Result, bool, error) {
-	hosts, _, err := b.MX(ctx, key)
+	hosts, _, err := b.exchangers(ctx, key, false)
 	if err != nil {
 		return b.failed(key, err)
 	}
@@ -421,13 +427,11 @@ func (b bestMX) Lookup(ctx context.Context, key string, _ []string) (Result, boo
 
 // Hit is the status of a lookup that found something: sendmail shows the resolver's error where only the hosts file helped.
 func (b bestMX) Hit(key string) int {
-	if name, ok := b.inFile(strings.TrimSuffix(key, ".")); ok && b.env.Resolver != nil {
-		for _, n := range []string{name, strings.TrimSuffix(key, ".")} {
-			if _, exists, err := b.env.Resolver.Query(context.Background(), n, "MX"); err != nil || exists {
-				return 0
-			}
+	key = strings.TrimSuffix(key, ".")
+	if _, ok := b.inFile(key); ok && b.env.Resolver != nil {
+		if _, exists, err := b.env.Resolver.Query(context.Background(), key, "MX"); err == nil && !exists {
+			return 68
 		}
-		return 68
 	}
 	return 0
 }
@@ -437,7 +441,7 @@ func (b bestMX) Miss(key string) int {
 	if strings.HasPrefix(key, "[") {
 		return 0
 	}
-	if _, null, err := b.MX(context.Background(), key); null && err == nil {
+	if _, null, err := b.exchangers(context.Background(), key, false); null && err == nil {
 		return 69
 	}
 	if !slices.Contains(b.services, "dns") {
