@@ -1,7 +1,10 @@
 package main
 
 import (
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -39,6 +42,10 @@ try nice -n 19
 
 // A caller who kills the program, stops it, traces it, or lets it hang with half a message.
 func TestSetgidInterrupted(t *testing.T) {
+	// Under nohup(1) all that we start would ignore SIGHUP; a signal that we catch has its default there.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	out := setgidWorld(t, `for s in TERM HUP KILL; do # a shell has INT and QUIT ignored in what it starts in the background
 	rm -f p; mkfifo p
 	$BIN/sendmail bob < p & pid=$!
