@@ -214,7 +214,7 @@ func (d *delivery) tryHost(ctx context.Context, key string, hops []hop, dem *dem
 			}
 		}
 		d.show("Using cached ESMTP connection to " + s.hop.verbose() + " via " + c.conf.Name + "...")
-		if d.use(ctx, s); !s.stale {
+		if !d.use(ctx, s) {
 			return
 		}
 	}
@@ -319,8 +319,9 @@ func (d *delivery) wantsExtension() bool {
 	return e.BodyType == envelope.Body8BitMIME || e.BodyType == envelope.BodyBinaryMIME || e.RequireTLS || d.needsUTF8()
 }
 
-// use delivers what is open over s, in as many transactions as it takes.
-func (d *delivery) use(ctx context.Context, s *session) {
+// use delivers what is open over s, in as many transactions as it takes; stale tells that the peer had left, and nothing
+// was sent. s may be somebody else's when it returns.
+func (d *delivery) use(ctx context.Context, s *session) (stale bool) {
 	defer d.client.close(s)
 	open := d.open()
 	for len(open) > 0 && !s.dead {
@@ -331,13 +332,14 @@ func (d *delivery) use(ctx context.Context, s *session) {
 		batch := open[:min(len(open), most)]
 		again := d.transact(ctx, s, batch)
 		if s.stale {
-			return
+			return true
 		}
 		open = append(again, open[len(batch):]...)
 	}
 	if len(open) > 0 {
 		d.settle(open, lost(atMail, io.EOF, s))
 	}
+	return false
 }
 
 func (d *delivery) show(text string) {
