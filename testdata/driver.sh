@@ -50,7 +50,7 @@ class inside { 127.0.0.1 ::1 }
 table aliases aliases $LAB/aliases
 
 transport local mbox { path "$LAB/mail/\$user" }
-transport relay smtp { port $SINK; mx no; connect-timeout 5s; timeout 10s; final-timeout ${FINAL:-20}s; concurrency 3 }
+transport relay smtp { port $SINK; mx no; connect-timeout 5s; timeout 10s; final-timeout ${FINAL:-20}s; concurrency 2 }
 
 ruleset canonify {
     @ \$route+ : \$user+ @ \$domain+            -> \$user @ \$domain
