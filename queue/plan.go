@@ -104,7 +104,7 @@ func (a *try) resting(r *spool.Recipient) time.Time {
 		return time.Time{}
 	}
 	next := a.dueOf(r)
-	if a.now.Add(dueSlack).After(next) || a.now.Before(r.Status.At) && a.now.Before(a.m.LastTry) { // or the clock was set back
+	if a.now.Add(dueSlack).After(next) || a.now.Add(dueSlack).Before(r.Status.At) { // or the clock was set back
 		return time.Time{}
 	}
 	return next

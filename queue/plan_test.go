@@ -11,6 +11,7 @@ import (
 
 	"waybill/queue/dsn"
 	"waybill/queue/sched"
+	"waybill/queue/spool"
 	"waybill/transport"
 	"waybill/transport/envelope"
 )
@@ -253,4 +254,32 @@ func TestFiveDaysOfSchedules(t *testing.T) {
 		r.closeQueue()
 		r.quiet()
 	})
+}
+
+// A recipient rests until its time comes, but not until one that a clock that was wrong has set. The message may have been
+// tried for others of its recipients meanwhile, while this one waited for a place at its host.
+func TestRestEndsWhenTheClockWasSetBack(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		at, lastTry time.Duration
+		rests       bool
+	}{
+		"tried a moment ago":                    {-time.Minute, -time.Minute, true},
+		"within the same second":                {time.Second, 0, true},
+		"two days ahead":                        {48 * time.Hour, 48 * time.Hour, false},
+		"two days ahead, others tried since it": {48 * time.Hour, -time.Minute, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			due := now.Add(c.at + time.Hour)
+			a := &try{how: &how{}, now: now, m: &spool.Message{LastTry: now.Add(c.lastTry), NextTry: due}}
+			r := &spool.Recipient{Status: spool.Status{Outcome: spool.Deferred, At: now.Add(c.at), Next: due}}
+			want := time.Time{}
+			if c.rests {
+				want = due
+			}
+			if got := a.resting(r); !got.Equal(want) {
+				t.Errorf("rests until %v, want %v", got, want)
+			}
+		})
+	}
 }
