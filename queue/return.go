@@ -27,6 +27,11 @@ func (q *Queue) Return(ctx context.Context, e *envelope.Envelope, text string, s
 	if len(n.Recipients) == 0 {
 		return nil
 	}
+	return q.sendNotice(ctx, env.ID, n)
+}
+
+// sendNotice accepts a notice about the message id, which the log then has.
+func (q *Queue) sendNotice(ctx context.Context, id string, n dsn.Notice) error {
 	msg, err := q.wiring.Load().Notifier.Compose(n)
 	if err != nil {
 		return err
@@ -38,7 +43,7 @@ func (q *Queue) Return(ctx context.Context, e *envelope.Envelope, text string, s
 	defer body.Close()
 	receipt, err := q.acceptNotice(ctx, msg.Envelope, body)
 	if err == nil {
-		q.cfg.Mail.Noticed(Noticed{ID: env.ID, New: receipt.ID, Kind: n.Kind, Cause: n.Recipients[0].Status.Text()})
+		q.cfg.Mail.Noticed(Noticed{ID: id, New: receipt.ID, Kind: n.Kind, Cause: n.Recipients[0].Status.Text()})
 	}
 	return err
 }

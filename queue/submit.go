@@ -36,20 +36,7 @@ func (q *Queue) returned(ctx context.Context, d *spool.Dropped, s transport.Stat
 	for _, r := range d.Envelope.Recipients {
 		n.Recipients = append(n.Recipients, dsn.Recipient{Orig: r, Status: s})
 	}
-	msg, err := q.wiring.Load().Notifier.Compose(n)
-	if err != nil {
-		return err
-	}
-	body, err := msg.Body.Open()
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	receipt, err := q.acceptNotice(ctx, msg.Envelope, body)
-	if err == nil {
-		q.cfg.Mail.Noticed(Noticed{ID: d.Envelope.ID, New: receipt.ID, Kind: dsn.Failure, Cause: s.Text()})
-	}
-	return err
+	return q.sendNotice(ctx, d.Envelope.ID, n)
 }
 
 type dropBody struct{ d *spool.Dropped }

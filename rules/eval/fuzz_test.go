@@ -11,6 +11,33 @@ import (
 	"waybill/rules/table"
 )
 
+// random makes a program of two rulesets out of octets, each of which picks a part of the left or the right side of a rule.
+func random(rules []byte, left, right []string) string {
+	var b strings.Builder
+	b.WriteString("Kmac macro\nCAa a.b b.b.b\nDda b\nSt\n")
+	take := func(from []string, most int) {
+		for n := 0; n < most && len(rules) > 0; n++ {
+			c := rules[0]
+			rules = rules[1:]
+			if c > 240 {
+				return
+			}
+			b.WriteString(from[int(c)%len(from)] + " ")
+		}
+	}
+	for n := 0; n < 12 && (n == 0 || len(rules) > 0); n++ {
+		if n == 6 {
+			b.WriteString("Su\n")
+		}
+		b.WriteString("R")
+		take(left, 9)
+		b.WriteString("\t")
+		take(right, 12)
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
 // FuzzRun makes a program out of octets, runs it, and wants an end in time: with a result, or with an error that says
 // why there is none.
 func FuzzRun(f *testing.F) {
@@ -20,29 +47,8 @@ func FuzzRun(f *testing.F) {
 	left := []string{"$*", "$+", "$-", "$@", "$=A", "$~A", "$&d", "a", "b", ".", "@", "<", ">", "$|", "$#"}
 	right := []string{"$1", "$2", "$3", "$9", "a", "b", ".", "$>t", "$>u", "$>nosuch", "$(m", "$@", "$:", "$)", "$[", "$]", "$&d", "$#", "x y", "$(mac", "d"}
 	f.Fuzz(func(t *testing.T, rules []byte, address string) {
-		var b strings.Builder
-		b.WriteString("Kmac macro\nCAa a.b b.b.b\nDda b\nSt\n")
-		take := func(from []string, most int) {
-			for n := 0; n < most && len(rules) > 0; n++ {
-				c := rules[0]
-				rules = rules[1:]
-				if c > 240 {
-					return
-				}
-				b.WriteString(from[int(c)%len(from)] + " ")
-			}
-		}
-		for n := 0; n < 12 && (n == 0 || len(rules) > 0); n++ {
-			if n == 6 {
-				b.WriteString("Su\n")
-			}
-			b.WriteString("R")
-			take(left, 9)
-			b.WriteString("\t")
-			take(right, 12)
-			b.WriteString("\n")
-		}
-		e := engine(t, b.String(), map[string]table.Table{"m": table.Static{"a": "b.c", "b": "$# x"}, "host": table.Static{"b": "c."}})
+		src := random(rules, left, right)
+		e := engine(t, src, map[string]table.Table{"m": table.Static{"a": "b.c", "b": "$# x"}, "host": table.Static{"b": "c."}})
 		in := input(e, address)
 		runtime.LockOSThread()
 		start := threadTime()
@@ -50,7 +56,7 @@ func FuzzRun(f *testing.F) {
 		d := threadTime() - start
 		runtime.UnlockOSThread()
 		if d > 50*time.Millisecond*slowness { // 10 ms, and what the collector may take
-			t.Errorf("%v for\n%s", d, b.String())
+			t.Errorf("%v for\n%s", d, src)
 		}
 		var ee *Error
 		if err != nil && !errors.As(err, &ee) {

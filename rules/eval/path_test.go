@@ -264,29 +264,7 @@ func FuzzPaths(f *testing.F) {
 	left := []string{"$*", "$+", "$-", "$@", "$=A", "$~A", "$&d", "a", "b", ".", "@", "<", ">", "$|", "$#"}
 	right := []string{"$1", "$2", "$3", "$9", "a", "b", ".", "$>t", "$>u", "$>nosuch", "$(m", "$@", "$:", "$)", "$[", "$]", "$&d", "$#", "x y", "$(mac", "d", "$>", "$(", "(", ")"}
 	f.Fuzz(func(t *testing.T, rules []byte, address string, seed uint64) {
-		var b strings.Builder
-		b.WriteString("Kmac macro\nCAa a.b b.b.b\nDda b\nSt\n")
-		take := func(from []string, most int) {
-			for n := 0; n < most && len(rules) > 0; n++ {
-				c := rules[0]
-				rules = rules[1:]
-				if c > 240 {
-					return
-				}
-				b.WriteString(from[int(c)%len(from)] + " ")
-			}
-		}
-		for n := 0; n < 12 && (n == 0 || len(rules) > 0); n++ {
-			if n == 6 {
-				b.WriteString("Su\n")
-			}
-			b.WriteString("R")
-			take(left, 9)
-			b.WriteString("\t")
-			take(right, 12)
-			b.WriteString("\n")
-		}
-		c := newPair(t, assemble(t, b.String()), pathTables)
+		c := newPair(t, assemble(t, random(rules, left, right)), pathTables)
 		r := rand.New(rand.NewPCG(seed, 1))
 		toks := input(c.forgets, address)
 		if len(toks) > 2*maxShape {
