@@ -1,34 +1,12 @@
 package app
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"waybill/etc"
-	"waybill/queue/spool"
-	"waybill/transport/envelope"
 )
 
 func TestQuarantine(t *testing.T) {
-	dir := t.TempDir()
-	for _, d := range []string{"spool", "spool/drop"} {
-		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	rules := filepath.Join(dir, "site.rules")
-	text := "host mx.example.org\nspool " + dir + "/spool\nset log " + dir + "/log\n" + string(etc.DefaultRules())
-	if err := os.WriteFile(rules, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, to := range []envelope.Address{"dave@example.com", "carol@example.net"} {
-		e := &envelope.Envelope{Sender: "bob@example.org", Recipients: []envelope.Recipient{{Addr: to}}, When: envelope.WhenQueue}
-		if _, err := spool.Drop(filepath.Join(dir, "spool"), e, strings.NewReader("Subject: x\n\nb\n")); err != nil {
-			t.Fatal(err)
-		}
-	}
+	_, rules, _ := dropped(t, "", "dave@example.com", "carol@example.net")
 	run := func(args ...string) string {
 		t.Helper()
 		var out, errs strings.Builder

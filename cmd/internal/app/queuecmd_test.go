@@ -14,27 +14,37 @@ import (
 	"waybill/transport/envelope"
 )
 
-// queueSite is a site whose hosts refuse connections, with messages in its queue.
-func queueSite(t *testing.T) (run func(exit int, args ...string) (out, errs string), ids map[string]string) {
-	dir := t.TempDir()
+// dropped is a site of the default rules, and what else, with a message dropped for each of the addresses.
+func dropped(t *testing.T, more string, to ...envelope.Address) (dir, rules string, ids map[envelope.Address]string) {
+	t.Helper()
+	dir = t.TempDir()
 	for _, d := range []string{"spool", "spool/drop"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	file := filepath.Join(dir, "site.rules")
-	text := "host mx.example.org\nspool " + dir + "/spool\nset log " + dir + "/log\n" + string(etc.DefaultRules()) +
-		"\nschedule { host is [127.0.0.9] => retry 2h give-up 1d }\n"
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	rules = filepath.Join(dir, "site.rules")
+	text := "host mx.example.org\nspool " + dir + "/spool\nset log " + dir + "/log\n" + string(etc.DefaultRules()) + more
+	if err := os.WriteFile(rules, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ids = map[string]string{}
-	for _, to := range []envelope.Address{"dave@[127.0.0.9]", "carol@[127.0.0.10]"} {
-		e := &envelope.Envelope{Sender: envelope.Address(to[:1]) + "@example.org", Recipients: []envelope.Recipient{{Addr: to}}, When: envelope.WhenQueue}
+	ids = map[envelope.Address]string{}
+	for _, to := range to {
+		e := &envelope.Envelope{Sender: to[:1] + "@example.org", Recipients: []envelope.Recipient{{Addr: to}}, When: envelope.WhenQueue}
 		id, err := spool.Drop(filepath.Join(dir, "spool"), e, strings.NewReader("Subject: x\n\nb\n"))
 		if err != nil {
 			t.Fatal(err)
 		}
+		ids[to] = id
+	}
+	return dir, rules, ids
+}
+
+// queueSite is a site whose hosts refuse connections, with messages in its queue.
+func queueSite(t *testing.T) (run func(exit int, args ...string) (out, errs string), ids map[string]string) {
+	_, file, all := dropped(t, "\nschedule { host is [127.0.0.9] => retry 2h give-up 1d }\n", "dave@[127.0.0.9]", "carol@[127.0.0.10]")
+	ids = map[string]string{}
+	for to, id := range all {
 		local, _ := to.Split()
 		ids[local] = id
 	}

@@ -5,30 +5,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"waybill/etc"
-	"waybill/queue/spool"
-	"waybill/transport/envelope"
 )
 
 // A damaged message is set aside by a queue run, and then shown by mailq -qL and by waybill queue lost.
 func TestLostMessagesAreListed(t *testing.T) {
-	dir := t.TempDir()
-	for _, d := range []string{"spool", "spool/drop"} {
-		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	rules := filepath.Join(dir, "site.rules")
-	text := "host mx.example.org\nspool " + dir + "/spool\nset log " + dir + "/log\n" + string(etc.DefaultRules())
-	if err := os.WriteFile(rules, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	e := &envelope.Envelope{Sender: "bob@example.org", Recipients: []envelope.Recipient{{Addr: "dave@[127.0.0.9]"}}, When: envelope.WhenQueue}
-	id, err := spool.Drop(filepath.Join(dir, "spool"), e, strings.NewReader("Subject: x\n\nb\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir, rules, ids := dropped(t, "", "dave@[127.0.0.9]")
+	id := ids["dave@[127.0.0.9]"]
 	run := func(args ...string) string {
 		t.Helper()
 		var out, errs strings.Builder
