@@ -166,6 +166,9 @@ func (r *reader) addMailer(m *Mailer, args bool) {
 
 // noteMailer tells how the fields and flags of a mailer are honoured.
 func (r *reader) noteMailer(m *Mailer) {
+	if r.opt.NoNotes {
+		return
+	}
 	r.note("mailer "+m.Name, Exact, "")
 	for _, f := range []struct {
 		given bool

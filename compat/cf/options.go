@@ -7,13 +7,14 @@ import (
 // findOption finds an option by its name, whatever the case, or by the only name that begins so. two are the first
 // ones when several do.
 func findOption(all []entry, name string) (o entry, found bool, two []string) {
-	for _, c := range all {
-		switch {
+	for i := range all {
+		switch c := &all[i]; {
+		case len(name) == 0 || len(name) > len(c.name) || (c.name[0]^name[0])&^0x20 != 0:
 		case equalFold(c.name, name):
-			return c, true, nil
-		case len(name) > 0 && len(name) < len(c.name) && equalFold(c.name[:len(name)], name):
+			return *c, true, nil
+		case len(name) < len(c.name) && equalFold(c.name[:len(name)], name):
 			if o.name == "" {
-				o = c
+				o = *c
 			}
 			two = append(two, c.name)
 		}

@@ -39,7 +39,9 @@ type Options struct {
 	NoFiles bool
 	// Define is put in front of the file: macros and options of the command line, as lines ("Mname=..." is not).
 	Define []string
-	long   bool // R lines are read without short cuts, for tests
+	// NoNotes leaves Config.Notes empty, for who reports nothing: most of them say that a line is read exactly.
+	NoNotes bool
+	long    bool // R lines are read without short cuts, for tests
 }
 
 // Limits of a file. The real reader takes lines of 2,048 octets; ours are longer, but not without end.
@@ -127,7 +129,9 @@ func Read(in io.Reader, name string, opt Options) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: line %d: %w", name, 1+strings.Count(text, "\n"), err)
 	}
-	r.cfg.Notes = make([]Note, 0, strings.Count(text, "\n")+1)
+	if !opt.NoNotes {
+		r.cfg.Notes = make([]Note, 0, strings.Count(text, "\n")+1)
+	}
 	for n, at := 1, 0; at < len(text) && r.cfg.Fatal == 0; {
 		r.line = n
 		begin, end := at, 0
@@ -191,12 +195,16 @@ func (r *reader) say(format string, args ...any) {
 }
 
 func (r *reader) note(what string, how Exactness, why string) {
-	r.cfg.Notes = append(r.cfg.Notes, Note{Pos: r.pos(), What: what, How: how, Why: why, Harm: r.said})
+	if !r.opt.NoNotes {
+		r.cfg.Notes = append(r.cfg.Notes, Note{Pos: r.pos(), What: what, How: how, Why: why, Harm: r.said})
+	}
 }
 
 // noteEntry adds what a table says about something.
 func (r *reader) noteEntry(what string, e entry) {
-	r.cfg.Notes = append(r.cfg.Notes, Note{Pos: r.pos(), What: what, How: e.how, Why: e.why, Harm: e.harm})
+	if !r.opt.NoNotes {
+		r.cfg.Notes = append(r.cfg.Notes, Note{Pos: r.pos(), What: what, How: e.how, Why: e.why, Harm: e.harm})
+	}
 }
 
 func (r *reader) syntax() *addr.Syntax {
@@ -320,7 +328,7 @@ func (r *reader) one(raw string) {
 
 // noteDefault adds the note for a line when the line's own code has not: exact, or ignored after an error.
 func (r *reader) noteDefault(before int, what string) {
-	if len(r.cfg.Notes) > before {
+	if r.opt.NoNotes || len(r.cfg.Notes) > before {
 		return
 	}
 	if r.said {

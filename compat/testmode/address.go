@@ -92,7 +92,7 @@ func (s *session) tell(text, message string) {
 
 // cut cuts an address without its comments.
 func (s *session) cut(text string) ([]addr.Token, bool) {
-	toks, issues := s.engine.Syntax().SplitStripped(text)
+	toks, issues := s.engine().Syntax().SplitStripped(text)
 	if s.issues(issues, text) {
 		return nil, false
 	}
@@ -212,7 +212,7 @@ func (s *session) mailer(name string, fallback *cf.Mailer) *cf.Mailer {
 
 // endsWord reports whether the first n octets of the text that raw makes of tokens end with a word that another one follows.
 func (s *session) endsWord(toks []addr.Token, n int) bool {
-	syntax := s.engine.Syntax()
+	syntax := s.engine().Syntax()
 	for i := range toks[:len(toks)-1] {
 		if size := len(s.raw(toks[:i+1])); size >= n {
 			return size == n && syntax.IsWord(toks[i]) && syntax.IsWord(toks[i+1])
@@ -240,7 +240,7 @@ func (s *session) rawWith(toks []addr.Token, blank string) string {
 		}
 	}
 	var b strings.Builder
-	syntax := s.engine.Syntax()
+	syntax := s.engine().Syntax()
 	word := false
 	for _, t := range toks {
 		w := t != "" && t[0] != '"' && !syntax.IsOperator(t) && !(len(t) == 1 && t[0] >= 0x80 && t[0] <= 0x9f)

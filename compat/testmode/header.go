@@ -65,9 +65,9 @@ func (s *session) checkHeader(ruleset, name, value string, keep bool) {
 	m.Set("hdr_name", name)
 	m.Set("hdrlen", fmt.Sprint(len(value)))
 	m.Set("currHeader", `"`+strings.ReplaceAll(strings.ReplaceAll(value, `\`, `\\`), `"`, `\"`)+`"`)
-	cut := s.engine.Syntax().SplitStripped
+	cut := s.engine().Syntax().SplitStripped
 	if keep {
-		cut = s.engine.Syntax().Split
+		cut = s.engine().Syntax().Split
 	}
 	toks, issues := cut(value)
 	if !s.issues(issues, value) && len(toks) > 0 {

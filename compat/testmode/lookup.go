@@ -19,7 +19,7 @@ func (s *session) lookup(arg string) {
 		fmt.Fprint(s.out, "No key specified\n")
 		return
 	}
-	a := s.engine.Ask(s.ctx, name, key, s.state)
+	a := s.engine().Ask(s.ctx, name, key, s.state)
 	switch {
 	case !a.Exists:
 		fmt.Fprintf(s.out, "Map named \"%s\" not found\n", name)
@@ -51,7 +51,7 @@ func (s *session) lookup(arg string) {
 // canon is the command /canon HOST.
 func (s *session) canon(arg string) {
 	host := arg
-	name, _, err := s.engine.Canonical(s.ctx, host)
+	name, _, err := s.engine().Canonical(s.ctx, host)
 	var says *eval.Complaint
 	if errors.As(err, &says) && strings.HasPrefix(says.Say, "DNS failure:") {
 		fmt.Fprintln(s.out, says.Say)
@@ -61,7 +61,7 @@ func (s *session) canon(arg string) {
 
 // mx is the command /mx HOST.
 func (s *session) mx(host string) {
-	hosts, null, err := s.engine.MX(s.ctx, host)
+	hosts, null, err := s.engine().MX(s.ctx, host)
 	var says *eval.Complaint
 	if errors.As(err, &says) {
 		fmt.Fprintln(s.out, says.Say)

@@ -28,7 +28,7 @@ func (s *session) rulesets(line string) {
 		fmt.Fprintf(s.out, "Address \"%s\" too long (%d bytes max)\n", addr.SevenBit(text[:maxAddress]), maxAddress)
 		return
 	}
-	syntax := s.engine.Syntax()
+	syntax := s.engine().Syntax()
 	for more := text != ""; more; {
 		var toks []addr.Token
 		var issues []addr.Issue
@@ -186,6 +186,6 @@ func (s *session) run(name string, toks []addr.Token) ([]addr.Token, int) {
 		s.state.Tracer.Event(&trace.Event{Kind: trace.Leave, Ruleset: rs, Tokens: toks})
 		return toks, eval.OK
 	}
-	r, _ := s.engine.RunNamed(s.ctx, name, toks, s.state)
+	r, _ := s.engine().RunNamed(s.ctx, name, toks, s.state)
 	return r.Tokens, r.Status
 }

@@ -34,7 +34,7 @@ type Config struct {
 
 // options tell how the file is read.
 func (c Config) options() cf.Options {
-	o := cf.Options{Host: c.Host, Mode: "t", CheckTable: eval.CheckTable, Trust: c.Trust, Words: func(t *prog.Table, key string) (string, bool, error) {
+	o := cf.Options{Host: c.Host, Mode: "t", NoNotes: true, CheckTable: eval.CheckTable, Trust: c.Trust, Words: func(t *prog.Table, key string) (string, bool, error) {
 		return eval.AskOnce(t, key, eval.TableEnv{Resolver: c.Resolver, LDAP: c.LDAP})
 	}}
 	if c.Resolver != nil {
@@ -52,7 +52,8 @@ const chunk = 2047
 // session is one run of test mode.
 type session struct {
 	cfg      *cf.Config
-	engine   *eval.Engine
+	ready    *eval.Engine // nil until somebody asks for the rules, see engine
+	prepare  func() (*eval.Engine, error)
 	state    *eval.State
 	resolver eval.Resolver
 	tokens   []addr.Token // memory for what a list of rulesets makes
@@ -107,25 +108,40 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 	if c.Errors > 0 {
 		s.status = c.Exit
 	}
-	hosts, _ := c.Option("HostsFile", "")
-	users, _ := c.Option("UserDatabaseSpec", "")
-	service, _ := c.Option("ServiceSwitchFile", "")
-	_, domain, _ := strings.Cut(conf.Host.Name, ".")
-	unsafe := c.SafeMap
-	if conf.Trust {
-		unsafe = nil
-	}
-	tables, _ := eval.OpenTables(c.Prog, eval.TableEnv{
-		Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro, Unsafe: unsafe, LDAP: conf.LDAP, Program: c.Program, UserDatabase: users,
-	})
-	if s.engine, err = eval.New(c.Prog, eval.Options{Tables: tables, Steps: steps, Called: func(r *prog.Rule) { s.called[r] = true }}); err != nil {
-		fmt.Fprintln(out, err)
-		return 70
+	s.prepare = func() (*eval.Engine, error) {
+		hosts, _ := c.Option("HostsFile", "")
+		users, _ := c.Option("UserDatabaseSpec", "")
+		service, _ := c.Option("ServiceSwitchFile", "")
+		_, domain, _ := strings.Cut(conf.Host.Name, ".")
+		unsafe := c.SafeMap
+		if conf.Trust {
+			unsafe = nil
+		}
+		tables, _ := eval.OpenTables(c.Prog, eval.TableEnv{
+			Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro, Unsafe: unsafe, LDAP: conf.LDAP, Program: c.Program, UserDatabase: users,
+		})
+		return eval.New(c.Prog, eval.Options{Tables: tables, Steps: steps, Called: func(r *prog.Rule) { s.called[r] = true }})
 	}
 	s.state = &eval.State{Macros: eval.NewMacros(c.Prog), Tracer: &talker{Text: trace.Text{W: out}, s: s}}
 	fmt.Fprint(out, "ADDRESS TEST MODE (ruleset 3 NOT automatically invoked)\nEnter <ruleset> <address>\n")
 	s.loop(stdin)
 	return s.status
+}
+
+// engine is what runs the rules. It is made ready when the first command asks for it, as the real one opens its maps: many
+// a script only looks at macros and classes, or whether the file can be read.
+func (s *session) engine() *eval.Engine {
+	if s.ready != nil {
+		return s.ready
+	}
+	e, err := s.prepare()
+	if err != nil { // no file is large enough for so many words
+		fmt.Fprintln(s.out, err)
+		s.exit(sysexits.Software)
+		e, _ = eval.New(prog.New(), eval.Options{})
+	}
+	s.ready = e
+	return e
 }
 
 // talker renders the trace; what tables say about names of hosts, it says about the address at hand.
@@ -296,7 +312,9 @@ func (s *session) define(line string) {
 
 func (s *session) addWords(name string, words []string) {
 	c := s.cfg.AddWords(name, words)
-	s.engine.SetClass(name, c.Words)
+	if s.ready != nil { // else it will see them
+		s.ready.SetClass(name, c.Words)
+	}
 }
 
 func (s *session) complain(lines []string) {

@@ -47,7 +47,7 @@ type pager struct {
 
 // loadDB reads all entries of a Berkeley DB file.
 func (f *flags) loadDB(r io.Reader, name string) (content, []Warning, error) {
-	data, err := io.ReadAll(io.LimitReader(r, 4<<30))
+	data, err := whole(r)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -22,7 +22,7 @@ const cdbHeader = 256 * 8
 
 // loadCDB reads a constant database and looks at its structure once, so that lookups meet no surprise.
 func (f *flags) loadCDB(r io.Reader, name string) (content, []Warning, error) {
-	data, err := io.ReadAll(io.LimitReader(r, 4<<30))
+	data, err := whole(r)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -107,6 +108,19 @@ func (t *file) read(stamp string) (*snapshot, error) {
 		s.keys = c.store
 	}
 	return s, nil
+}
+
+// whole reads a database: at once, where its size is known.
+func whole(r io.Reader) ([]byte, error) {
+	const most = 4 << 30
+	var b bytes.Buffer
+	if f, ok := r.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Size() < most {
+			b.Grow(int(info.Size()) + bytes.MinRead)
+		}
+	}
+	_, err := b.ReadFrom(io.LimitReader(r, most))
+	return b.Bytes(), err
 }
 
 // Lacks reports whether Lookup would certainly find nothing. It is for those who ask for many keys that are not there:
