@@ -2,11 +2,15 @@ package testmode
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"waybill/rules/eval"
 )
 
 // TestExitStatuses: a session ends with the status that sendmail 8.17.1 ends it with.
@@ -37,5 +41,25 @@ func TestExitStatuses(t *testing.T) {
 				t.Errorf("$#error $@ %s: %d, want %d", host, got, want)
 			}
 		}
+	}
+}
+
+// refusing is a DNS that does not answer.
+type refusing struct{}
+
+func (refusing) Query(context.Context, string, string) ([]eval.Record, bool, error) {
+	return nil, false, errors.New("no answer")
+}
+
+// TestDNSIsNobodysFault: what DNS does not answer is shown, and leaves the exit status alone.
+func TestDNSIsNobodysFault(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cf")
+	if err := os.WriteFile(path, []byte("V10/Berkeley\nO HelpFile=/dev/null\nMlocal, P=/bin/false, F=lsDFM, S=0, R=0, A=x\nMprog, P=/bin/false, F=lsDFM, S=0, R=0, A=x\nSA\nR$*\t$: $[ $1 $]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	status := Main([]string{"-bt", "-C", path}, strings.NewReader("A x.example.org\n/map host [256.1.1.1]\n"), &out, Config{Trust: true, Host: host, Resolver: refusing{}})
+	if status != 0 || strings.Count(out.String(), ": Name server timeout\n") != 2 || !strings.Contains(out.String(), "([256.1.1.1]) [256.1.1.1]: Name server timeout\nno match (75)\n") {
+		t.Errorf("%d\n%s", status, out.String())
 	}
 }

@@ -105,6 +105,9 @@ func (e *Engine) Ask(ctx context.Context, name, key string, st *State) Answer {
 		if n, ok := t.(interface{ Miss(key string) int }); ok {
 			a.Status = n.Miss(key)
 		}
+		if a.Status == TempFail { // an error of the resolver that was about another name
+			a.Says, a.During = key+": Name server timeout", true
+		}
 	}
 	return a
 }

@@ -10,7 +10,6 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-	"sync"
 )
 
 // Resolver asks DNS. An error means "not now". Whoever wires the program together adapts its resolver to this.
@@ -47,7 +46,7 @@ func newHost(f *flags, env Env) (*host, error) {
 		env.Hosts = "/etc/hosts"
 	}
 	if env.told == nil {
-		env.told = &sync.Map{}
+		env.told = &told{}
 	}
 	return &host{flags: f, env: env, hosts: &hostsFile{path: env.Hosts}, system: &hostsFile{path: env.SystemHosts()}, services: services(env.Services, "hosts", []string{"dns", "files"})}, nil
 }
@@ -80,8 +79,8 @@ func (h *host) Lookup(ctx context.Context, key string, _ []string) (Result, bool
 	} else {
 		name, found, err = h.Canonical(ctx, key)
 	}
-	if err != nil && Status(err) == 0 { // a loop of CNAMEs is told once for each name
-		if _, before := h.env.told.LoadOrStore(strings.ToLower(key), true); before {
+	if err != nil && Status(err) == 0 { // a loop of CNAMEs is told once for each spelling of a name
+		if h.env.told.again(key) {
 			err = nil
 		}
 		return Result{}, false, err
@@ -107,9 +106,7 @@ func (h *host) Miss(key string) int {
 			return 0
 		}
 		if _, err := parseClient(key[:end+1]); err != nil {
-			if _, before := h.env.told.Load(missed{}); !before { // the last error of the resolver, whatever it was about
-				return 69
-			}
+			return h.env.told.last(key)
 		}
 	}
 	return 68
@@ -123,6 +120,11 @@ func (h *host) Canonical(ctx context.Context, key string) (string, bool, error) 
 		switch service {
 		case "dns":
 			name, found, err := h.inDNS(ctx, key)
+			status := statusNoHost // also where the name is found: it was looked for
+			if err != nil && Status(err) != 0 {
+				status = statusNotNow
+			}
+			h.env.told.failed(status)
 			if found {
 				return name, true, nil
 			}
@@ -134,11 +136,6 @@ func (h *host) Canonical(ctx context.Context, key string) (string, bool, error) 
 			if name, found := h.inFile(strings.TrimSuffix(key, ".")); found {
 				return name, true, nil
 			}
-		}
-	}
-	if trouble == nil {
-		if _, before := h.env.told.Load(missed{}); !before {
-			h.env.told.Store(missed{}, true)
 		}
 	}
 	return last, false, trouble
@@ -197,7 +194,7 @@ func possible(name string) bool {
 			return false
 		}
 	}
-	return !strings.ContainsAny(name, " \t\"\\")
+	return true
 }
 
 // chase follows CNAMEs from a name to one that has an address or an MX.
@@ -286,9 +283,13 @@ func (h *host) ofAddress(ctx context.Context, key string) (string, bool, error) 
 	if h.env.Resolver == nil {
 		return key, false, errNoResolver
 	}
-	records, _, err := h.env.Resolver.Query(ctx, reverse(a), "PTR")
+	records, exists, err := h.env.Resolver.Query(ctx, reverse(a), "PTR")
+	if !exists {
+		h.env.told.failed(statusNoHost)
+	}
 	if err != nil {
-		return key, false, fmt.Errorf("host %s: %w", key, err)
+		h.env.told.failed(statusNotNow)
+		return key, false, &Complaint{Say: key + ": Name server timeout", Err: fmt.Errorf("host %s: %w", key, err), Again: true}
 	}
 	for _, r := range records {
 		if r.Type == "PTR" {
@@ -347,6 +348,7 @@ func (h *host) exchangers(ctx context.Context, name string, search bool) (hosts 
 	}
 	for _, t := range tries {
 		if !possible(t) {
+			h.env.told.failed(statusSoftware)
 			continue
 		}
 		var records []Record
@@ -357,8 +359,16 @@ func (h *host) exchangers(ctx context.Context, name string, search bool) (hosts 
 			}
 			continue
 		}
-		if records, _, err = h.env.Resolver.Query(ctx, t, "MX"); err != nil {
+		var exists bool
+		if records, exists, err = h.env.Resolver.Query(ctx, t, "MX"); err != nil {
+			h.env.told.failed(statusNotNow)
 			return nil, false, err
+		}
+		switch {
+		case !exists:
+			h.env.told.failed(statusNoHost)
+		case !slices.ContainsFunc(records, func(r Record) bool { return r.Type == "MX" }):
+			h.env.told.failed(statusUnavailable)
 		}
 		type exchanger struct {
 			pref int
@@ -397,7 +407,6 @@ func (h *host) exchangers(ctx context.Context, name string, search bool) (hosts 
 			}
 		}
 	}
-	h.env.told.Store(missed{}, true)
 	if n, ok := h.inFile(bare); ok {
 		return []string{n + "."}, false, nil
 	}
@@ -447,8 +456,10 @@ func (b bestMX) Miss(key string) int {
 	if !slices.Contains(b.services, "dns") {
 		return 0
 	}
-	if b.env.Resolver != nil && possible(strings.TrimSuffix(key, ".")) {
-		if _, exists, err := b.env.Resolver.Query(context.Background(), strings.TrimSuffix(key, "."), "MX"); err == nil && exists {
+	if bare := strings.TrimSuffix(key, "."); bare != "" && !possible(bare) {
+		return 0
+	} else if b.env.Resolver != nil && bare != "" {
+		if _, exists, err := b.env.Resolver.Query(context.Background(), bare, "MX"); err == nil && exists {
 			return 0
 		}
 	}

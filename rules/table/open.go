@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"waybill/rules/prog"
 )
@@ -30,7 +29,7 @@ type Env struct {
 	KeepAliases bool
 	// Domain is tried behind names that are not found in DNS; empty: the value of macro m.
 	Domain string
-	told   *sync.Map // names of hosts that were complained about; and missed, once DNS had no such name
+	told   *told
 	// Macro gives the value of a macro at run time; nil: none has one.
 	Macro func(name string) string
 	// Program prepares a program for tables of class program: its user, its environment; nil: ours, and a plain one.
@@ -46,12 +45,9 @@ type Env struct {
 
 // Shared returns an Env whose tables know of each other's complaints.
 func (e Env) Shared() Env {
-	e.told = &sync.Map{}
+	e.told = &told{}
 	return e
 }
-
-// missed is the key in told that says that DNS did not have some name.
-type missed struct{}
 
 // SystemHosts is the hosts file of the machine.
 func (Env) SystemHosts() string { return "/etc/hosts" }

@@ -80,7 +80,7 @@ func (d *dns) Lookup(ctx context.Context, key string, args []string) (Result, bo
 	}
 	if len(values) == 0 {
 		if d.env.told != nil {
-			d.env.told.Store(missed{}, true)
+			d.env.told.failed(statusNoHost)
 		}
 		return Result{}, false, nil
 	}

@@ -256,7 +256,7 @@ func (r *Resolver) fly(ctx context.Context, k key, f *flight) {
 
 func (r *Resolver) send(ctx context.Context, k key) (answer, error) {
 	q := new(dns.Msg)
-	q.SetQuestion(dns.Fqdn(k.name), k.qtype) // random id
+	q.SetQuestion(dns.Fqdn(escaped(k.name)), k.qtype) // random id
 	q.RecursionDesired = true
 	q.AuthenticatedData = true // "tell me whether it is validated", without the signatures (RFC 6840 5.7)
 	q.SetEdns0(udpSize, false)
@@ -301,8 +301,17 @@ func negativeTTL(m *dns.Msg, most time.Duration) time.Duration {
 // clean brings a name into the form that is asked: lower case, no final dot. What cannot be a name is refused here and
 // never reaches a server.
 func clean(name string) (string, bool) {
+	name, ok := printable(name)
+	return name, ok && !strings.ContainsAny(name, odd)
+}
+
+// odd are characters that no host has in its name, but that DNS can be asked for (RFC 2181 11).
+const odd = ` \"();@$`
+
+// printable is clean for a question of the rules: it may have any characters that can be printed.
+func printable(name string) (string, bool) {
 	name, ok := ToASCII(bare(name))
-	if !ok || name == "" || len(name) > 253 { // RFC 1035 2.3.4
+	if !ok || name == "" || len(name) > 253 || name[len(name)-1] == '\\' { // RFC 1035 2.3.4
 		return "", false
 	}
 	for label := range strings.SplitSeq(name, ".") {
@@ -311,11 +320,32 @@ func clean(name string) (string, bool) {
 		}
 	}
 	for i := 0; i < len(name); i++ {
-		if c := name[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`\"();@$`, c) >= 0 {
+		if c := name[i]; c < ' ' || c >= 0x7f {
 			return "", false
 		}
 	}
 	return name, true
+}
+
+// escaped is a name with its odd characters as the library wants them (RFC 1035 5.1). A backslash protects the next
+// character already.
+func escaped(name string) string {
+	if !strings.ContainsAny(name, odd) {
+		return name
+	}
+	var b strings.Builder
+	for i := 0; i < len(name); i++ {
+		switch c := name[i]; {
+		case c == '\\' && i+1 < len(name) && (name[i+1] < '0' || name[i+1] > '9'):
+			i++
+			fmt.Fprintf(&b, "\\%03d", name[i])
+		case strings.IndexByte(odd, c) >= 0:
+			fmt.Fprintf(&b, "\\%03d", c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 func bare(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }

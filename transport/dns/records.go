@@ -22,7 +22,7 @@ func (r *Resolver) Records(ctx context.Context, name, typ string) (records []Rec
 	if !ok {
 		return nil, false, fmt.Errorf("dns: type %q is not known", typ)
 	}
-	ascii, ok := clean(name)
+	ascii, ok := printable(name)
 	if !ok {
 		return nil, false, nil
 	}
@@ -35,7 +35,7 @@ func (r *Resolver) Records(ctx context.Context, name, typ string) (records []Rec
 		if mx, ok := rr.(*dns.MX); ok {
 			value = fmt.Sprintf("%d %s", mx.Preference, value)
 		}
-		record := Record{Name: bare(rr.Header().Name), Type: dns.TypeToString[rr.Header().Rrtype], Value: value}
+		record := Record{Name: bare(unescaped(rr.Header().Name)), Type: dns.TypeToString[rr.Header().Rrtype], Value: value}
 		if txt, ok := rr.(*dns.TXT); ok && len(txt.Txt) > 0 {
 			record.First = unescape(txt.Txt[0])
 		}

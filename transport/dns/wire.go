@@ -264,7 +264,12 @@ func unescaped(name string) string {
 	}
 	var b strings.Builder
 	for i := 0; i < len(name); i++ {
-		if name[i] == '\\' && i+1 < len(name) && (name[i+1] < '0' || name[i+1] > '9') {
+		if name[i] == '\\' && i+1 < len(name) {
+			if n, err := strconv.ParseUint(name[i+1:min(i+4, len(name))], 10, 8); err == nil && i+3 < len(name) { // \DDD
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
 			i++
 		}
 		b.WriteByte(name[i])
