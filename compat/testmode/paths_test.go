@@ -19,7 +19,7 @@ import (
 func TestPathsOverConfigurations(t *testing.T) {
 	binaries, macros := peer(t)
 	dir := workDir(t)
-	for _, name := range []string{"isp", "campus"} {
+	for _, name := range []string{"hub", "isp", "campus"} {
 		t.Run(name, func(t *testing.T) {
 			path := m4(t, binaries, macros, dir, name)
 			text, err := os.ReadFile(path)
