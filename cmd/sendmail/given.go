@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"waybill/compat/flags"
 	"waybill/compat/submit"
 	"waybill/queue/spool"
@@ -65,7 +67,39 @@ func (p program) refuses(v *flags.Invocation, out io.Writer) int {
 	if err != nil || mayEnter(site.Spool, uid) {
 		return sysexits.OK // whoever reads the configuration next says what is wrong with it
 	}
-	fmt.Fprintf(out, "can not chdir(%s/): Permission denied\n", site.Spool)
+	return noWay(site.Spool, out)
+}
+
+// notMine is the end of a set-group-ID sendmail that is to do what needs the daemon's own queue, which is not open to its
+// group, where no daemon of ours answers instead; 0: it goes on.
+func notMine(v *flags.Invocation, r rights, out io.Writer) int {
+	if !r.group || r.root {
+		return sysexits.OK
+	}
+	file := cmp.Or(v.ConfigFile, spool.DefaultCF(v.ConfigChoice, v.Mode.Submission()))
+	switch v.Mode {
+	case flags.Verify, flags.RunQueue, flags.HostStatus, flags.PurgeHostStatus:
+	default:
+		if !v.Mode.Submission() || v.ConfigChoice != 'm' {
+			return sysexits.OK
+		}
+	}
+	site, err := spool.Locate(file)
+	if !isCF(file) || err != nil || !site.Queue {
+		return sysexits.OK
+	}
+	if _, err := os.Stat(site.Socket); err == nil || unix.Faccessat(unix.AT_FDCWD, site.Spool, unix.X_OK, unix.AT_EACCESS) != unix.EACCES {
+		return sysexits.OK
+	}
+	if v.Mode == flags.Verify {
+		fmt.Fprintln(out, "Notice: -bv may give misleading output for non-privileged user")
+	}
+	return noWay(site.Spool, out)
+}
+
+// noWay is how sendmail says that it may not enter its queue directory.
+func noWay(dir string, out io.Writer) int {
+	fmt.Fprintf(out, "can not chdir(%s/): Permission denied\n", dir)
 	fmt.Fprintln(os.Stderr, "Program mode requires special privileges, e.g., root or TrustedUser.")
 	return sysexits.Config
 }

@@ -29,6 +29,7 @@ type handOver struct {
 	memory  *memory
 	out     io.Writer
 	saved   bool              // dead.letter has it
+	joined  bool              // the spool took refused recipients with the others, and tells of them
 	blamed  map[string]string // whom aliases made of refused recipients
 	head    string            // fields that the engine puts on top of a dead letter
 }
@@ -45,6 +46,12 @@ func (h *handOver) run(ctx context.Context) int {
 	e.Named = h.v.SenderFlag != 0
 	e.Untold = h.tells() || h.v.Errors == flags.Quiet // what fails while we wait, we tell, or nobody is to hear of it
 	h.layOut()
+	switch e.When {
+	case envelope.WhenDefault, envelope.WhenBackground:
+		e.Joint = h.site.Sendmail && !h.listed()
+	case envelope.WhenNow:
+		e.Joint = h.site.Sendmail && !h.listed() && !e.Untold
+	}
 	refused := h.message.Refused
 	if h.listed() && len(refused) > 0 {
 		e.When = envelope.WhenQueue
@@ -101,6 +108,7 @@ func (h *handOver) run(ctx context.Context) int {
 		}
 		refused = append(refused, submit.Refusal{Name: name, Text: wording(r.Text), Exit: refusedExit(reply, r.Code)})
 	}
+	h.joined = reply.Joined && len(h.message.Refused) == 0
 	if len(refused) > 0 {
 		if e := h.report(refused, reply.ID == ""); e != sysexits.OK || h.v.Errors == flags.Exit0 {
 			return e
@@ -127,7 +135,7 @@ func (h *handOver) listed() bool { return h.v.Recipients && h.site.Sendmail }
 // tells reports whether trouble is for the caller to hear here and now: in error mode p, of mail of their own. Who sends
 // for somebody else has that one told by mail.
 func (h *handOver) tells() bool {
-	if h.v.Errors != flags.Print || h.site.Nameless { // to a null client, everybody is somebody else
+	if h.v.Errors != flags.Print || h.site.Nameless || h.site.Submits && os.Getuid() == 0 { // to a null client, everybody is somebody else
 		return false
 	}
 	local, domain := h.message.Envelope.Sender.Split()
@@ -186,9 +194,7 @@ func (h *handOver) failed(err error) int {
 	case errors.Is(err, fs.ErrPermission) && h.rights.given:
 		// As sendmail has it: who names files and directories must be able to use them.
 		if isCF(h.v.ConfigFile) || h.site.Sendmail {
-			fmt.Fprintf(h.out, "can not chdir(%s/): Permission denied\n", h.site.Spool)
-			fmt.Fprintln(os.Stderr, "Program mode requires special privileges, e.g., root or TrustedUser.")
-			return sysexits.Config
+			return noWay(h.site.Spool, h.out)
 		}
 		return fail(sysexits.Config, "the message is not accepted: "+strings.Join(h.v.Unsafe, " ")+" gave our rights up", err)
 	case errors.Is(err, fs.ErrNotExist):
@@ -273,6 +279,7 @@ func (h *handOver) report(refused []submit.Refusal, all bool) int {
 	switch {
 	case h.v.Errors == flags.Quiet && (here || h.listed()): // and nobody by mail
 	case h.tells() && here && !h.v.Recipients && h.deadLetter():
+	case h.joined:
 	default:
 		if err := h.bounce(refused); err != nil {
 			fail(exit, "the sender cannot be told", err)

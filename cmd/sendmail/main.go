@@ -18,6 +18,7 @@ import (
 	"waybill/compat/flags"
 	"waybill/compat/submit"
 	"waybill/queue/spool"
+	"waybill/transport/envelope"
 	"waybill/transport/sysexits"
 )
 
@@ -45,6 +46,9 @@ func (p program) run() int {
 		}
 	}
 	if exit := p.refuses(v, submit.Plain(os.Stdout)); exit != sysexits.OK {
+		return exit
+	}
+	if exit := notMine(v, r, submit.Plain(os.Stdout)); exit != sysexits.OK {
 		return exit
 	}
 	if !v.Mode.Submission() {
@@ -135,6 +139,9 @@ func (p program) deliver(v *flags.Invocation, r rights, in io.Reader, out io.Wri
 	}
 	if err != nil {
 		return fail(sysexits.Config, "configuration", err)
+	}
+	if v.When == envelope.WhenDefault {
+		v.When = map[byte]envelope.When{'i': envelope.WhenNow, 'b': envelope.WhenBackground, 'q': envelope.WhenQueue, 'd': envelope.WhenDefer}[site.Delivery]
 	}
 	bare := site.Sendmail // the rules of a sendmail.cf say what is added to names
 	for _, m := range v.Macros {

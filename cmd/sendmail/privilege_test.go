@@ -15,6 +15,12 @@ import (
 // $BIN is the folder of the programs. The script's standard output and error come back together.
 func setgidWorld(t *testing.T, script string) string {
 	t.Helper()
+	return setgidWorldWith(t, "", script)
+}
+
+// setgidWorldWith is setgidWorld after another script, as root.
+func setgidWorldWith(t *testing.T, prepare, script string) string {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("only root can make a set-group-ID program of another group")
 	}
@@ -62,6 +68,7 @@ echo 'host secret.example.org' > /mnt/secret.rules; chgrp 65533 /mnt/secret.rule
 mkdir /mnt/mine; chown 65534 /mnt/mine; cd /mnt/mine
 mkdir /mnt/suid; cp /mnt/sendmail /mnt/suid; cp /mnt/uids /mnt/suid/waybill; chown 0:0 /mnt/suid/sendmail; chmod 4755 /mnt/suid/sendmail
 ln /mnt/suid/sendmail /mnt/mine/sendmail
+` + prepare + `
 setpriv --reuid 65534 --regid 65534 --clear-groups sh /mnt/script 2>&1
 find /var/spool/waybill/drop -type f -printf '%f %m %U %G\n' | sed 's/^[0-9A-Za-z]\{14\} /ID /'
 cat /var/spool/waybill/drop/* 2>/dev/null || true

@@ -32,10 +32,12 @@ func (h *handOver) relay(id string) int {
 	if err != nil {
 		return sysexits.OK
 	}
-	taken, refused := h.passedOn(f)
+	here := h.v.When != envelope.WhenBackground // the caller waits for the outcome
+	quiet := here && (h.tells() || h.v.Errors == flags.Quiet)
+	taken, refused := h.passedOn(f, !quiet)
 	exit := sysexits.OK
-	for i, status := range refused {
-		if exit = status; h.tells() || h.v.Errors == flags.Quiet { // the caller hears of it now, and nobody by mail
+	for i, no := range refused {
+		if exit = no.exit; quiet || no.told { // else the sender hears of it with the next queue run
 			taken = append(taken, i)
 		}
 	}
@@ -55,15 +57,24 @@ func (h *handOver) relay(id string) int {
 			os.Remove(path)
 		}
 	}
-	if exit != sysexits.OK && h.tells() {
+	if !here {
+		return sysexits.OK
+	}
+	if exit != sysexits.OK && h.tells() && h.v.Notify&envelope.NotifyNever == 0 {
 		h.deadLetter()
 	}
 	return exit
 }
 
-// passedOn runs the engine and returns the recipients whom the next hop has, and those whom it refused, with the exit
-// status that says why.
-func (h *handOver) passedOn(message *os.File) (taken []int, refused map[int]int) {
+// refusedHop is a recipient whom the next hop refused: the exit status that says why, and whether the sender was told.
+type refusedHop struct {
+	exit int
+	told bool
+}
+
+// passedOn runs the engine and returns the recipients whom the next hop has, and those whom it refused. With bounce the
+// engine tells the sender by mail of the latter.
+func (h *handOver) passedOn(message *os.File, bounce bool) (taken []int, refused map[int]refusedHop) {
 	file, err := engine()
 	if err != nil {
 		return nil, nil
@@ -81,15 +92,20 @@ func (h *handOver) passedOn(message *os.File) (taken []int, refused map[int]int)
 	attr := &os.ProcAttr{Dir: "/", Env: os.Environ(), Files: []*os.File{message, in, null}, Sys: &syscall.SysProcAttr{
 		Setsid: true, Credential: &syscall.Credential{Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid()), NoSetGroups: true},
 	}}
-	child, err := os.StartProcess(file, append([]string{"waybill", "relay"}, h.config()...), attr)
+	args := append([]string{"waybill", "relay"}, h.config()...)
+	if bounce {
+		args = append(args, "-b")
+	}
+	child, err := os.StartProcess(file, args, attr)
 	in.Close()
 	if err != nil {
 		return nil, nil
 	}
 	defer time.AfterFunc(relayTime, func() { child.Signal(syscall.SIGTERM) }).Stop()
-	refused = map[int]int{}
+	refused = map[int]refusedHop{}
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		index, status, no := strings.Cut(lines.Text(), " ")
+		status, _, told := strings.Cut(status, " ")
 		n, err := strconv.Atoi(index)
 		exit, err2 := strconv.Atoi(status)
 		switch {
@@ -97,7 +113,7 @@ func (h *handOver) passedOn(message *os.File) (taken []int, refused map[int]int)
 		case !no:
 			taken = append(taken, n)
 		case err2 == nil:
-			refused[n] = exit
+			refused[n] = refusedHop{exit, told}
 		}
 	}
 	child.Wait()

@@ -328,7 +328,7 @@ func (p *preparation) warning(given string) {
 		return
 	}
 	local, domain := envelope.Address(given).Split()
-	if local == p.caller.Login && (domain == "" || p.isLocal(domain)) {
+	if strings.EqualFold(local, p.caller.Login) && (domain == "" || p.isLocal(domain)) {
 		return
 	}
 	if given == "" {

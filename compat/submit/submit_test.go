@@ -138,6 +138,7 @@ func TestSender(t *testing.T) {
 			"mx.example.org: alice set sender to ceo@example.org using -f"},
 		{"-r by an untrusted user", alice, []string{"-r", "ceo@example.org"}, "ceo@example.org", "ceo@example.org",
 			"mx.example.org: alice set sender to ceo@example.org using -r"},
+		{"-f himself, in other letters", alice, []string{"-f", "Alice"}, "Alice@mx.example.org", `"Alice O. Example" <Alice@mx.example.org>`, ""},
 		{"-f <> by an untrusted user", alice, []string{"-f<>"}, "", "MAILER-DAEMON@mx.example.org", "mx.example.org: alice set sender to <> using -f"},
 		{"-f oneself", alice, []string{"-f", "alice"}, "alice@mx.example.org", `"Alice O. Example" <alice@mx.example.org>`, ""},
 		{"-f oneself, qualified", alice, []string{"-f", "alice@localhost"}, "alice@localhost", `"Alice O. Example" <alice@localhost>`, ""},

@@ -31,6 +31,10 @@ type Site struct {
 	// Queue and LocalMailer tell that a sendmail.cf has a QueueDirectory and a mailer of the name local.
 	Queue, LocalMailer bool
 	Privacy            string // PrivacyOptions of a sendmail.cf, in lower case
+	// Submits tells that a sendmail.cf is for submission only (UseMSP). Delivery is its DeliveryMode: its first letter, in
+	// lower case; 0: it has none.
+	Submits  bool
+	Delivery byte
 	// Nameless tells that the From field of a sendmail.cf has no full name: that of a null client, where no user is local.
 	Nameless bool
 }

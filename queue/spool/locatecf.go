@@ -44,7 +44,7 @@ func DefaultCF(choice byte, submission bool) string {
 }
 
 // scanCF reads from a sendmail.cf what a front end must know: the queue directory (O QueueDirectory=, OQ), our name
-// (Dj, where it is a plain name), the trusted users (T lines, class t and its file), our other names (class w), and
+// (Dj, where it is a plain name), how it delivers, the trusted users (T lines, class t and its file), our other names (class w), and
 // whether a From field that we make has a full name.
 func (s *Site) scanCF(in io.Reader) error {
 	lines := bufio.NewScanner(in)
@@ -61,6 +61,10 @@ func (s *Site) scanCF(in io.Reader) error {
 				s.Spool, s.Queue = value, true
 			} else if ok && strings.EqualFold(name, "PrivacyOptions") {
 				s.Privacy = strings.ToLower(value)
+			} else if ok && strings.EqualFold(name, "UseMSP") {
+				s.Submits = value == "" || strings.ContainsRune("tTyY", rune(value[0]))
+			} else if ok && strings.EqualFold(name, "DeliveryMode") && value != "" {
+				s.Delivery = strings.ToLower(value)[0]
 			} else if line[1] == 'Q' {
 				s.Spool, s.Queue = strings.TrimSpace(line[2:]), true
 			}

@@ -91,7 +91,7 @@ func harmless(args []string) bool {
 		name, _, _ := strings.Cut(args[1], "=")
 		switch {
 		case args[0] == "-O" && safe[name]:
-		case args[0] == "-L":
+		case args[0] == "-L", args[0] == "-hops":
 		case args[0] == "-M" && (name == "r" || name == "s"):
 		default:
 			return false
