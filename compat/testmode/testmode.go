@@ -179,8 +179,8 @@ func (t *talker) Event(e *trace.Event) {
 // failed keeps the exit status that the first complaint of a table or the engine leads to: that of an error of the
 // system's where the complaint ends in one, else that of the configuration's.
 func (s *session) failed(says string) {
-	if s.status != 0 || strings.HasSuffix(says, ": Name server timeout") || strings.HasPrefix(says, "DNS failure:") {
-		return // what DNS does is nobody's fault
+	if s.status != 0 || strings.HasSuffix(says, ": Name server timeout") || strings.HasPrefix(says, "DNS failure:") || strings.Contains(says, "... Unbalanced '") {
+		return // what DNS does is nobody's fault, and what stands in values is shown only
 	}
 	s.status = 70
 	if i := strings.Index(says, " map file /"); i >= 0 && strings.Contains(says[i:], ": ") {
@@ -294,7 +294,10 @@ func (s *session) define(line string) {
 		name, value, complaints, ok := cf.CutName(line[2:])
 		s.complain(complaints)
 		if ok {
-			s.state.Macros.Set(name, strings.ReplaceAll(strings.TrimRight(value, " \t"), "$$", "$"))
+			if trimmed := strings.TrimRight(value, " \t"); trimmed != "" || value == "" { // nothing but blanks is a value
+				value = trimmed
+			}
+			s.state.Macros.Set(name, strings.ReplaceAll(value, "$$", "$"))
 		}
 	case 'C':
 		if len(line) == 2 {

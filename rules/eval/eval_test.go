@@ -75,7 +75,7 @@ func TestRewriting(t *testing.T) {
 		{"36 the value is cut again", "R$*\t$@ <$(m $1 $: no $)>", "v", "< a . b >", 0},
 		{"36 comments go", "R$*\t$@ <$(m $1 $: no $)>", "comment", "< a c >", 0},
 		{"36 quotes stay", "R$*\t$@ <$(m $1 $: no $)>", "quoted", `< "a b" c >`, 0},
-		{"36 blank value", "R$*\t$@ <$(m $1 $: no $)>", "empty", "empty", DataErr},
+		{"36 blank value", "R$*\t$@ <$(m $1 $: no $)>", "empty", "", DataErr},
 		{"35 quotes are glued", `R$*	$@ $(m $1 $: no $)`, `"fo"o`, "bar", 0},
 		{"45 the last default counts", "R$*\t$@ $(m $1 $: a $: b $)", "q", "b", 0},
 		{"33 words of a default are joined", "R$*\t$@ $(m $1 $: a b \"c\" $)", "q", `a . b "c"`, 0},

@@ -125,10 +125,12 @@ func (m *machine) lookup(at int, c *call) (status int, ok bool) {
 func (m *machine) putValue(text string) bool {
 	n := len(m.mem)
 	if !m.putText(text) {
+		m.hollow = true
 		return false
 	}
 	if len(m.mem) == n {
-		m.blame(DataErr, "a table's value has no tokens", nil)
+		m.blame(DataErr, "a value has no tokens", nil)
+		m.hollow = true
 		return false
 	}
 	return true
@@ -158,10 +160,12 @@ func (m *machine) putDefault(part span) bool {
 	}
 	if toks == nil {
 		m.blame(DataErr, "the default of a lookup is too long", nil)
+		m.hollow = true
 		return false
 	}
 	if len(toks) == 0 && text != "" {
 		m.blame(DataErr, "the default of a lookup has no tokens", nil)
+		m.hollow = true
 		return false
 	}
 	m.toks = toks

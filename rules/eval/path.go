@@ -197,7 +197,8 @@ func (e *Engine) relevant(rs *ruleset) *relevant {
 				switch {
 				case t.Kind != prog.Call:
 				case i+1 < len(src.RHS) && src.RHS[i+1].Kind == prog.Literal:
-					visit(e.calleeOf(calleeName(addr.Token(src.RHS[i+1].Text))))
+					called, _ := e.callee(addr.Token(src.RHS[i+1].Text))
+					visit(called)
 				default:
 					r.all = true
 				}

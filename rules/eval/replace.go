@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"waybill/rules/addr"
 	"waybill/rules/table"
@@ -31,6 +32,9 @@ func (m *machine) replace(rs *ruleset, r *rule, index, base int, mask bits) (sta
 			return TempFail, false
 		}
 		lookStat, stat, ok := m.follow(r, r.plan, base, top)
+		if !ok && stat != OK {
+			return stat, false
+		}
 		if status = worse(lookStat, stat); !ok {
 			return status, false
 		}
@@ -120,7 +124,7 @@ func (m *machine) shape(rs *ruleset, r *rule, base int) (status int, goOn bool) 
 			return status, false
 		}
 	}
-	stat, goOn := m.calls(r, top)
+	stat, goOn := m.calls(r, top, 0)
 	if status = worse(status, stat); !goOn {
 		return status, false
 	}
@@ -154,7 +158,7 @@ func (m *machine) tooLong(top int) int {
 func (m *machine) putMacro(name string) bool {
 	before, at := m.mark(), len(m.mem)
 	value, _ := m.macro(name)
-	if value != "" && !m.putText(value) {
+	if value != "" && !m.putValue(value) {
 		return false
 	}
 	if m.rec != nil {
@@ -216,14 +220,21 @@ func (m *machine) recent(text string) *cut {
 	return &m.cuts[h%uint(len(m.cuts))]
 }
 
+// maxCalls is how many calls one replacement may have.
+const maxCalls = 16
+
 // calls evaluates the calls in the replacement from place at on: the first one found gets everything to its right, in
 // which calls were evaluated before; so they happen from right to left [28]. A name that does not exist ends it, and
 // so does an error: the calls to the left of it stay as they are [29]. A ruleset without rules is passed by without a
-// trace; the token behind such a call is not looked at.
-func (m *machine) calls(r *rule, at int) (status int, goOn bool) {
+// trace; the token behind such a call is not looked at. before is how many calls stand to the left.
+func (m *machine) calls(r *rule, at, before int) (status int, goOn bool) {
 	for ; at+1 < len(m.mem); at++ {
 		if m.mem[at].id() != idCall {
 			continue
+		}
+		if before >= maxCalls {
+			m.message(Config, fmt.Sprintf("Too many subroutine calls (%d max)", maxCalls))
+			return Config, true
 		}
 		var callee *ruleset
 		if text := m.mem[at+1] >> textAt; int(text) < len(m.e.callees) {
@@ -232,8 +243,8 @@ func (m *machine) calls(r *rule, at int) (status int, goOn bool) {
 			m.rec.bad = true
 		}
 		if callee == nil {
-			name := calleeName(m.text(m.mem[at+1]))
-			if callee = m.e.calleeOf(name); callee == nil {
+			var name string
+			if callee, name = m.e.callee(m.text(m.mem[at+1])); callee == nil {
 				m.unknown(name)
 				if name != m.text(m.mem[at+1]).String() {
 					m.mem[at+1] = m.word(addr.Token(name)) // the real one has taken the quotes off
@@ -249,7 +260,7 @@ func (m *machine) calls(r *rule, at int) (status int, goOn bool) {
 			m.mem = m.mem[:at+n]
 			continue
 		}
-		if status, goOn = m.calls(r, at+2); !goOn || status != OK && status != TempFail {
+		if status, goOn = m.calls(r, at+2, before+1); !goOn || status != OK && status != TempFail {
 			return status, goOn
 		}
 		stat, _ := m.ruleset(callee, at+2)
@@ -265,19 +276,45 @@ func (m *machine) calls(r *rule, at int) (status int, goOn bool) {
 
 // unknown complains about a ruleset that does not exist.
 func (m *machine) unknown(name string) {
-	first := name[:min(1, len(name))]
 	name = addr.SevenBit(name)
 	if n, err := strconv.Atoi(name); err == nil && n >= len(m.e.numbers) {
 		m.message(OK, fmt.Sprintf("bad ruleset %d (%d max)", n, len(m.e.numbers)))
 	}
-	if c := first; c != "" && !(c >= "0" && c <= "9" || c >= "A" && c <= "Z" || c >= "a" && c <= "z") {
-		m.message(OK, "invalid ruleset name: \""+name+"\"")
+	if s := strings.TrimLeft(name, " \t"); s == "" || nameEnd(s) == 0 {
+		m.message(OK, "invalid ruleset name: \""+s+"\"")
 	}
 	m.message(Config, "Unknown ruleset "+name)
 }
 
-// calleeName is the name of a ruleset as a call writes it: quotation marks and backslashes do not count.
-func calleeName(t addr.Token) string { return table.Unquote(t.String()) }
+// callee finds the ruleset that a token calls. Quotation marks and backslashes do not count, nor does what follows the
+// name. name is the token as sendmail has it afterwards: it ends where the name does if white space follows.
+func (e *Engine) callee(t addr.Token) (rs *ruleset, name string) {
+	name = table.Unquote(t.String())
+	if rs = e.find(name); rs != nil {
+		return rs, name
+	}
+	s := strings.TrimLeft(name, " \t")
+	end := nameEnd(s)
+	if end < len(s) && end > 0 {
+		if rest := strings.TrimLeft(s[end:], " \t"); len(rest) < len(s)-end {
+			name = name[:len(name)-len(s)+end]
+		}
+	}
+	return e.find(s[:end]), name
+}
+
+// nameEnd is where the name or number of a ruleset ends that a text begins with.
+func nameEnd(s string) int {
+	digits := s != "" && s[0] >= '0' && s[0] <= '9'
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c >= '0' && c <= '9' || !digits && (c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c == '_' && i > 0) {
+			continue
+		}
+		return i
+	}
+	return len(s)
+}
 
 // message tells the tracer about something wrong, and records it when it has a status.
 func (m *machine) message(status int, text string) {

@@ -102,6 +102,7 @@ type machine struct {
 	depth     int
 	rule      *prog.Rule // that resolved
 	err       *Error     // first trouble
+	hollow    bool       // a value without tokens has ended the ruleset, and empties what it is about
 	abort     bool       // budget, context or a condition's trouble: everything ends at once
 	final     int        // the status with which it ends then
 	next      int        // behind the last lookup
@@ -242,7 +243,7 @@ func (m *machine) release() {
 		m.event, m.wants = trace.Event{}, 0
 	}
 	m.ctx, m.st, m.rec, m.rule, m.err, m.cur, m.lines, m.said.mode, m.said.list = nil, nil, nil, nil, nil, nil, nil, sayNothing, m.said.list[:0]
-	m.check, m.steps, m.depth, m.final, m.next, m.curIdx, m.abort = 0, 0, 0, 0, 0, 0, false
+	m.check, m.steps, m.depth, m.final, m.next, m.curIdx, m.abort, m.hollow = 0, 0, 0, 0, 0, 0, false, false
 	if cap(m.mem) <= 1<<16 && cap(m.texts) <= common+1<<14 {
 		m.e.pool.Put(m)
 	}
@@ -382,6 +383,13 @@ func (m *machine) rewrite(rs *ruleset, base int) (at, status int, complete bool)
 		status = worse(status, stat)
 		if !goOn || m.abort {
 			m.mem = m.mem[:top] // what was begun behind the workspace is nothing
+			if !m.abort {
+				status = stat // whatever came before it
+			}
+			if m.hollow && m.depth == 1 { // of a ruleset that is called, the workspace stays as it was
+				at = top
+			}
+			m.hollow = false
 			return at, status, false
 		}
 		if at = top; at-base > far {

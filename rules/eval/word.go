@@ -279,21 +279,6 @@ func (e *Engine) handleOf(name string) *handle {
 	return h
 }
 
-// calleeOf finds the ruleset that a call names. Of a name that begins with digits, only these count.
-func (e *Engine) calleeOf(name string) *ruleset {
-	rs := e.find(name)
-	if rs == nil {
-		i := 0
-		for i < len(name) && name[i] >= '0' && name[i] <= '9' {
-			i++
-		}
-		if i > 0 && i < len(name) {
-			rs = e.find(name[:i])
-		}
-	}
-	return rs
-}
-
 // link finds the tables and rulesets that replacements name.
 func (e *Engine) link() {
 	e.handles, e.callees = make([]*handle, len(e.consts)), make([]*ruleset, len(e.consts))
@@ -311,7 +296,7 @@ func (e *Engine) link() {
 	}
 	e.host = e.handles[e.hostName]
 	for _, at := range e.calls {
-		e.callees[at] = e.calleeOf(calleeName(e.consts[at]))
+		e.callees[at], _ = e.callee(e.consts[at])
 	}
 }
 
