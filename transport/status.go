@@ -31,6 +31,7 @@ type Status struct {
 	TLS        string // "TLSv1.3 TLS_AES_128_GCM_SHA256 verified" when the next hop was reached with TLS
 	DSN        bool   // the next hop took over NOTIFY, ORCPT, RET and ENVID: success is its to report (RFC 3461 5.2.1)
 	By         bool   // the next hop took over DELIVERBY (RFC 2852)
+	Plain      bool   // the next hop does not promise enhanced codes (RFC 2034)
 	Exit       int    // the exit status that sendmail would end with; 0 leaves it to the code
 	// Transcript are lines for the transcript of a notice: what a program printed, or the dialogue with a host in
 	// sendmail's form. It lives as long as the attempt.

@@ -112,7 +112,7 @@ func action(k Kind, s transport.Status) string {
 
 // code is the status code; sendmail's for "delivered" says that the address was good (RFC 3463 3.2).
 func (c Composer) code(k Kind, r Recipient) string {
-	if s := code(k, r); !c.Bare || k != Success || s != "2.0.0" || r.Early {
+	if s := code(k, r); !c.Bare || k != Success || s != "2.0.0" || r.Early || r.Status.Plain {
 		return s
 	}
 	return "2.1.5"

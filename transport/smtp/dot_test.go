@@ -157,6 +157,26 @@ func TestDotWriterFolds(t *testing.T) {
 	}
 }
 
+// sendmail counts anew behind each window of a long line of the body, and cuts a header line as ever.
+func TestDotWriterWindow(t *testing.T) {
+	text := "h: " + strings.Repeat("a", 47) + "\n\n" + strings.Repeat("b", 90) + ".b\n" + strings.Repeat("c", 45) + ".\n" + strings.Repeat("d", 65) + "\n"
+	const want = "h: aaaaaaaaaaaaaaaa!\r\n aaaaaaaaaaaaaaaaaa!\r\n aaaaaaaaaaaaa\r\n\r\n" +
+		"bbbbbbbbbbbbbbbbbbb!\r\n bbbbbbbbbbbbbbbbbb!\r\n bbbbbbbbbbbbbbbbbbbbbbbbbbb!\r\n bbbbbbbbbbbbbbbbbb!\r\n bbbbbbbb.b\r\n" +
+		"ccccccccccccccccccc!\r\n cccccccccccccccccc!\r\n cccccccc.\r\n" +
+		"ddddddddddddddddddd!\r\n dddddddddddddddddd!\r\n dddddddddddddddddddddddddddd\r\n.\r\n"
+	for _, parts := range [][]string{{text}, strings.Split(text, "")} {
+		var out bytes.Buffer
+		d := NewDotWriter(bufio.NewWriter(&out), 20)
+		d.Window = 45
+		for _, p := range parts {
+			d.Write([]byte(p))
+		}
+		if err := d.Close(); err != nil || out.String() != want {
+			t.Errorf("%v, in %d parts:\n%s", err, len(parts), &out)
+		}
+	}
+}
+
 // Whatever is written arrives, in whatever pieces it is cut, and nothing in it ends the message.
 func FuzzDots(f *testing.F) {
 	for _, s := range []string{"", "a\n.\n", "a\r\n.\r\nb", ".\r\n.\n\x00", "\r\r\n", strings.Repeat("x", 70) + "."} {

@@ -14,7 +14,10 @@ type DotWriter struct {
 	w    *bufio.Writer
 	fold int // longest line without CRLF; 0 is no limit
 
-	line     int  // octets of the current line that were written
+	line     int  // octets of the current line that were written, as far as they count
+	begun    bool // there is something on the current line
+	whole    int  // octets of the line as it came, since they were last counted anew
+	body     bool // the header section is over
 	held     int  // the octet that fills the line to its limit: it is sent when the line ends there; -1: none
 	cr       bool // a CR is held back: what follows decides what it was
 	replaced int64
@@ -24,6 +27,10 @@ type DotWriter struct {
 	// anybody: for mail of this host with a sendmail.cf, which says to send what was written.
 	Odd  bool
 	last byte // the octet before a CR that is held back
+
+	// Window is how many octets of a line of the body sendmail looks at together: it counts anew behind them, without a
+	// line end, so that lines above its limit leave. 0: all.
+	Window int
 }
 
 // NewDotWriter returns a writer for one message on w. lineLimit is the longest line in octets without CRLF that the
@@ -72,8 +79,27 @@ func (d *DotWriter) Write(p []byte) (int, error) {
 
 // text writes part of a line that holds neither CR, LF nor NUL.
 func (d *DotWriter) text(b []byte) {
-	if d.line == 0 && b[0] == '.' {
+	if !d.begun && b[0] == '.' {
 		d.w.WriteByte('.') // RFC 5321 4.5.2
+	}
+	d.begun = true
+	for d.Window > 0 && d.body && d.fold > 0 && d.whole+len(b) > d.Window {
+		room := d.Window - d.whole
+		d.piece(b[:room])
+		b = b[room:]
+		if d.held >= 0 {
+			d.w.WriteByte(byte(d.held))
+		}
+		d.line, d.whole, d.held = 0, 0, -1
+	}
+	d.whole += len(b)
+	d.piece(b)
+}
+
+// piece writes part of a line, and cuts it where it is too long.
+func (d *DotWriter) piece(b []byte) {
+	if len(b) == 0 {
+		return
 	}
 	if d.held >= 0 {
 		d.w.WriteString("!\r\n ")
@@ -109,7 +135,7 @@ func (d *DotWriter) odd(b []byte, ends bool) {
 			continue
 		}
 		if d.cr {
-			if d.Odd && b[0] != '.' && b[0] != 0 && d.last != '.' && d.line > 0 {
+			if d.Odd && b[0] != '.' && b[0] != 0 && d.last != '.' && d.begun {
 				d.text([]byte{'\r'})
 			} else {
 				d.blank()
@@ -149,7 +175,8 @@ func (d *DotWriter) endLine() {
 		d.held = -1
 	}
 	d.w.WriteString("\r\n")
-	d.line = 0
+	d.body = d.body || !d.begun
+	d.line, d.whole, d.begun = 0, 0, false
 }
 
 // Close ends the message: the last line gets its CRLF when it has none (RFC 5321 4.1.1.4), then comes the dot. It
@@ -163,7 +190,7 @@ func (d *DotWriter) Close() error {
 		d.cr = false
 		d.blank()
 	}
-	if d.line > 0 {
+	if d.begun {
 		d.endLine()
 	}
 	d.w.WriteString(".\r\n")

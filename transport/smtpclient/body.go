@@ -30,6 +30,9 @@ func (d *delivery) body(ctx context.Context, s *session, chunked bool) *verdict 
 	} else {
 		out := smtp.NewDotWriter(s.bw, s.conf.LineLimit)
 		out.Odd = s.conf.Sendmail && d.req.Envelope.Origin.UID >= 0
+		if s.conf.Sendmail {
+			out.Window = sendmailLine
+		}
 		if err := d.pour(out, in); err != nil && in.err == nil {
 			x := d.broken(ctx, s, err)
 			v = &x
@@ -156,6 +159,9 @@ func (d *delivery) pour(out io.Writer, in *message) error {
 }
 
 const copyBuffer = 32 << 10
+
+// sendmailLine is how much of a line sendmail reads at once, in octets.
+const sendmailLine = 2047
 
 // broken looks whether the peer said why it stopped reading.
 func (d *delivery) broken(ctx context.Context, s *session, err error) verdict {

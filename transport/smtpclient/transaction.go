@@ -190,6 +190,7 @@ func (d *delivery) taken(s *session, r *smtp.Reply) verdict {
 	st := transport.NewStatus(outcome, enhanced(outcome, atDot, r), "accepted by "+s.hop.name+": "+clip(r.Text(), 300))
 	st.DSN = s.ext.dsn && !s.conf.LMTP
 	st.By = s.ext.deliverBy
+	st.Plain = !s.ext.enhanced
 	s.sign(&st, r)
 	return verdict{status: st}
 }
