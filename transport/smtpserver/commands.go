@@ -32,6 +32,12 @@ func (c *conn) hello(ctx context.Context, name, verb string) {
 		c.reply(smtp.NewReply(501, "5.5.4", "bad domain name or address literal"))
 		return
 	}
+	if c.cfg.Sendmail && c.w.br.Buffered() > 0 { // RFC 2920 3.1: what follows it must wait for the answer
+		c.log.Info("client goes on before the answer to its greeting")
+		c.denied = smtp.NewReply(550, "5.0.0", "Command rejected")
+		c.reply(smtp.NewReply(554, "5.5.0", "SMTP protocol error"))
+		return
+	}
 	c.endTransaction()
 	first := c.cfg.Hostname
 	if g, ok := c.session.(Greeter); ok {

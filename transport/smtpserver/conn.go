@@ -244,7 +244,7 @@ func (c *conn) run(ctx context.Context, line string) {
 		return
 	}
 	if c.denied != nil {
-		c.deny(verb)
+		c.deny(verb, line)
 		return
 	}
 	cmd, known := c.srv.commands[verb]
@@ -275,8 +275,15 @@ func (c *conn) run(ctx context.Context, line string) {
 }
 
 // deny answers a client that is not served: RFC 5321 3.1 asks for 503 to whatever is not QUIT; sendmail repeats why.
-func (c *conn) deny(verb string) {
+func (c *conn) deny(verb, line string) {
+	_, known := c.srv.commands[verb]
 	switch {
+	case c.cfg.Sendmail && (verb == "EHLO" || verb == "HELO") && c.w.br.Buffered() > 0:
+		c.reply(smtp.NewReply(554, "5.5.0", "SMTP protocol error"))
+	case c.cfg.Sendmail && verb == "RSET":
+		c.reply(smtp.NewReply(250, "2.0.0", "Reset state"))
+	case c.cfg.Sendmail && !known && verb != "VERB" && verb != "ETRN":
+		c.noSuch(line)
 	case verb == "QUIT":
 		c.quit(c.ctx, "")
 	case c.cfg.Sendmail && (verb == "EHLO" || verb == "HELO"):

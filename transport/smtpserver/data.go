@@ -38,6 +38,11 @@ func (c *conn) data(ctx context.Context, _ string) {
 		c.reply(smtp.NewReply(503, "5.5.1", "BODY=BINARYMIME needs BDAT")) // RFC 3030 3
 		return
 	}
+	if c.cfg.Sendmail && c.w.br.Buffered() > 0 { // RFC 2920 3.1: what is sent before the answer may be anything
+		c.log.Info("client sends a message before it may")
+		c.close(smtp.NewReply(554, "5.5.0", "SMTP protocol error"))
+		return
+	}
 	c.send(c.in(smtp.NewReply(354, "", "go ahead, end with a line that is a single dot"), smtp.NewReply(354, "", "End data with <CR><LF>.<CR><LF>")))
 	if c.state == closing {
 		return

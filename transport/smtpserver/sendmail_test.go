@@ -2,9 +2,11 @@ package smtpserver
 
 import (
 	"bytes"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 func TestSendmailWords(t *testing.T) {
@@ -60,15 +62,39 @@ func TestSendmailEndsAtABareLineFeed(t *testing.T) {
 	}
 }
 
-// sendmailDialogue says everything at once and returns the replies.
+// RFC 2920 3.1: EHLO and DATA are the last that a client says before it waits; sendmail does not take what comes at once.
+func TestSendmailMindsHaste(t *testing.T) {
+	const mail = "MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\nQUIT\r\n"
+	for say, want := range map[string]string{
+		mail:                             "220 250 250 554 5.5.0 SMTP protocol error",
+		"NOOP\r\nEHLO c.test\r\n" + mail: "220 250 554 550 550 550 500 500 500 500 221 2.0.0 mx.example.org closing connection",
+		"HELO c.test\r\nNOOP\r\nRSET\r\nEHLO c.test\r\nVERB\r\nQUIT\r\n": "220 554 250 250 554 550 221 2.0.0 mx.example.org closing connection",
+	} {
+		lines := dialogue(t, strings.NewReader(say))
+		got := ""
+		for _, l := range lines[:len(lines)-1] {
+			got += l[:4]
+		}
+		if got += lines[len(lines)-1]; got != want {
+			t.Errorf("%q is answered %q, not %q", say, got, want)
+		}
+	}
+}
+
+// sendmailDialogue says everything without haste and returns the replies.
 func sendmailDialogue(t *testing.T, say string) []string {
+	t.Helper()
+	return dialogue(t, iotest.OneByteReader(strings.NewReader(say)))
+}
+
+func dialogue(t *testing.T, in io.Reader) []string {
 	t.Helper()
 	srv, err := New(Config{Hostname: "mx.example.org", Log: slog.New(slog.DiscardHandler), Lenient: true, Sendmail: true}, &fakeBackend{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := srv.ServeConn(t.Context(), script{strings.NewReader(say), &out}, Client{}); err != nil {
+	if err := srv.ServeConn(t.Context(), script{in, &out}, Client{}); err != nil {
 		t.Fatal(err)
 	}
 	return strings.Split(strings.TrimSuffix(out.String(), "\r\n"), "\r\n")
