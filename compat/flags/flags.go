@@ -24,7 +24,6 @@ const (
 	Verify           Mode = 'v' // verify addresses, deliver nothing
 	Daemon           Mode = 'd'
 	DaemonForeground Mode = 'D'
-	DaemonLocal      Mode = 'l'
 	PrintQueue       Mode = 'p'
 	CountQueue       Mode = 'P'
 	InitAliases      Mode = 'i'

@@ -84,7 +84,6 @@ var modes = [...]ModeLetter{
 	{'h', "print the persistent host status"},
 	{'H', "purge the persistent host status"},
 	{'i', "rebuild the alias database"},
-	{'l', "daemon on the loopback interface only"},
 	{'m', "deliver a message from standard input (the default)"},
 	{'O', "print the names of all options"},
 	{'p', "print the queue"},

@@ -98,7 +98,7 @@ func sendmailMode(std stdio, name string, args []string) int {
 			return queueRunHere(std, v)
 		}
 		return controlQueue(std, v.ConfigFile, append([]string{"run"}, chosen(v.Queue).Words()...), overridesOf(v))
-	case flags.Daemon, flags.DaemonLocal:
+	case flags.Daemon:
 		return daemon(std, v)
 	case flags.DaemonForeground:
 		return serve(std, append(configArgs(v), overridesOf(v).args()...))

@@ -69,7 +69,7 @@ func mayNot(v *flags.Invocation) string {
 	said := "Permission denied (real uid not trusted)"
 	switch v.Mode {
 	case flags.InitAliases, flags.PurgeHostStatus:
-	case flags.Daemon, flags.DaemonLocal, flags.DaemonForeground:
+	case flags.Daemon, flags.DaemonForeground:
 		said = "550 " + said
 	default:
 		return ""
