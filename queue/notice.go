@@ -239,16 +239,7 @@ func (a *try) about(kind dsn.Kind, sender envelope.Address) dsn.Notice {
 
 // tell composes a notice and accepts it.
 func (a *try) tell(ctx context.Context, n dsn.Notice, cause string) error {
-	msg, err := a.w.Notifier.Compose(n)
-	if err != nil {
-		return err
-	}
-	body, err := msg.Body.Open()
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	receipt, err := a.q.acceptNotice(ctx, msg.Envelope, body)
+	receipt, err := a.q.post(ctx, a.w.Notifier, n)
 	if err != nil {
 		return err
 	}

@@ -126,6 +126,11 @@ type Notifier interface {
 	Compose(n dsn.Notice) (dsn.Message, error)
 }
 
+// Copier is a Notifier that writes some notices again, for somebody else who wants to see them all.
+type Copier interface {
+	Copy(n dsn.Notice) (m dsn.Message, wanted bool, err error)
+}
+
 // Logger gets what the mail log tells. Each recipient of an accepted message, and each that came by expansion, gets
 // exactly one Tried with Final set, or the message gets one Removed.
 type Logger interface {

@@ -32,18 +32,40 @@ func (q *Queue) Return(ctx context.Context, e *envelope.Envelope, text string, s
 
 // sendNotice accepts a notice about the message id, which the log then has.
 func (q *Queue) sendNotice(ctx context.Context, id string, n dsn.Notice) error {
-	msg, err := q.wiring.Load().Notifier.Compose(n)
-	if err != nil {
-		return err
-	}
-	body, err := msg.Body.Open()
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	receipt, err := q.acceptNotice(ctx, msg.Envelope, body)
+	receipt, err := q.post(ctx, q.wiring.Load().Notifier, n)
 	if err == nil {
 		q.cfg.Mail.Noticed(Noticed{ID: id, New: receipt.ID, Kind: n.Kind, Cause: n.Recipients[0].Status.Text()})
 	}
 	return err
+}
+
+// post composes a notice and accepts it, and the copy of it that a Copier makes: one that fails is only lost.
+func (q *Queue) post(ctx context.Context, by Notifier, n dsn.Notice) (Receipt, error) {
+	msg, err := by.Compose(n)
+	if err != nil {
+		return Receipt{}, err
+	}
+	receipt, err := q.acceptMessage(ctx, msg)
+	if err != nil {
+		return receipt, err
+	}
+	if c, ok := by.(Copier); ok {
+		copied, wanted, err := c.Copy(n)
+		if wanted && err == nil {
+			_, err = q.acceptMessage(ctx, copied)
+		}
+		if err != nil {
+			q.cfg.Log.Error("the copy of a notice cannot be written", "id", receipt.ID, "err", err)
+		}
+	}
+	return receipt, nil
+}
+
+func (q *Queue) acceptMessage(ctx context.Context, m dsn.Message) (Receipt, error) {
+	body, err := m.Body.Open()
+	if err != nil {
+		return Receipt{}, err
+	}
+	defer body.Close()
+	return q.acceptNotice(ctx, m.Envelope, body)
 }

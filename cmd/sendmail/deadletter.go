@@ -18,7 +18,7 @@ func (h *handOver) deadLetter() bool {
 	}
 	h.saved = true
 	if h.site.Sendmail && (os.Getuid() == 0 || h.rights.root) && h.caller.Home != "" {
-		if info, err := os.Stat(h.caller.Home + "/dead.letter"); err == nil && !info.Mode().IsRegular() {
+		if info, err := os.Stat(h.caller.Home + "/dead.letter"); err == nil && (!info.Mode().IsRegular() || info.Mode()&0o200 == 0) {
 			return false
 		}
 	}

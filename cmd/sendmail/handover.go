@@ -29,6 +29,7 @@ type handOver struct {
 	memory  *memory
 	out     io.Writer
 	saved   bool              // dead.letter has it
+	joined  bool              // the spool took refused recipients with the others, and tells of them
 	blamed  map[string]string // whom aliases made of refused recipients
 	head    string            // fields that the engine puts on top of a dead letter
 }
@@ -45,6 +46,12 @@ func (h *handOver) run(ctx context.Context) int {
 	e.Named = h.v.SenderFlag != 0
 	e.Untold = h.tells() || h.v.Errors == flags.Quiet // what fails while we wait, we tell, or nobody is to hear of it
 	h.layOut()
+	switch e.When {
+	case envelope.WhenDefault, envelope.WhenBackground:
+		e.Joint = h.site.Sendmail && !h.listed()
+	case envelope.WhenNow:
+		e.Joint = h.site.Sendmail && !h.listed() && !e.Untold
+	}
 	refused := h.message.Refused
 	if h.listed() && len(refused) > 0 {
 		e.When = envelope.WhenQueue
@@ -101,6 +108,7 @@ func (h *handOver) run(ctx context.Context) int {
 		}
 		refused = append(refused, submit.Refusal{Name: name, Text: wording(r.Text), Exit: refusedExit(reply, r.Code)})
 	}
+	h.joined = reply.Joined
 	if len(refused) > 0 {
 		if e := h.report(refused, reply.ID == ""); e != sysexits.OK || h.v.Errors == flags.Exit0 {
 			return e
@@ -266,12 +274,19 @@ func (h *handOver) report(refused []submit.Refusal, all bool) int {
 			fmt.Fprintf(h.out, "%s... %s\n", cmp.Or(h.blamed[r.Name], r.Name), r.Text)
 		}
 	}
+	if h.site.Sendmail && !h.listed() && refused[0].Exit == sysexits.Usage {
+		exit = sysexits.Usage // what was seen first stands
+	}
 	// Who waits for the delivery, or for none, is told here also when others were accepted.
 	here := all || h.v.When != envelope.WhenDefault && h.v.When != envelope.WhenBackground
 	switch {
 	case h.v.Errors == flags.Quiet && (here || h.listed()): // and nobody by mail
 	case h.tells() && here && !h.v.Recipients && h.deadLetter():
+	case h.joined && len(h.message.Refused) == 0:
 	default:
+		if h.joined {
+			refused = h.message.Refused
+		}
 		if err := h.bounce(refused); err != nil {
 			fail(exit, "the sender cannot be told", err)
 		}

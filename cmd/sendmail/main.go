@@ -171,6 +171,7 @@ func (p program) deliver(v *flags.Invocation, r rights, in io.Reader, out io.Wri
 		ReceiptIsDSN: !site.Sendmail,
 		Bare:         bare,
 		Nameless:     site.Nameless,
+		Options:      site.Options,
 	})
 	var known *submit.Error
 	switch {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -73,7 +74,7 @@ func (h *handOver) plain() bool {
 			return false
 		}
 	}
-	return !h.v.Verbose && (h.v.When == envelope.WhenDefault || h.v.When == envelope.WhenBackground) && len(h.v.Macros) == 0 &&
+	return !h.v.Verbose && h.v.Hops <= 0 && (h.v.When == envelope.WhenDefault || h.v.When == envelope.WhenBackground) && len(h.v.Macros) == 0 &&
 		h.v.LogTag == "" && h.v.TrafficLog == ""
 }
 
@@ -102,6 +103,9 @@ func (h *handOver) config() []string {
 	args := []string{"-C", file}
 	if h.v.LogTag != "" && h.site.Sendmail {
 		args = append(args, "-L", h.v.LogTag)
+	}
+	if h.site.Sendmail && h.v.Hops > 0 {
+		args = append(args, "-hops", strconv.Itoa(h.v.Hops))
 	}
 	if h.site.Sendmail { // which options and macros of the command line complete
 		for _, o := range h.v.Options {

@@ -37,7 +37,7 @@ n CheckAliases
 o OldStyleHeaders ~ blanks separate two names in VRFY and EXPN; in headers commas do
 O DaemonPortOptions
 p PrivacyOptions
-P PostmasterCopy ! postmaster gets no copies of notices
+P PostmasterCopy
 q QueueFactor - load does not change who is tried
 Q QueueDirectory
 R DontPruneRoutes - source routes are never used

@@ -46,6 +46,21 @@ func TestComplete(t *testing.T) {
 	}
 }
 
+// TestCompleteNames has NoRecipientAction put the recipients of a client into the header, and a From field on one line.
+func TestCompleteNames(t *testing.T) {
+	s := site()
+	s.Bare, s.FullName = true, nil
+	s.To, s.Options = []string{"<bob>", "<carol>", "<dave@example.com>"}, map[string]string{"NoRecipientAction": "add-to", "SingleLineFromHeader": "True"}
+	r, _, err := Complete(strings.NewReader("Date: d\nMessage-Id: <m>\nFrom: a\n b\n\nx\n"), "a@h", s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "Date: d\nMessage-Id: <m>\nFrom: a  b\nTo: <dave@example.com>\nTo: <carol>\nTo: <bob>\n\nx\n"
+	if got, err := io.ReadAll(r); err != nil || string(got) != want {
+		t.Errorf("%v\n%q\n%q", err, got, want)
+	}
+}
+
 // TestCompleteBare: with a sendmail.cf, what is not for the recipients goes, and a user of this host has a full name.
 func TestCompleteBare(t *testing.T) {
 	s := site()

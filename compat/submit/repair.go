@@ -35,7 +35,7 @@ func (p *preparation) repair(fields []envelope.Field) {
 			named = true
 		case anyOf(f, "From", "Message-Id", "Date") && f.Value() == "":
 			continue
-		case f.Is("From") && option(p.v, "SingleLineFromHeader"):
+		case f.Is("From") && isSet(p.option("SingleLineFromHeader")):
 			f = newField(f.Name, strings.TrimSpace(strings.ReplaceAll(strings.TrimSuffix(valueOf(f), "\n"), "\n", " ")))
 		}
 		kept = append(kept, f)
@@ -93,18 +93,24 @@ func (p *preparation) missing(kept []envelope.Field, resent bool) []envelope.Fie
 
 // nobodyNamed does what option NoRecipientAction asks for; by default nothing.
 func (p *preparation) nobodyNamed() {
-	action, _ := p.v.Option("NoRecipientAction")
+	action, _ := p.option("NoRecipientAction")
 	switch strings.ToLower(action) {
 	case "add-to", "add-apparently-to":
 		field := "To"
 		if strings.ToLower(action) != "add-to" {
 			field = "Apparently-To"
 		}
-		var names []string
+		names := slices.Clone(p.site.To)
+		here := 0
 		for _, r := range p.m.Envelope.Recipients {
+			if _, domain := r.Addr.Split(); p.site.Bare && (domain == "" || p.isLocal(domain)) {
+				names = slices.Insert(names, here, string(r.Addr))
+				here++
+				continue
+			}
 			names = append(names, string(r.Addr))
 		}
-		if p.site.Bare { // one for each, the last first
+		if p.site.Bare { // one for each, the last first, and those of this host behind all others
 			slices.Reverse(names)
 			for _, n := range names {
 				p.m.Header = append(p.m.Header, newField(field, n))

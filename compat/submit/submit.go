@@ -50,6 +50,10 @@ type Site struct {
 	// ReceiptIsDSN makes a Return-Receipt-To field ask for a success report (RrtImpliesDsn).
 	ReceiptIsDSN bool
 	HeaderLimit  int // 0: DefaultHeaderLimit
+	// Options are those of a sendmail.cf that say how a header is completed, by name; what the command line says goes before.
+	Options map[string]string
+	// To are the recipients as a client named them, for NoRecipientAction; nil: those of the envelope.
+	To []string
 }
 
 // Refusal is a recipient that is no address.
@@ -181,8 +185,17 @@ func (p *preparation) again() int {
 	return n
 }
 
-func option(v *flags.Invocation, name string) bool {
-	value, given := v.Option(name)
+// option is what the command line says, or the site.
+func (p *preparation) option(name string) (value string, given bool) {
+	if value, given = p.v.Option(name); !given {
+		value, given = p.site.Options[name]
+	}
+	return value, given
+}
+
+func option(v *flags.Invocation, name string) bool { return isSet(v.Option(name)) }
+
+func isSet(value string, given bool) bool {
 	return given && (value == "" || strings.ContainsRune("tTyY", rune(value[0])))
 }
 

@@ -171,6 +171,9 @@ func AppendEnvelope(b []byte, e *envelope.Envelope) ([]byte, error) {
 	if e.Anyway {
 		b = append(b, "anyway\n"...)
 	}
+	if e.Joint {
+		b = append(b, "joint\n"...)
+	}
 	for _, w := range e.Wrong {
 		line("wrong", w)
 	}
@@ -302,6 +305,8 @@ func parseLine(e *envelope.Envelope, key, value string) error {
 		e.Wrong = append(e.Wrong, value)
 	case "anyway":
 		e.Anyway = true
+	case "joint":
+		e.Joint = true
 	case "untold":
 		e.Untold = true
 	default:

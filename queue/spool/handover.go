@@ -30,6 +30,8 @@ type Reply struct {
 	Exit    int       // what sendmail would exit with (sysexits)
 	// Untold says that a delivery failed and its sender was not told, as the envelope asked for.
 	Untold bool
+	// Joined says that refused recipients are with the message all the same, and that its sender will be told.
+	Joined bool
 	// Head is what the daemon would have put on top of the message: fields for a dead.letter; mostly empty.
 	Head string
 	// Partly names those behind an alias whom nothing can reach, where others of the alias are safe: "NAME... TEXT".
@@ -181,6 +183,8 @@ func readReply(in *bufio.Reader, recipients int, verbose func(string)) (Reply, e
 				return Reply{}, fmt.Errorf("%w: answer %q not understood", ErrBroken, rest)
 			}
 			reply.Tail = append(reply.Tail, text)
+		case "joined":
+			reply.Joined = true
 		case "untold":
 			reply.Untold = true
 		case "done":

@@ -95,7 +95,7 @@ func daemon(t *testing.T, k *taker) string {
 }
 
 func TestHandOver(t *testing.T) {
-	want := Reply{ID: "kAK31Xxp018717", Refused: []Refusal{{Index: 1, Code: "5.1.1", Text: "User unknown", Name: "a b"}}, Exit: 67, Untold: true, Head: "Return-Path: <a>\n", Tail: []string{"bye"}}
+	want := Reply{ID: "kAK31Xxp018717", Refused: []Refusal{{Index: 1, Code: "5.1.1", Text: "User unknown", Name: "a b"}}, Exit: 67, Untold: true, Joined: true, Head: "Return-Path: <a>\n", Tail: []string{"bye"}}
 	k := &taker{reply: want}
 	socket := daemon(t, k)
 	e := sample()

@@ -31,6 +31,8 @@ type Site struct {
 	// Queue and LocalMailer tell that a sendmail.cf has a QueueDirectory and a mailer of the name local.
 	Queue, LocalMailer bool
 	Privacy            string // PrivacyOptions of a sendmail.cf, in lower case
+	// Options are those of a sendmail.cf that say how the header of a message is completed, by name.
+	Options map[string]string
 	// Submits tells that a sendmail.cf is for submission only (UseMSP). Delivery is its DeliveryMode: its first letter, in
 	// lower case; 0: it has none.
 	Submits  bool

@@ -61,6 +61,8 @@ func (s *Site) scanCF(in io.Reader) error {
 				s.Spool, s.Queue = value, true
 			} else if ok && strings.EqualFold(name, "PrivacyOptions") {
 				s.Privacy = strings.ToLower(value)
+			} else if ok && (strings.EqualFold(name, noRecipients) || strings.EqualFold(name, oneLineFrom)) {
+				s.option(name, value)
 			} else if ok && strings.EqualFold(name, "UseMSP") {
 				s.Submits = value == "" || strings.ContainsRune("tTyY", rune(value[0]))
 			} else if ok && strings.EqualFold(name, "DeliveryMode") && value != "" {
@@ -98,6 +100,20 @@ func (s *Site) scanCF(in io.Reader) error {
 		}
 	}
 	return lines.Err()
+}
+
+// The options about headers that a front end obeys.
+const noRecipients, oneLineFrom = "NoRecipientAction", "SingleLineFromHeader"
+
+func (s *Site) option(name, value string) {
+	if s.Options == nil {
+		s.Options = map[string]string{}
+	}
+	for _, known := range []string{noRecipients, oneLineFrom} {
+		if strings.EqualFold(name, known) {
+			s.Options[known] = strings.TrimSpace(value)
+		}
+	}
 }
 
 // words are the words of a class file. One that cannot be read is empty here; the engine complains about it.

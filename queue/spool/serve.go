@@ -245,6 +245,9 @@ func (s *server) submit(ctx context.Context, out *answers, in *bufio.Reader, pee
 	if reply.Untold {
 		out.raw("untold\n")
 	}
+	if reply.Joined {
+		out.raw("joined\n")
+	}
 	id := reply.ID
 	if id == "" {
 		id = "-"

@@ -234,6 +234,8 @@ type Envelope struct {
 	Named bool
 	// Anyway takes recipients who cannot exist like any others: the caller knows, and wants the sender to be told by mail.
 	Anyway bool
+	// Joint keeps recipients who cannot exist with the others, where there are others: one notice tells of all failures.
+	Joint bool
 	// Wrong are the reasons for which other recipients of the submission were refused, for a listing that speaks of the
 	// whole (sendmail's mailq).
 	Wrong []string

@@ -21,6 +21,10 @@ type cfCompat struct {
 
 // tooManyHops refuses a message that seems to go in circles. sendmail sees that when it delivers, and tells the sender.
 func (t cfTransport) tooManyHops(req *transport.Request, n int) []transport.Status {
+	if isNotice(req.Envelope.Sender, req.Envelope.Origin) { // which nobody can be told of
+		t.site.keepLost(req.Envelope, req.Body)
+		return transport.All(len(req.Recipients), transport.NewStatus(transport.Discarded, "2.0.0", "Too many hops"))
+	}
 	statuses := make([]transport.Status, len(req.Recipients))
 	var names []string
 	for _, r := range req.Recipients {

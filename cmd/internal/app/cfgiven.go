@@ -3,6 +3,7 @@ package app
 import (
 	"flag"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"waybill/compat/cf"
@@ -15,11 +16,12 @@ type overrides struct {
 	macros  []flags.Macro
 	tag     string // -L: of the log lines
 	spool   string // another spool than that of the configuration
+	hops    int    // -h: of every message that this process has, also of the notices that it makes; 0: as each says
 	runs    queueRuns
 }
 
 func overridesOf(v *flags.Invocation) overrides {
-	return overrides{options: v.Options, macros: v.Macros, tag: v.LogTag, runs: runsOf(v)}
+	return overrides{options: v.Options, macros: v.Macros, tag: v.LogTag, runs: runsOf(v), hops: max(0, v.Hops)}
 }
 
 // lines are the macros as lines of a sendmail.cf that is read before the file.
@@ -60,6 +62,9 @@ func (o overrides) args() []string {
 	if o.tag != "" {
 		list = append(list, "-L", o.tag)
 	}
+	if o.hops > 0 {
+		list = append(list, "-hops", strconv.Itoa(o.hops))
+	}
 	return append(list, o.runs.args()...)
 }
 
@@ -74,6 +79,7 @@ func (o *overrides) flags(fs *flag.FlagSet) {
 		return nil
 	})
 	o.runs.flags(fs)
+	fs.IntVar(&o.hops, "hops", 0, "the `number` of hops that messages have made, at least")
 	fs.StringVar(&o.tag, "L", "", "the `tag` of log lines")
 	fs.Func("M", "set `NAME=VALUE`, a macro of a sendmail.cf", func(s string) error {
 		name, value, ok := strings.Cut(s, "=")

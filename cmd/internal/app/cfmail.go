@@ -227,8 +227,8 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	if err != nil {
 		return later(err)
 	}
-	if n := max(req.Envelope.Hops, header.Hops()); req.Envelope.Hops > t.site.number("MaxHopCount", 25) {
-		return t.tooManyHops(req, n)
+	if hops := max(req.Envelope.Hops, t.site.hops); hops > t.site.number("MaxHopCount", 25) {
+		return t.tooManyHops(req, max(hops, header.Hops()))
 	}
 	if plan, err := newCFPlans(t.site.conf).Plan(ctx, queue.Question{Header: header.Value, Sender: req.Envelope.Sender, Origin: req.Envelope.Origin}, queue.Decision{}, nil); err == nil && plan.GiveUp == returnNow && !isNotice(req.Envelope.Sender, req.Envelope.Origin) {
 		late := transport.NewStatus(transport.Deferred, "4.4.7", "Delivery time expired") // before it is tried

@@ -39,6 +39,20 @@ func (c cfNotices) Compose(n dsn.Notice) (dsn.Message, error) {
 	return c.classic.Compose(n)
 }
 
+// Copy writes a notice of a failure for PostmasterCopy, with the header of the message only.
+func (c cfNotices) Copy(n dsn.Notice) (dsn.Message, bool, error) {
+	to := c.site.text("PostmasterCopy", "", "")
+	if to == "" || n.Kind != dsn.Failure && n.Kind != dsn.Double {
+		return dsn.Message{}, false, nil
+	}
+	env := *n.Envelope
+	env.Ret = envelope.RetHeaders
+	n.Kind, n.Envelope, n.Also = dsn.Double, &env, nil
+	c.classic.Postmaster = envelope.Address(to)
+	m, err := c.classic.Compose(n)
+	return m, true, err
+}
+
 // errorsTo are those whom a message names in Errors-To, the last first, where UseErrorsTo lets it.
 func (c cfNotices) errorsTo(n dsn.Notice) (named []envelope.Address) {
 	if n.Body == nil || !c.site.conf.Bool("UseErrorsTo", false) {

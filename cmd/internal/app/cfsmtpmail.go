@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,7 @@ type cfTalk struct {
 	shown    map[string]string // of each recipient's target: how the first who named it wrote it
 	texts    map[string]string // of each recipient's address: how it was written
 	looked   bool              // VRFY or EXPN found somebody, whom sendmail counts with the recipients
+	here     int               // how many of those named for NoRecipientAction are of this host; they stand first
 	nodes    []string          // that ETRN named, with sendmail -bs
 	warnings []string          // X-Authentication-Warning fields of the message at hand
 	say      func(line string) // sends a line that is no reply
@@ -77,6 +79,9 @@ func (s cfSession) ReadPath(ctx context.Context, verb, text string) (addr envelo
 	}
 	return addr, shown, p.Rest, refusal
 }
+
+// maxNamed bounds the recipients that NoRecipientAction puts into a header.
+const maxNamed = 100
 
 // maxWarnings bounds what one message says about its client.
 const maxWarnings = 10
@@ -135,6 +140,7 @@ func (s cfSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.Rep
 	r := s.smtpSession.Mail(ctx, from)
 	s.failed(exitOfPolicy(r))
 	s.talk.shown, s.talk.texts = map[string]string{}, map[string]string{}
+	s.named, s.talk.here = nil, 0
 	if s.env != nil && s.site.cf.when != envelope.WhenDefault {
 		s.env.When = s.site.cf.when
 	}
@@ -155,6 +161,14 @@ func (s cfSession) Rcpt(ctx context.Context, to smtpserver.RcptTo) *smtp.Reply {
 	s.status, s.decision = transport.Status{}, queue.Decision{}
 	r := s.smtpSession.Rcpt(ctx, to)
 	shown := to.Text
+	if d := s.status.Outcome(); (r.Positive() || d == transport.Failed) && len(s.named) < maxNamed {
+		if name := smtp.Printable(shown); d == transport.Relayed {
+			s.named = append(s.named, name)
+		} else { // also whom nobody knows
+			s.named = slices.Insert(s.named, s.talk.here, name)
+			s.talk.here++
+		}
+	}
 	switch {
 	case s.status.Became != "" && !r.Positive(): // a rule speaks
 		if !strings.HasPrefix(s.status.Text(), "Cannot mail directly") {
@@ -219,6 +233,16 @@ func (s cfSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 	}
 	if strip {
 		body = sevenBits{body}
+	}
+	if s.env != nil {
+		judged, err := s.site.cf.judge(s.env, body)
+		if err != nil {
+			return smtp.NewReply(451, "4.3.0", "The message did not arrive")
+		}
+		if why, ok := errors.AsType[*wholeRefusal](judged.err); ok { // its header is too long
+			return smtp.NewReply(why.code, why.dsn, why.text)
+		}
+		body = judged.in
 	}
 	if s.env != nil {
 		s.site.cf.private(s.env)

@@ -12,14 +12,22 @@ import (
 
 // completed adds Date, From and Message-Id to a message that lacks them, where that is ours to do: for programs of this
 // host that speak SMTP (sendmail -bs), and with a sendmail.cf, whose mailers want these fields. Mail that passes through
-// keeps its header (RFC 5321 6.4).
-func (s *site) completed(local bool, sender envelope.Address, body io.Reader) (whole io.Reader, made int, err error) {
+// keeps its header (RFC 5321 6.4). to are the recipients as the client wrote them.
+func (s *site) completed(local bool, sender envelope.Address, to []string, body io.Reader) (whole io.Reader, made int, err error) {
 	if !local && s.cf == nil {
 		return body, 0, nil
 	}
 	how := submit.Site{
 		Host: s.settings.Host, Now: time.Now(), Bare: s.cf != nil,
 		Unique: func() string { return rand.Text()[:14] },
+	}
+	if s.cf != nil {
+		how.To, how.Options = to, map[string]string{}
+		for _, name := range []string{"NoRecipientAction", "SingleLineFromHeader"} {
+			if v, ok := s.cf.conf.Option(name, ""); ok {
+				how.Options[name] = v
+			}
+		}
 	}
 	if domain := strings.ToLower(sender.Domain()); s.cf != nil && !sender.Null() && (domain == "" || s.cf.rw.InClass("w", domain)) {
 		how.FullName = s.fullName

@@ -43,7 +43,7 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 		}
 		if w.good == 0 && len(w.failed) > 0 {
 			reply.Refused = append(reply.Refused, spool.Refusal{Index: i, Code: w.failed[0].Code(), Text: w.failed[0].Text(), Name: w.who})
-			if s.cf != nil {
+			if s.cf != nil && !e.Joint {
 				some.Wrong = append(some.Wrong, cfSaid(r.Name(), "", w.failed[0]))
 			}
 		} else {
@@ -63,6 +63,10 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 			exit = queue.ExitOf(w.failed[0])
 		}
 	}
+	joined := s.cf != nil && e.Joint && len(some.Recipients) > 0 && len(reply.Refused) > 0
+	if joined {
+		some.Recipients = slices.Clone(e.Recipients)
+	}
 	if s.cf != nil && listed && len(reply.Refused)+len(partly) > 0 {
 		some.When, some.Untold = envelope.WhenQueue, false // and the sender hears of it by mail
 	}
@@ -73,7 +77,7 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 	} else {
 		refused := reply.Refused
 		reply, err = s.queue.Take(ctx, &some, body, verbose)
-		reply.Refused, reply.Partly = refused, partly
+		reply.Refused, reply.Partly, reply.Joined = refused, partly, joined
 	}
 	if err != nil {
 		return reply, err

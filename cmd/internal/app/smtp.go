@@ -96,6 +96,7 @@ type smtpSession struct {
 	verbose    func(line string)  // hears what the delivery does; mostly nil
 	discard    bool               // a rule said: take it and throw it away
 	quarantine string             // a rule said: take it and hold it, for this reason
+	named      []string           // with a sendmail.cf: the recipients of the transaction, as they were written
 	outcomes   []transport.Status // of the recipients of the last message, where its delivery was waited for
 }
 
@@ -262,7 +263,7 @@ func (s *smtpSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 	if s.site.handOn != nil {
 		return s.site.handOn(ctx, s.env, body)
 	}
-	if body, s.env.Made, err = s.site.completed(!s.client.Remote.IsValid() || s.submits(), s.env.Sender, body); err != nil {
+	if body, s.env.Made, err = s.site.completed(!s.client.Remote.IsValid() || s.submits(), s.env.Sender, s.named, body); err != nil {
 		return smtp.NewReply(451, "4.3.0", "The message did not arrive")
 	}
 	from := &fromClient{r: body}
