@@ -12,10 +12,11 @@ import (
 	"waybill/compat/cf"
 	"waybill/rules/addr"
 	"waybill/rules/eval"
+	"waybill/rules/trace"
 )
 
 // TestPathsOverConfigurations: in stock configurations every ruleset makes the same of every address, whether what is
-// known of its shape is used or not.
+// known of its shape is used or not, and shows the same lines.
 func TestPathsOverConfigurations(t *testing.T) {
 	binaries, macros := peer(t)
 	dir := workDir(t)
@@ -26,11 +27,15 @@ func TestPathsOverConfigurations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			lines := benchLines(60, 3)
+			asked := benchLines(60, 3)
 			for _, c := range randomCommands(string(text), rand.New(rand.NewPCG(7, 0)), 90) {
 				if !strings.HasPrefix(c, "/") {
-					lines = append(lines, c)
+					asked = append(asked, c)
 				}
+			}
+			var lines []string
+			for _, c := range asked {
+				lines = append(lines, c, c) // the second one with a trace
 			}
 			samePaths(t, path, append(lines, lines...))
 		})
@@ -56,11 +61,11 @@ func samePaths(t *testing.T, path string, lines []string) {
 	for _, rs := range c.Prog.Rulesets {
 		var a, b *eval.State
 		for i, l := range lines {
-			if i%40 == 0 { // another message
+			if i%80 == 0 { // another message
 				a = &eval.State{Macros: eval.NewMacros(c.Prog), Out: make([]addr.Token, 0, addr.MaxTokens)}
 				b = &eval.State{Macros: eval.NewMacros(c.Prog)}
 				for _, m := range []*eval.Macros{a.Macros, b.Macros} {
-					m.Set("client_addr", fmt.Sprint("192.0.2.", i/40%9))
+					m.Set("client_addr", fmt.Sprint("192.0.2.", i/80%9))
 					m.Set("addr_type", "e r")
 				}
 			}
@@ -71,10 +76,17 @@ func samePaths(t *testing.T, path string, lines []string) {
 					toks[k] = addr.Sep
 				}
 			}
+			var linesA, linesB strings.Builder
+			if a.Tracer, b.Tracer = nil, nil; i%2 == 1 {
+				a.Tracer, b.Tracer = &trace.Text{W: &linesA}, &trace.Text{W: &linesB}
+			}
 			ra, errA := remembers.Run(context.Background(), rs.Index, toks, a)
 			rb, errB := forgets.Run(context.Background(), rs.Index, toks, b)
 			if !slices.Equal(ra.Tokens, rb.Tokens) || ra.Status != rb.Status || ra.Rule != rb.Rule || fmt.Sprint(errA) != fmt.Sprint(errB) {
 				t.Fatalf("%s %q: with paths %q %d %v, without %q %d %v", rs.Name, address, ra.Tokens, ra.Status, errA, rb.Tokens, rb.Status, errB)
+			}
+			if linesA.String() != linesB.String() {
+				t.Fatalf("%s %q: with paths\n%swithout\n%s", rs.Name, address, linesA.String(), linesB.String())
 			}
 			for _, name := range b.Macros.Names() {
 				va, _ := a.Macros.Get(name)

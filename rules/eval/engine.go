@@ -76,6 +76,7 @@ type Engine struct {
 	numbers   [100]*ruleset // empty rulesets for numbers that nobody defined [11]
 	pool      *sync.Pool
 	paths     *paths // nil: every run goes through the rules
+	shown     *paths // of runs whose lines are shown
 }
 
 // ruleset is a ruleset made ready. What literals a workspace must have before a rule is tried lies side by side for all
@@ -84,6 +85,7 @@ type ruleset struct {
 	src      *prog.Ruleset
 	needs    []bits
 	rules    []rule
+	heads    [2]string // how the lines about it begin, see heads
 	relevant atomic.Pointer[relevant]
 }
 
@@ -203,14 +205,14 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 	for n := range undefined {
 		u := &undefined[n]
 		u.src = prog.Ruleset{Name: strconv.Itoa(n), Number: n, Index: -1}
-		u.ruleset.src = &u.src
+		u.ruleset.src, u.heads = &u.src, heads(u.src.Name)
 		e.numbers[n] = &u.ruleset
 	}
 	if len(e.ids) > maxLiterals {
 		return nil, fmt.Errorf("more than %d different words in rules", maxLiterals)
 	}
 	if !o.Forget {
-		e.paths = &paths{}
+		e.paths, e.shown = &paths{}, &paths{}
 	}
 	e.with(o.Tables)
 	e.finish()
@@ -221,7 +223,7 @@ func New(p *prog.Program, o Options) (*Engine, error) {
 func (e *Engine) with(tables map[string]table.Table) {
 	e.tables, e.folded = tables, map[string]table.Table{}
 	if e.paths != nil {
-		e.paths = &paths{}
+		e.paths, e.shown = &paths{}, &paths{}
 	}
 	for name, t := range tables {
 		e.folded[addr.Fold(name)] = t
@@ -281,7 +283,7 @@ var metaOf = [...]byte{
 }
 
 func (e *Engine) compile(src *prog.Ruleset) *ruleset {
-	rs := &ruleset{src: src, rules: make([]rule, len(src.Rules)), needs: make([]bits, len(src.Rules))}
+	rs := &ruleset{src: src, heads: heads(src.Name), rules: make([]rule, len(src.Rules)), needs: make([]bits, len(src.Rules))}
 	for i, r := range src.Rules {
 		rs.rules[i].src = r
 		rs.needs[i] = e.compileRule(&rs.rules[i])

@@ -2,7 +2,6 @@ package eval
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -219,12 +218,16 @@ func (m *machine) ask(to *handle, key string, args []string) (r table.Result, fo
 	if m.said.mode == sayAgain {
 		if k := m.said.again(to, key, args); k != nil {
 			m.steps += 64 + len(key)
+			for _, text := range m.said.spoken[k.first:k.end] {
+				m.message(OK, text)
+			}
 			return k.r, k.found, k.err
 		}
 		return m.askNow(to, key, args)
 	}
+	from := len(m.said.spoken)
 	r, found, err = m.askNow(to, key, args)
-	m.said.list = append(m.said.list, saying{to, key, slices.Clone(args), r, found, err})
+	m.said.keep(to, key, args, r, found, err, from)
 	return r, found, err
 }
 

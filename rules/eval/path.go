@@ -11,11 +11,11 @@ import (
 // What rules make of an address depends on two things. One is its shape: how many tokens there are, and which of them are
 // words that the rules compare with. The other is what the rules ask about the texts, of classes, tables, macros and
 // conditions. Everything between two questions, which is nearly all of the work, follows from the shape and the answers
-// so far. A path remembers that for one shape: the questions in their order, where each answer leads, and what comes out
+// so far, and so do the lines of a trace. A path remembers that for one shape: the questions in their order, where each answer leads, and what comes out
 // in the end. For an address of the same shape the questions are asked again, all of them and in the same order, and
 // nothing else is done; where an answer is new, the rules are gone through, and the path has one branch more. So the
-// outcome is that of the rules: only what cannot differ is left out. An evaluation with a tracer, and one in which something
-// goes wrong, always goes through the rules.
+// outcome is that of the rules: only what cannot differ is left out. An evaluation with a tracer that wants more than lines,
+// and one in which something goes wrong, always goes through the rules.
 
 // Limits of what is remembered.
 const (
@@ -72,7 +72,15 @@ type branch struct {
 type outcome struct {
 	words []place
 	rule  *prog.Rule
-	steps int // of the budget, without those of the questions
+	lines []line // that are shown
+	steps int    // of the budget, without those of the questions
+}
+
+// line is one of a trace.
+type line struct {
+	head  string
+	words []place
+	again bool // they are those of the line before
 }
 
 // place is where the text of a word is in the texts of a machine: those of the engine come first, then those of the address,
@@ -335,6 +343,12 @@ func (p *path) grow(t *pathTable, at *step, r *recorder, number int, out *outcom
 	for i := range rest {
 		n += len(rest[i].words)
 	}
+	lines := slices.Clone(out.lines)
+	for i := range lines {
+		if lines[i].again = i > 0 && slices.Equal(out.lines[i].words, out.lines[i-1].words); !lines[i].again {
+			n += len(lines[i].words)
+		}
+	}
 	places := make([]place, 0, n)
 	keep := func(ps []place) []place {
 		from := len(places)
@@ -345,7 +359,14 @@ func (p *path) grow(t *pathTable, at *step, r *recorder, number int, out *outcom
 		branch
 		step
 	}, len(rest)+1)
-	size := 4*n + 120*len(links) + 100
+	for i := range lines {
+		if l := &lines[i]; l.again {
+			l.words = nil
+		} else {
+			l.words = keep(l.words)
+		}
+	}
+	size := 4*n + 120*len(links) + 48*len(lines) + 100
 	for i := range links {
 		l := &links[i]
 		l.answer = r.answers[number+i]
@@ -354,7 +375,7 @@ func (p *path) grow(t *pathTable, at *step, r *recorder, number int, out *outcom
 			size += 48 + 8*len(t.words) + 8*len(t.caps)
 		}
 		if i == len(rest) {
-			l.branch.end = &outcome{keep(out.words), out.rule, out.steps}
+			l.branch.end = &outcome{keep(out.words), out.rule, lines, out.steps}
 			break
 		}
 		l.step.question = rest[i]

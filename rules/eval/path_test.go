@@ -11,12 +11,14 @@ import (
 	"waybill/rules/addr"
 	"waybill/rules/prog"
 	"waybill/rules/table"
+	"waybill/rules/trace"
 )
 
 // pair compares an engine that remembers paths with one that forgets, over the same questions in the same order.
 type pair struct {
 	remembers, forgets *Engine
 	a, b               *State
+	asked              int
 }
 
 func newPair(t testing.TB, p *prog.Program, tables func() map[string]table.Table) *pair {
@@ -45,11 +47,19 @@ func (c *pair) message(facts *Facts) {
 func (c *pair) ask(t testing.TB, rulesets []string, toks []addr.Token) {
 	t.Helper()
 	ta, tb := toks, slices.Clone(toks)
+	var linesA, linesB strings.Builder
+	if c.a.Tracer, c.b.Tracer = nil, nil; c.asked/2%2 == 1 { // half of them with their lines
+		c.a.Tracer, c.b.Tracer = &trace.Text{W: &linesA}, &trace.Text{W: &linesB}
+	}
+	c.asked++
 	for _, name := range rulesets {
 		ra, errA := c.remembers.RunNamed(context.Background(), name, ta, c.a)
 		rb, errB := c.forgets.RunNamed(context.Background(), name, tb, c.b)
 		if !slices.Equal(ra.Tokens, rb.Tokens) || ra.Status != rb.Status || ra.Rule != rb.Rule || ra.Complete != rb.Complete || fmt.Sprint(errA) != fmt.Sprint(errB) {
 			t.Fatalf("%s %q: with paths %q %d %v, without %q %d %v", name, toks, ra.Tokens, ra.Status, errA, rb.Tokens, rb.Status, errB)
+		}
+		if linesA.String() != linesB.String() {
+			t.Fatalf("%s %q: with paths\n%swithout\n%s", name, toks, linesA.String(), linesB.String())
 		}
 		for _, m := range c.b.Macros.Names() {
 			va, _ := c.a.Macros.Get(m)
@@ -61,11 +71,11 @@ func (c *pair) ask(t testing.TB, rulesets []string, toks []addr.Token) {
 	}
 }
 
-// remembered is how many shapes an engine remembers.
-func remembered(e *Engine) (n int) {
-	for i := range e.paths.table().slots {
-		for k := range e.paths.table().slots[i] {
-			if e.paths.table().slots[i][k].path.Load() != nil {
+// remembered is how many shapes are remembered.
+func remembered(p *paths) (n int) {
+	for i := range p.table().slots {
+		for k := range p.table().slots[i] {
+			if p.table().slots[i][k].path.Load() != nil {
 				n++
 			}
 		}
@@ -139,9 +149,10 @@ func TestPathsChangeNothing(t *testing.T) {
 			asked++
 		}
 	}
-	n := remembered(c.remembers)
-	if n < 100 {
-		t.Errorf("only %d shapes of %d addresses were remembered", n, asked)
+	for _, p := range []*paths{c.remembers.paths, c.remembers.shown} {
+		if n := remembered(p); n < 100 {
+			t.Errorf("only %d shapes of %d addresses were remembered", n, asked)
+		}
 	}
 }
 
@@ -182,7 +193,7 @@ func TestPathsConditions(t *testing.T) {
 			c.forgets.SetClass("I", []string{"c.example"})
 		}
 	}
-	if remembered(c.remembers) == 0 {
+	if remembered(c.remembers.paths) == 0 {
 		t.Error("nothing was remembered")
 	}
 }
@@ -207,7 +218,7 @@ func TestPathsAreBounded(t *testing.T) {
 	if size := last.size.Load(); last == first || size > maxPaths+maxPath {
 		t.Errorf("%d octets, and nothing was forgotten", size)
 	}
-	if n := remembered(e); n == 0 || n > pathPlaces*pathsAPlace {
+	if n := remembered(e.paths); n == 0 || n > pathPlaces*pathsAPlace {
 		t.Errorf("%d shapes", n)
 	}
 }

@@ -9,7 +9,9 @@ type recorder struct {
 	asked   []question
 	answers []answer
 	places  []place // memory of the questions
+	lines   []line  // that were shown
 	steps   int     // of the budget that the questions took
+	spoke   bool    // there was a message
 	bad     bool    // what happens depends on something else, or on too much
 }
 
@@ -17,7 +19,8 @@ func (r *recorder) begin() {
 	clear(r.asked)
 	clear(r.answers)
 	r.asked, r.answers = append(r.asked[:0], question{}), append(r.answers[:0], answer{})
-	r.places, r.steps, r.bad = r.places[:0], 0, false
+	clear(r.lines)
+	r.places, r.lines, r.steps, r.spoke, r.bad = r.places[:0], r.lines[:0], 0, false, false
 }
 
 // keep copies the places of words. What was copied before stays where it is, also when the memory moves.

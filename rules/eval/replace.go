@@ -321,7 +321,12 @@ func (m *machine) message(status int, text string) {
 	if status != OK {
 		m.blame(status, text, nil)
 	}
+	m.recorder.spoke = true
 	if m.wants&trace.Message != 0 {
+		if m.said.mode == sayKeep { // the rules will say it, in its place
+			m.said.spoken = append(m.said.spoken, text)
+			return
+		}
 		e := trace.Event{Kind: trace.Message, Depth: m.depth, Text: text}
 		if m.cur != nil {
 			e.Ruleset = m.cur.src
@@ -340,31 +345,37 @@ func (m *machine) trace(kind trace.Kind, rs *ruleset, base int) {
 		m.st.Tracer.Event(&m.event)
 		return
 	}
-	b := appendHead(m.lines.Begin(), rs.src.Name)
+	ws, head := m.mem[base:], rs.heads[0]
 	if kind == trace.Leave {
-		b = append(b, " returns:"...)
-	} else {
-		b = append(b, "   input:"...)
+		head = rs.heads[1]
 	}
-	ws := m.mem[base:]
+	if m.rec != nil {
+		m.rec.lines = append(m.rec.lines, line{head: head, words: m.rec.keep(ws)})
+	}
+	b := append(m.lines.Begin(), head...)
 	if slices.Equal(ws, m.shown) { // what a ruleset leaves is often what the next one gets
 		m.lines.End(append(b, m.line...))
 		return
 	}
 	from := len(b)
 	for _, w := range ws {
-		switch t := m.text(w); {
-		case w&isPlain == 0:
-			b = addr.AppendPrint(append(b, ' '), t)
-		case len(t) == 1:
-			b = append(b, ' ', t[0])
-		default:
-			b = append(append(b, ' '), t...)
-		}
+		b = appendShown(b, m.text(w), w)
 	}
 	b = append(b, '\n')
 	m.shown, m.line = append(m.shown[:0], ws...), append(m.line[:0], b[from:]...)
 	m.lines.End(b)
+}
+
+// appendShown appends a token as traces show it; known is what is known of it.
+func appendShown(b []byte, t addr.Token, known word) []byte {
+	switch {
+	case known&isPlain == 0:
+		return addr.AppendPrint(append(b, ' '), t)
+	case len(t) == 1:
+		return append(b, ' ', t[0])
+	default:
+		return append(append(b, ' '), t...)
+	}
 }
 
 func (m *machine) traceRewrite(rs *ruleset, r *rule, index, base int) {

@@ -192,7 +192,8 @@ func (e *Engine) run(ctx context.Context, rs *ruleset, tokens []addr.Token, st *
 	}
 	var status int
 	var complete bool
-	if e.paths != nil && m.wants == 0 && m.lines == nil && len(m.mem) <= maxShape && ctx.Err() == nil {
+	quiet := m.wants == 0 && m.lines == nil || m.wants == linesOnly && m.lines != nil
+	if e.paths != nil && quiet && len(m.mem) <= maxShape && ctx.Err() == nil {
 		status, complete = m.known(rs)
 	} else {
 		status, complete = m.ruleset(rs, 0)
@@ -233,6 +234,8 @@ func (m *machine) release() {
 	clear(m.toks)
 	clear(m.args)
 	clear(m.said.list)
+	clear(m.said.args)
+	clear(m.said.spoken)
 	common := len(m.e.consts)
 	clear(m.texts[common:])
 	m.mem, m.stack, m.buf, m.toks, m.texts, m.info = m.mem[:0], m.stack[:0], m.buf[:0], m.toks[:0], m.texts[:common], m.info[:common]
@@ -242,7 +245,7 @@ func (m *machine) release() {
 	if m.wants != 0 {
 		m.event, m.wants = trace.Event{}, 0
 	}
-	m.ctx, m.st, m.rec, m.rule, m.err, m.cur, m.lines, m.said.mode, m.said.list = nil, nil, nil, nil, nil, nil, nil, sayNothing, m.said.list[:0]
+	m.ctx, m.st, m.rec, m.rule, m.err, m.cur, m.lines, m.said.mode, m.said.list, m.said.args, m.said.spoken = nil, nil, nil, nil, nil, nil, nil, sayNothing, m.said.list[:0], m.said.args[:0], m.said.spoken[:0]
 	m.check, m.steps, m.depth, m.final, m.next, m.curIdx, m.abort, m.hollow = 0, 0, 0, 0, 0, 0, false, false
 	if cap(m.mem) <= 1<<16 && cap(m.texts) <= common+1<<14 {
 		m.e.pool.Put(m)

@@ -4,11 +4,16 @@ import (
 	"slices"
 
 	"waybill/rules/table"
+	"waybill/rules/trace"
 )
 
 // known is ruleset for the address of a whole run, with the help of what is remembered.
 func (m *machine) known(rs *ruleset) (status int, complete bool) {
-	r, t := &m.recorder, m.e.paths.table()
+	paths := m.e.paths
+	if m.lines != nil {
+		paths = m.e.shown
+	}
+	r, t := &m.recorder, paths.table()
 	r.matter = m.e.relevant(rs)
 	r.shape = r.shape[:0]
 	var all word
@@ -32,9 +37,10 @@ func (m *machine) known(rs *ruleset) (status int, complete bool) {
 	m.rec, m.said.mode = nil, sayNothing
 	switch {
 	case r.bad:
-		m.e.paths.giveUp(t, h, p, rs, r)
+		paths.giveUp(t, h, p, rs, r)
+	case m.lines != nil && r.spoke: // messages have their place between the lines
 	case status == OK && complete && !m.abort && m.err == nil:
-		m.e.paths.learn(t, h, p, rs, r, &outcome{r.keep(m.mem), m.rule, m.steps - began - r.steps})
+		paths.learn(t, h, p, rs, r, &outcome{r.keep(m.mem), m.rule, r.lines, m.steps - began - r.steps})
 	}
 	return status, complete
 }
@@ -46,7 +52,8 @@ func (m *machine) walk(p *path) bool {
 	m.said.begin()
 	var b *branch
 	for at := &p.first; at != nil; at = b.next {
-		if b = m.branchOf(at); b == nil {
+		if b = m.branchOf(at); b == nil || len(m.said.spoken) > 0 {
+			b = nil
 			break
 		}
 		m.mem = m.mem[:n]
@@ -56,13 +63,40 @@ func (m *machine) walk(p *path) bool {
 		m.said.mode = sayNothing
 		m.mem = m.appendWords(m.mem[:0], b.end.words)
 		m.rule = b.end.rule
+		if m.lines != nil {
+			m.show(b.end.lines)
+		}
 		return true
 	}
 	clear(m.texts[texts:])
 	m.texts, m.info, m.mem = m.texts[:texts], m.info[:texts], m.mem[:n]
-	m.steps, m.check, m.final, m.abort, m.err = steps, 0, 0, false, nil
+	m.steps, m.check, m.final, m.abort, m.hollow, m.err = steps, 0, 0, false, false, nil
 	m.said.mode, m.said.at = sayAgain, 0
 	return false
+}
+
+// linesOnly is what a tracer wants that is content with lines.
+const linesOnly = trace.Enter | trace.Leave | trace.Message
+
+// show writes the lines of a path.
+func (m *machine) show(lines []line) {
+	b := m.lines.Begin()
+	from, to := 0, 0
+	for i := range lines {
+		l := &lines[i]
+		b = append(b, l.head...)
+		if l.again {
+			b = append(b, b[from:to]...)
+			continue
+		}
+		from = len(b)
+		for _, p := range l.words {
+			b = appendShown(b, m.texts[p], m.info[p])
+		}
+		b = append(b, '\n')
+		to = len(b)
+	}
+	m.lines.End(b)
 }
 
 // appendWords appends the words at these places.
@@ -221,6 +255,9 @@ type said struct {
 	mode uint8
 	at   int
 	list []saying
+	args []string // of all of them
+	// spoken are the messages of a walk. There is none in a walk that comes to its end.
+	spoken []string
 }
 
 const (
@@ -236,11 +273,14 @@ type saying struct {
 	r     table.Result
 	found bool
 	err   error
+	first int // of its messages, in spoken
+	end   int // behind the last one
 }
 
 func (s *said) begin() {
 	clear(s.list)
-	s.mode, s.at, s.list = sayKeep, 0, s.list[:0]
+	clear(s.args)
+	s.mode, s.at, s.list, s.args, s.spoken = sayKeep, 0, s.list[:0], s.args[:0], s.spoken[:0]
 }
 
 // again returns the answer that was given to a question; nil when it was not asked at this point.
@@ -253,6 +293,13 @@ func (s *said) again(to *handle, key string, args []string) *saying {
 		s.at = len(s.list) // a class has changed meanwhile
 	}
 	return nil
+}
+
+// keep notes what a table has said. The arguments are copied: their memory is used again.
+func (s *said) keep(to *handle, key string, args []string, r table.Result, found bool, err error, from int) {
+	at := len(s.args)
+	s.args = append(s.args, args...)
+	s.list = append(s.list, saying{to, key, s.args[at:len(s.args):len(s.args)], r, found, err, from, len(s.spoken)})
 }
 
 // macro is the value of a macro.

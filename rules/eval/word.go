@@ -51,6 +51,8 @@ type octets struct {
 	// lengths[c] has a bit for each length below 64 of a literal that begins with c, in lower case: most tokens are no
 	// literal, and need no look at all literals then.
 	lengths [256]uint64
+	// endings[c] has a bit for the last octet of each of these.
+	endings [256]uint64
 }
 
 func (e *Engine) initOctets() {
@@ -121,13 +123,16 @@ func (e *Engine) properties(t addr.Token) word {
 	return w
 }
 
+// ending has the bits of an octet that count where literals are told apart by their last one: the case of a letter does not.
+const ending = 0x1f
+
 // number returns the number of the literal that a token equals.
 func (e *Engine) number(t addr.Token, folded bool, buf *[]byte) uint32 {
 	c := t[0]
 	if c >= 'A' && c <= 'Z' {
 		c |= 0x20
 	}
-	if len(t) < 64 && e.octets.lengths[c]>>(len(t)&63)&1 == 0 {
+	if len(t) < 64 && e.octets.lengths[c]>>(len(t)&63)&1 == 0 || e.octets.endings[c]>>(t[len(t)-1]&ending)&1 == 0 {
 		return 0
 	}
 	if folded {
@@ -160,6 +165,7 @@ func (e *Engine) literal(t addr.Token) uint32 {
 		return id
 	}
 	c := folded[0]
+	e.octets.endings[c] |= 1 << (folded[len(folded)-1] & ending)
 	if len(folded) < 64 {
 		e.octets.lengths[c] |= 1 << len(folded)
 	}
@@ -321,14 +327,14 @@ func (e *Engine) finish() {
 	e.slabs = slabs{}
 }
 
-// appendHead appends how traces begin a line about a ruleset: its name in 16 columns.
-func appendHead(b []byte, name string) []byte {
+// heads are how traces begin the two lines about a ruleset: its name in 16 columns, and which line it is.
+func heads(name string) [2]string {
 	const width = 16
 	if len(name) > width {
 		name = name[:width]
 	}
-	b = append(b, name...)
-	return append(b, "                "[len(name):]...)
+	name += "                "[len(name):]
+	return [2]string{name + "   input:", name + " returns:"}
 }
 
 // list makes the pieces of a right side whose plan does not hold, in words of this machine alone.

