@@ -391,7 +391,7 @@ func (a *try) resolve(ctx context.Context, i int) *job {
 		return nil
 	}
 	if d.Refused != nil {
-		j.mailer = "*error*"
+		j.mailer, j.to.User = "*error*", d.User
 		a.settle(i, j, *d.Refused, 0)
 		return nil
 	}

@@ -47,7 +47,8 @@ type Decision struct {
 	When               envelope.When // WhenDefault: as asked for, else background
 	NotBefore          time.Time     // zero: any time
 	Priority           int           // larger goes first; the Question's where the rules say nothing
-	// Refused, if set, is the answer instead of a mailer: Failed, Deferred, or Discarded by an explicit rule.
+	// Refused, if set, is the answer instead of a mailer: Failed, Deferred, or Discarded by an explicit rule. User is then
+	// whom it is about, where that is another than the question's.
 	Refused *transport.Status
 	// Moved tells that it was a user of this host, whom nobody knows here, before the rules sent it elsewhere (sendmail's
 	// ruleset 5).

@@ -17,6 +17,7 @@ import (
 	"waybill/rules/addr"
 	"waybill/rules/eval"
 	"waybill/rules/prog"
+	"waybill/rules/trace"
 	"waybill/transport/sysexits"
 )
 
@@ -74,10 +75,11 @@ type Target struct {
 	Mailer     *cf.Mailer
 	Host, User string
 	Refusal    *Refusal // not nil: nowhere; Mailer is nil then
+	Said       []string // what sendmail complains of on the way: rules that call each other without end
 	Listed     bool     // the user had a leading "@" (F=@): neither aliases nor ruleset 5 change it
 }
 
-// Refusal is what $#error says, or $#discard.
+// Refusal is what $#error says, or $#discard of a check_ ruleset.
 type Refusal struct {
 	Code           int    // SMTP
 	Enhanced, Text string // RFC 3463 code, and the text without either code
@@ -126,12 +128,28 @@ func (r *Rewriter) Parse(ctx context.Context, address string, m Message) (Target
 	st := r.state(m)
 	st.Macros.Set("addr_type", "e r")
 	var err error
+	var said complaints
+	st.Tracer = &said
 	for _, name := range []string{"3", "0"} {
 		if toks, err = r.run(ctx, r.named(name), toks, st); err != nil {
 			return Target{}, err
 		}
 	}
-	return r.resolve(ctx, toks, st)
+	st.Tracer = nil
+	t, err := r.resolve(ctx, toks, st)
+	t.Said = said
+	return t, err
+}
+
+// complaints are what sendmail says of rules that call each other without end.
+type complaints []string
+
+func (c *complaints) Wants() trace.Kind { return trace.Message }
+
+func (c *complaints) Event(e *trace.Event) {
+	if strings.HasPrefix(e.Text, "rewrite: excessive recursion") {
+		*c = append(*c, e.Text)
+	}
 }
 
 // Unaliased takes a target that no alias changes through ruleset 5, where the mailer asks for it (F=5). When the ruleset
@@ -164,20 +182,17 @@ func (r *Rewriter) resolve(ctx context.Context, toks []addr.Token, st *eval.Stat
 	}
 	name := string(toks[1])
 	host, user, hasUser := cut(toks[2:])
-	switch {
-	case strings.EqualFold(name, "error"):
+	if strings.EqualFold(name, "error") {
 		raw := r.joinWith(user, " ")
 		no := refusal(r.join(host), raw)
 		no.Raw = raw
-		if none := no.Enhanced[:1] + ".0.0"; len(host) == 0 && no.Enhanced != none { // without $@ only who is told hears of a code
+		if none := no.Enhanced[:1] + ".0.0"; !slices.Contains(host, ".") && no.Enhanced != none { // without a code behind $@ only who is told hears of one
 			no.Spoken, no.Enhanced = no.Enhanced, none
-			if no.Exit != sysexits.TempFail {
+			if len(host) == 0 && no.Exit != sysexits.TempFail {
 				no.Exit = sysexits.Unavailable
 			}
 		}
 		return Target{Refusal: no}, nil
-	case strings.EqualFold(name, "discard"):
-		return Target{Refusal: &Refusal{Discard: true}}, nil
 	}
 	mailer := r.conf.Mailer(name)
 	switch {
@@ -273,9 +288,11 @@ func refusal(code, text string) *Refusal {
 		r.Enhanced = code
 	case named:
 		r.Exit = exit
+	case strings.Contains(code, "."):
+		r.Exit = sysexits.Config
 	default:
-		if n, err := strconv.Atoi(code); err == nil && n > 0 && n < 128 {
-			r.Exit = n
+		if n, err := strconv.Atoi(code); err == nil && n > 0 {
+			r.Exit = n & 0xff // as exit(2) has it
 		}
 	}
 	if r.Exit == sysexits.Unavailable {
@@ -315,7 +332,7 @@ func exitFor(code string) int {
 	detail := code[2:]
 	if n, ok := map[string]int{
 		"1.0": sysexits.DataErr, "1.1": sysexits.NoUser, "1.2": sysexits.NoHost, "1.3": sysexits.Usage, "1.5": sysexits.Config, "1.6": sysexits.NoUser,
-		"1.7": sysexits.Usage, "1.8": sysexits.NoHost, "2.3": sysexits.DataErr, "4.0": sysexits.IOErr, "4.4": sysexits.Protocol, "4.6": sysexits.Config,
+		"1.7": sysexits.Usage, "1.8": sysexits.NoHost, "2.3": sysexits.DataErr, "4.0": sysexits.IOErr, "4.1": sysexits.TempFail, "4.3": sysexits.TempFail, "4.4": sysexits.Protocol, "4.6": sysexits.Config,
 	}[detail]; ok {
 		return n
 	}

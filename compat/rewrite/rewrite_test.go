@@ -49,7 +49,11 @@ func TestParse(t *testing.T) {
 		{address: "nohost", refusal: &Refusal{Code: 554, Enhanced: "5.0.0", Text: "buildaddr: no host", Exit: sysexits.Software, Said: "554 5.3.5 buildaddr: no host"}},
 		{address: "direct", refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to programs", Exit: sysexits.Usage}},
 		{address: "exit5", refusal: &Refusal{Code: 553, Enhanced: "5.0.0", Text: "five", Exit: 5, Raw: "five"}},
-		{address: "junk", refusal: &Refusal{Discard: true}},
+		{address: "exit550", refusal: &Refusal{Code: 553, Enhanced: "5.0.0", Text: "five and more", Exit: 550 & 0xff, Raw: "five and more"}},
+		{address: "quoted", refusal: &Refusal{Code: 550, Enhanced: "5.0.0", Text: "moved", Exit: sysexits.NoUser, Raw: `"550 5.1.6 moved"`, Spoken: "5.1.6"}},
+		{address: "letters", refusal: &Refusal{Code: 550, Enhanced: "5.0.0", Text: "no code", Exit: sysexits.Config, Raw: "550 no code"}},
+		{address: "busy", refusal: &Refusal{Code: 450, Enhanced: "4.4.1", Text: "no answer", Exit: sysexits.TempFail, Raw: "550 no answer"}},
+		{address: "junk", refusal: &Refusal{Code: 554, Enhanced: "5.0.0", Text: "buildaddr: unknown mailer discard", Exit: sysexits.Software, Said: "554 5.3.5 buildaddr: unknown mailer discard"}},
 		{address: "|/bin/true", refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to programs", Exit: sysexits.Usage, Direct: "|/bin/true"}},
 		{address: "/etc/passwd", refusal: &Refusal{Code: 550, Enhanced: "5.7.1", Text: "Cannot mail directly to files", Exit: sysexits.Usage, Direct: "/etc/passwd"}},
 	} {
@@ -65,6 +69,17 @@ func TestParse(t *testing.T) {
 			}
 		case got.Mailer == nil || got.Mailer.Name != tc.mailer || got.Host != tc.host || got.User != tc.user:
 			t.Errorf("%s: %+v, not %s %s %s", tc.address, got, tc.mailer, tc.host, tc.user)
+		}
+	}
+}
+
+// An address that the rules never end with is told apart from others.
+func TestEndless(t *testing.T) {
+	r := site(t)
+	for address, want := range map[string]int{"endless": 1, "bob": 0} {
+		got, err := r.Parse(t.Context(), address, Message{})
+		if err != nil || len(got.Said) != want || want > 0 && got.Said[0] != "rewrite: excessive recursion (max 50), ruleset 0" {
+			t.Errorf("%s: %q %v", address, got.Said, err)
 		}
 	}
 }

@@ -30,6 +30,7 @@ import (
 	"waybill/transport/envelope"
 	"waybill/transport/passwd"
 	"waybill/transport/smtpclient"
+	"waybill/transport/sysexits"
 )
 
 // cfSite is what a site has when it runs by a sendmail.cf.
@@ -241,6 +242,10 @@ func (r cfRouter) Route(ctx context.Context, q queue.Question) (queue.Decision, 
 	}
 	m := macros(q.Sender, q.Origin)
 	t, err := r.rw.Parse(ctx, string(q.Recipient), m)
+	if err == nil && len(t.Said) > 0 {
+		status := endless(t.Said)
+		return queue.Decision{Refused: &status, User: t.User}, nil
+	}
 	moved := false
 	if err == nil && t.Mailer != nil && t.Mailer.Has('5') && !t.Listed && !strings.HasPrefix(string(q.Recipient), expand.NoAlias) {
 		t, err = r.unaliased(ctx, t, m)
@@ -269,7 +274,22 @@ func (r cfRouter) Route(ctx context.Context, q queue.Question) (queue.Decision, 
 		status := cfRefusal(t.Refusal)
 		return queue.Decision{Refused: &status}, nil
 	}
-	return queue.Decision{Mailer: strings.ToLower(t.Mailer.Name), Host: t.Host, User: t.User, Priority: q.Priority, Moved: moved}, nil
+	d := queue.Decision{Mailer: strings.ToLower(t.Mailer.Name), Host: t.Host, User: t.User, Priority: q.Priority, Moved: moved}
+	if t.Mailer.Has('%') { // it waits until its host calls for it (ETRN)
+		d.When = envelope.WhenQueue
+	}
+	return d, nil
+}
+
+// endless is what becomes of an address for which the rules call each other without end (a virtual user who leads back to
+// himself): nobody has it, and it is for the people of this site to mend.
+func endless(said []string) transport.Status {
+	s := transport.NewStatus(transport.Failed, "5.1.1", "User unknown")
+	s.Exit = sysexits.Software
+	for _, line := range said {
+		s.Transcript = append(s.Transcript, "554 5.0.0 "+line)
+	}
+	return s
 }
 
 // unaliased takes a local user without an alias through ruleset 5, which may send it elsewhere: to the host for unknown

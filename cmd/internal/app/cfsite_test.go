@@ -25,7 +25,7 @@ func TestDaemonPort(t *testing.T) {
 
 // What a command line says reaches an engine that is started for it.
 func TestOverridesAsArguments(t *testing.T) {
-	o := overrides{[]flags.Option{{Name: "Timeout.queuewarn", Value: "3s"}}, []flags.Macro{{Name: "j", Value: "a\nDjevil"}}, "tag", "", queueRuns{}}
+	o := overrides{options: []flags.Option{{Name: "Timeout.queuewarn", Value: "3s"}}, macros: []flags.Macro{{Name: "j", Value: "a\nDjevil"}}, tag: "tag"}
 	var again overrides
 	fs := flag.NewFlagSet("x", flag.ContinueOnError)
 	again.flags(fs)

@@ -203,6 +203,8 @@ func exitOfPolicy(r *smtp.Reply) int {
 	switch detail {
 	case "1.1", "1.6", "2.1":
 		return sysexits.NoUser
+	case "0.0":
+		return sysexits.Unavailable
 	case "1.2", "1.8":
 		return sysexits.NoHost
 	case "1.3", "1.7":
