@@ -20,7 +20,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "waybill:", err)
 		os.Exit(sysexits.OSErr)
 	}
-	os.Exit(testmode.Main(os.Args[1:], os.Stdin, os.Stdout, testmode.Config{Resolver: tables{resolver}}))
+	os.Exit(testmode.Main(os.Args[1:], os.Stdin, os.Stdout, testmode.Config{Resolver: tables{resolver}, Stderr: os.Stderr}))
 }
 
 // tables asks DNS for tables.

@@ -410,6 +410,9 @@ func (c *Config) spell(w string) string {
 	return w
 }
 
+// PersistentMacros are the words that sendmail itself puts into the class persistentMacros when it has read its file.
+func PersistentMacros() []string { return []string{"r", "s", "_", "{daemon_flags}", "{if_addr}"} }
+
 // AddWords adds words to a class of the configuration and returns it.
 func (c *Config) AddWords(name string, words []string) *prog.Class {
 	k := c.Prog.Classes[name]

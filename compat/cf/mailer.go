@@ -1,7 +1,6 @@
 package cf
 
 import (
-	"os"
 	"os/user"
 	"sort"
 	"strconv"
@@ -428,44 +427,4 @@ func rulesetName(rs *prog.Ruleset) string {
 		return ""
 	}
 	return rs.Name
-}
-
-// LocalHost finds out what the machine is called, as sendmail does: the name of the kernel, made a full name with the
-// hosts file, and the addresses that stand there with it.
-func LocalHost(hostsFile string) Host {
-	name, err := os.Hostname()
-	if err != nil || name == "" {
-		return Host{Name: "localhost", NodeName: "localhost"}
-	}
-	h := Host{Name: name, NodeName: name}
-	data, err := os.ReadFile(hostsFile)
-	if err != nil {
-		return h
-	}
-	for line := range strings.Lines(string(data)) {
-		if i := strings.IndexByte(line, '#'); i >= 0 {
-			line = line[:i]
-		}
-		f := strings.Fields(line)
-		for _, n := range f[min(1, len(f)):] {
-			if !equalFold(n, name) {
-				continue
-			}
-			if strings.IndexByte(h.Name, '.') < 0 {
-				for _, full := range f[1:] {
-					if strings.IndexByte(full, '.') > 0 {
-						h.Name = full
-						break
-					}
-				}
-			}
-			a := f[0]
-			if strings.IndexByte(a, ':') >= 0 {
-				a = "IPv6:" + a
-			}
-			h.Addresses = append(h.Addresses, "["+a+"]")
-			break
-		}
-	}
-	return h
 }

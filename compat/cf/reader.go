@@ -13,13 +13,6 @@ import (
 	"waybill/rules/prog"
 )
 
-// Host is what a reader knows about the machine; Local fills it in.
-type Host struct {
-	Name      string   // full name, "mail.example.org"
-	NodeName  string   // uname's
-	Addresses []string // "[192.0.2.1]"
-}
-
 // Options change how a file is read.
 type Options struct {
 	Host Host
@@ -448,6 +441,10 @@ func (r *reader) finish() {
 		if name = plain(name); name != "" {
 			r.addWords("w", []string{name})
 		}
+	}
+	r.probe()
+	for _, w := range PersistentMacros() {
+		r.cfg.spell(w)
 	}
 	r.resolveMailers()
 	r.cfg.NextNamed = r.nextNamed

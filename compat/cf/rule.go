@@ -112,7 +112,9 @@ func (r *reader) side(text string, right bool, symbol func(c byte) prog.Tok) []p
 			if ok || len(complaints) > 0 {
 				text, i = tail, -1
 			}
-			m.name = name
+			if m.name = name; name == string(rune(mark)) {
+				m.name = "$"
+			}
 		}
 		metas = append(metas, m)
 		b.WriteByte(addr.Symbol)

@@ -86,7 +86,7 @@ Z RetryFactor ~ in listings, the log and queue runs without a daemon, whose own 
 . RrtImpliesDsn
 . PidFile - whoever starts the daemon knows its process
 . DontBlameSendmail ~ its words for maps, classes, aliases, :include: and .forward files, and for the directories of all of them, count; of the others (files that mail is written to, keys, statistics, help, programs) the safe choice is taken
-. DontProbeInterfaces ~ interfaces are never probed; class w has what the hosts file says
+. DontProbeInterfaces ~ names of the interfaces' IPv4 addresses come from the hosts file; DNS is not asked for them, and IPv6 addresses are left out
 . MaxRecipientsPerMessage
 . DeadLetterDrop
 . MaxAliasRecursion
@@ -216,7 +216,7 @@ Z DialDelay - there are no dial-up lines
 / file
 @ user database
 ~ home directory - the home directory of the passwd file counts
-% hold ! mail is tried by every queue run
+% hold
 ! From line ~ mail for MH has an ordinary From line
 + m4 ~ reserved for the macros of m4
 - m4 ~ reserved for the macros of m4`

@@ -1,8 +1,10 @@
 package testmode
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"waybill/rules/eval"
@@ -77,4 +79,22 @@ func (s *session) mx(host string) {
 			fmt.Fprintf(s.out, "\t%s\n", h)
 		}
 	}
+}
+
+// beside is where programs write their complaints: behind what the session has written before. A writer that is nil stays so.
+func (s *session) beside(stderr io.Writer) io.Writer {
+	if stderr == nil {
+		return nil
+	}
+	return &complaints{s.out, stderr}
+}
+
+type complaints struct {
+	before *bufio.Writer
+	w      io.Writer
+}
+
+func (c *complaints) Write(p []byte) (int, error) {
+	c.before.Flush()
+	return c.w.Write(p)
 }

@@ -27,9 +27,10 @@ type Config struct {
 	Resolver eval.Resolver // for DNS; nil: lookups say "not now"
 	Host     cf.Host
 	// Read reads the configuration; nil: cf.ReadFile.
-	Read  func(file string, how cf.Options) (*cf.Config, error)
-	LDAP  string // the program that asks directories; empty: the one beside this one
-	Trust bool   // the modes of files do not count, for tests
+	Read   func(file string, how cf.Options) (*cf.Config, error)
+	Stderr io.Writer // for programs of maps; nil: what they complain of is lost
+	LDAP   string    // the program that asks directories; empty: the one beside this one
+	Trust  bool      // the modes of files do not count, for tests
 }
 
 // options tell how the file is read.
@@ -118,11 +119,11 @@ func Main(args []string, stdin io.Reader, stdout io.Writer, conf Config) int {
 			unsafe = nil
 		}
 		tables, _ := eval.OpenTables(c.Prog, eval.TableEnv{
-			Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro, Unsafe: unsafe, LDAP: conf.LDAP, Program: c.Program, UserDatabase: users,
+			Resolver: conf.Resolver, Hosts: hosts, Services: service, Domain: domain, KeepAliases: c.Bool("DontExpandCnames", false), Macro: s.macro, Unsafe: unsafe, LDAP: conf.LDAP, Program: c.Program, UserDatabase: users, Stderr: s.beside(conf.Stderr),
 		})
 		return eval.New(c.Prog, eval.Options{Tables: tables, Steps: steps, Called: func(r *prog.Rule) { s.called[r] = true }})
 	}
-	s.state = &eval.State{Macros: eval.NewMacros(c.Prog), Tracer: &talker{Text: trace.Text{W: out}, s: s}}
+	s.state = &eval.State{Macros: firstMacros(c.Prog), Tracer: &talker{Text: trace.Text{W: out}, s: s}}
 	fmt.Fprint(out, "ADDRESS TEST MODE (ruleset 3 NOT automatically invoked)\nEnter <ruleset> <address>\n")
 	s.loop(stdin)
 	return s.status
@@ -342,10 +343,8 @@ func (s *session) show(line string) {
 		if !ok {
 			return
 		}
-		if c := s.cfg.Prog.Classes[name]; c != nil {
-			for _, w := range c.Words {
-				fmt.Fprintln(s.out, w)
-			}
+		for _, w := range s.listed(name) {
+			fmt.Fprintln(s.out, w)
 		}
 		return
 	}
@@ -355,6 +354,10 @@ func (s *session) show(line string) {
 		return
 	}
 	v, set := s.state.Macros.Get(name)
+	if !set && strings.Contains(symbols, name) {
+		fmt.Fprintf(s.out, "$%s\n", name)
+		return
+	}
 	if !set {
 		fmt.Fprint(s.out, "Undefined\n")
 		return

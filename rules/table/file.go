@@ -160,7 +160,7 @@ func (t *file) Lookup(ctx context.Context, raw string, args []string) (Result, b
 	if s.err != nil {
 		err := s.err
 		var told *Complaint
-		if first := !t.told.Swap(true); first && !errors.As(err, &told) {
+		if first := !t.told.Swap(true); first && !errors.As(err, &told) && t.def.Class != "stab" {
 			err = &Complaint{Say: t.complaint(err), Err: err}
 		} else if !first && errors.As(err, &told) {
 			err = told.Err

@@ -32,6 +32,8 @@ type Env struct {
 	told   *told
 	// Macro gives the value of a macro at run time; nil: none has one.
 	Macro func(name string) string
+	// Stderr is where programs of tables complain; nil: nowhere.
+	Stderr io.Writer
 	// Program prepares a program for tables of class program: its user, its environment; nil: ours, and a plain one.
 	Program func(*exec.Cmd) error
 	// LDAP is the program that asks directories for tables of class ldap (waybill-ldap(8)); empty: the one beside this program.

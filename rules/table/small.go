@@ -271,6 +271,9 @@ func (r *regex) Lookup(_ context.Context, key string, args []string) (Result, bo
 		return Result{Value: r.suffix}, true, nil
 	}
 	join := "$|"
+	if r.set['d'] && !r.native {
+		join = "" // what a -d without a character says
+	}
 	if r.join != "" {
 		join = r.join[:1]
 	}
@@ -280,9 +283,44 @@ func (r *regex) Lookup(_ context.Context, key string, args []string) (Result, bo
 	}
 	value := strings.Join(parts, join)
 	if !r.native { // of our own language, a value is never taken for anything but text
+		if !sound(value) {
+			return Result{}, false, nil
+		}
 		value = Expand(value, key, args)
 	}
 	return Result{Value: value + r.suffix}, true, nil
+}
+
+// sound reports whether a text could be an address as it is: with its quotes, brackets and parentheses closed, and without
+// blanks. Parts of a key that are not are nothing that sendmail has found.
+func sound(text string) bool {
+	angles, parens, quoted := 0, 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\\':
+			if i++; i == len(text) {
+				return false
+			}
+		case c == '"' && parens == 0:
+			quoted = !quoted
+		case quoted:
+		case c == ' ':
+			return false
+		case c == '(':
+			parens++
+		case c == ')':
+			parens--
+		case parens > 0:
+		case c == '<':
+			angles++
+		case c == '>':
+			angles--
+		}
+		if parens < 0 || angles < 0 {
+			return false
+		}
+	}
+	return !quoted && angles == 0 && parens == 0
 }
 
 // leadingInt is the number that a text begins with, as atoi(3) reads it.

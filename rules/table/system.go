@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"waybill/rules/prog"
 
@@ -86,6 +87,9 @@ type program struct {
 // programTime is how long a program of a table may take.
 const programOutput = 4096
 
+// programLingers is how long something that a program has left behind may keep its output open.
+const programLingers = 5 * time.Second
+
 func (p *program) Lookup(ctx context.Context, raw string, args []string) (Result, bool, error) {
 	if strings.HasPrefix(raw, "-") && p.env.Program == nil && !slices.Contains(p.rest, "--") { // sendmail passes it on
 		return p.failed(raw, fmt.Errorf("table %s: %q would be taken for an option; \"--\" behind the program says that it is none", p.def.Name, raw))
@@ -93,6 +97,7 @@ func (p *program) Lookup(ctx context.Context, raw string, args []string) (Result
 	argv := append(append([]string(nil), p.rest...), raw)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}
+	cmd.Stderr, cmd.WaitDelay = p.env.Stderr, programLingers
 	if p.env.Program != nil {
 		if err := p.env.Program(cmd); err != nil {
 			return p.failed(raw, fmt.Errorf("table %s: %w", p.def.Name, err))

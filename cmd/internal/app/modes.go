@@ -232,7 +232,7 @@ func smtpOnPipe(std stdio, v *flags.Invocation) int {
 	exit := 0
 	s.pipeExit = &exit
 	if s.cf != nil {
-		s.cf.pipe, s.cf.when, s.cf.verbose = true, v.When, v.Verbose
+		s.cf.pipe, s.cf.when, s.cf.verbose, s.cf.body = true, v.When, v.Verbose, v.Body
 		os.Chdir(s.settings.Spool)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -264,5 +264,5 @@ func addressTest(std stdio, v *flags.Invocation, args []string) int {
 	if err != nil {
 		return failed(std, err)
 	}
-	return testmode.Main(args, std.in, std.out, testmode.Config{File: v.ConfigFile, Read: readCF, Resolver: ruleTables{resolver}})
+	return testmode.Main(args, std.in, std.out, testmode.Config{File: v.ConfigFile, Read: readCF, Resolver: ruleTables{resolver}, Stderr: std.err})
 }
