@@ -16,7 +16,7 @@ import (
 // due tells which notice the result of recipient i calls for.
 func (a *try) due(i int, res *result) dsn.Kind {
 	sender := a.sender(i)
-	if a.how.waited && a.m.Envelope.Untold && a.m.Envelope.When != envelope.WhenBackground && sender == a.m.Envelope.Sender && res.status.Outcome() == transport.Failed {
+	if a.how.waited && a.m.Envelope.Untold && a.m.Envelope.When != envelope.WhenBackground && sender == a.m.Envelope.Sender && res.status.Outcome() == transport.Failed && a.m.Recipients[i].Notify.WantsFailure() {
 		a.how.untold = true
 		return dsn.None // who waits for the outcome tells it
 	}

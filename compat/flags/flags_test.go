@@ -147,6 +147,7 @@ func TestErrors(t *testing.T) {
 		{"-N never,success a", Error{"Invalid -N argument", false, 64}},
 		{"-R some a", Error{"Invalid -R value", false, 64}},
 		{"-Rfull -Rfull a", Error{"Duplicate -R flag", false, 64}},
+		{"-V b+3 a", Error{"Invalid syntax in -V flag", false, 64}},
 		{"-V b+c=d a", Error{"Invalid syntax in -V flag", false, 64}},
 		{"-U a", Error{"", false, 64}},
 		{"-I", Error{"", false, 64}},

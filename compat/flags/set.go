@@ -272,14 +272,14 @@ func Duration(s string, unit time.Duration) (time.Duration, bool) {
 	return total, true
 }
 
-// xtext reports whether s is xtext of RFC 3461 4: printable ASCII, with "+" and "=" only as +XX.
+// xtext reports whether s is xtext of RFC 3461 4: printable ASCII, with "+" and "=" only as +XX, in either case as sendmail has it.
 func xtext(s string) bool {
 	const maxEnvID = 1000 // RFC 3461 4.4 allows 100 characters; sendmail passes on what it gets, also nothing
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		switch {
 		case c == '+':
-			if i+2 >= len(s) || !upperHex(s[i+1]) || !upperHex(s[i+2]) {
+			if i+2 >= len(s) || !hexDigit(s[i+1]) || !hexDigit(s[i+2]) {
 				return false
 			}
 			i += 2
@@ -290,7 +290,9 @@ func xtext(s string) bool {
 	return len(s) <= maxEnvID
 }
 
-func upperHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'A' && c <= 'F' }
+func hexDigit(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'A' && c <= 'F' || c >= 'a' && c <= 'f'
+}
 
 // clean makes a piece of the command line safe to print: control characters become "?".
 func clean(s string) string {

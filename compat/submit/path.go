@@ -15,6 +15,7 @@ type Path struct {
 	Rest    string           // the parameters behind it
 	Problem string           // why it is no address, in sendmail's words; empty when it is one
 	Exit    int              // the exit status that Problem makes for sendmail -bs
+	Group   bool             // it is a list with a name (RFC 5322 3.4), or begins as one
 }
 
 // maxToken is the longest address that sendmail cuts into tokens, in octets.
@@ -42,7 +43,9 @@ scan:
 				break scan
 			}
 		case ')':
-			wrong = ")"
+			if depth == 0 { // between brackets it is a letter like others
+				wrong = ")"
+			}
 		case '<':
 			depth++
 			open, closed = i, -1
@@ -70,6 +73,7 @@ scan:
 	if open >= 0 && closed > open {
 		inside = inside[open+1 : closed]
 	}
+	p.Group = group(inside)
 	p.Addr = envelope.Address(withoutBlanks(lexeme.WithoutComments(inside)))
 	switch {
 	case wrong != "":
@@ -78,6 +82,12 @@ scan:
 		p.Problem = TokenTooLong
 	}
 	return p
+}
+
+// group tells a list: its name is one word, or there is nothing behind the colon, or a ";" at the end.
+func group(s string) bool {
+	name, members, ok := strings.Cut(s, ":")
+	return ok && name != "" && !strings.ContainsAny(name, "@!%\"[:") && !strings.HasPrefix(members, ":") && (members == "" || strings.HasSuffix(strings.TrimSpace(members), ";"))
 }
 
 // withoutBlanks does what sendmail's BlankSub does to blanks between words, and drops those beside operators.

@@ -20,6 +20,8 @@ func TestParsePath(t *testing.T) {
 		{"<bob @ example.org>", "bob@example.org", "<bob @ example.org>", "", ""},
 		{`<"a b"@example.org>`, `"a b"@example.org`, `<"a b"@example.org>`, "", ""},
 		{`<a\>b@example.org>`, `a\>b@example.org`, `<a\>b@example.org>`, "", ""},
+		{"<caf)>", "caf)", "<caf)>", "", ""},
+		{"caf)", "caf)", "caf)", "", "Unbalanced ')'"},
 		{"<bob", "<bob", "<bob", "", "Unbalanced '<'"},
 		{"bob>", "bob>", "bob>", "", "Unbalanced '>'"},
 		{`<"bob>`, `<"bob>`, `<"bob>`, "", `Unbalanced '"'`},
@@ -29,6 +31,14 @@ func TestParsePath(t *testing.T) {
 		p := ParsePath(tc.in)
 		if string(p.Addr) != tc.addr || p.Text != tc.text || p.Rest != tc.rest || p.Problem != tc.problem {
 			t.Errorf("%q: %+v, not %+v", tc.in, p, tc)
+		}
+	}
+}
+
+func TestParsePathOfAList(t *testing.T) {
+	for in, want := range map[string]bool{"<g: bob;>": true, "<g:;>": true, "g: bob;": true, "<@a:b@c>": false, "<:include:/x>": false, "<a::b>": false, "<bob>": false, `<"a:b;"@c>`: false} {
+		if p := ParsePath(in); p.Group != want {
+			t.Errorf("%q: %v", in, p.Group)
 		}
 	}
 }

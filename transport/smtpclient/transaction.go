@@ -314,7 +314,11 @@ func (d *delivery) by(s *session, b *strings.Builder) *verdict {
 	case wish.Return && left < time.Second:
 		v = verdict{status: refused("5.4.7", "the time that the sender gave for delivery is over", sysexits.Unavailable)}
 	case wish.Return && !s.ext.deliverBy:
-		v = verdict{status: refused("5.3.3", s.hop.name+" does not support DELIVERBY, and the sender wants the message back if it is late", sysexits.Unavailable), next: true}
+		code := "5.3.3"
+		if s.conf.Sendmail {
+			code = "5.4.7"
+		}
+		v = verdict{status: refused(code, s.hop.name+" does not support DELIVERBY, and the sender wants the message back if it is late", sysexits.Unavailable), next: true}
 	case s.ext.deliverBy:
 		b.WriteString(" BY=" + smtp.DeliverBy{Time: left, Return: wish.Return, Trace: wish.Trace}.String())
 		return nil

@@ -45,15 +45,16 @@ type cfSite struct {
 	clients []*smtpclient.Client // of the mailers that speak SMTP
 	roots   *x509.CertPool       // for the certificates of clients
 
-	queueRun bool          // this process runs the queue
-	failed   func(string)  // with queueRun: hears of failures; nil: nobody does
-	exit     atomic.Int32  // with failed: the exit status of the last failure
-	oneShot  bool          // this process serves one submission
-	pipe     bool          // this process is sendmail -bs
-	verbose  bool          // and was called with -v
-	when     envelope.When // with pipe: what -od says
-	named    atomic.Bool   // with oneShot: its sender was named
-	users    *table.UserDB // nil: there is no user database
+	queueRun bool              // this process runs the queue
+	failed   func(string)      // with queueRun: hears of failures; nil: nobody does
+	exit     atomic.Int32      // with failed: the exit status of the last failure
+	oneShot  bool              // this process serves one submission
+	pipe     bool              // this process is sendmail -bs
+	verbose  bool              // and was called with -v
+	when     envelope.When     // with pipe: what -od says
+	body     envelope.BodyType // with pipe: what -B says of messages of which their client says nothing
+	named    atomic.Bool       // with oneShot: its sender was named
+	users    *table.UserDB     // nil: there is no user database
 }
 
 // namesSender tells whether F=f and F=r mailers get the sender as an argument: where sendmail was told it by -f or by

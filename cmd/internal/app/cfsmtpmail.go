@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -61,6 +62,11 @@ func (s cfSession) ReadPath(ctx context.Context, verb, text string) (addr envelo
 			s.failed(p.Exit)
 		}
 		refusal = smtp.NewReply(553, "5.0.0", shown+"... "+p.Problem)
+	case p.Group && verb == "RCPT" && strings.HasPrefix(p.Text, "<") && !strings.HasSuffix(string(p.Addr), ":;"):
+		refusal = smtp.NewReply(550, "5.1.1", shown+"... User unknown")
+	case p.Group && verb == "RCPT":
+		s.failed(sysexits.Usage)
+		refusal = smtp.NewReply(553, "5.1.3", shown+"... List:; syntax illegal for recipient addresses")
 	case p.Addr == "" && verb == "RCPT":
 		s.failed(sysexits.NoUser)
 		refusal = smtp.NewReply(553, "5.0.0", shown+"... User address required")
@@ -143,6 +149,9 @@ func (s cfSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.Rep
 	s.named, s.talk.here = nil, 0
 	if s.env != nil && s.site.cf.when != envelope.WhenDefault {
 		s.env.When = s.site.cf.when
+	}
+	if s.env != nil {
+		s.env.BodyType = cmp.Or(s.env.BodyType, s.site.cf.body)
 	}
 	if s.env != nil && !s.client.Remote.IsValid() {
 		s.env.Origin.User = frontEnds{s: s.site}.userName(os.Getuid()) // sendmail -bs: for the Received line
