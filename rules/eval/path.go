@@ -24,6 +24,7 @@ const (
 	maxBranches = 16      // answers to one question
 	maxPath     = 1 << 16 // octets of one path, about
 	maxPaths    = 8 << 20 // octets of all paths; when there are more, all are forgotten
+	fewPaths    = 2 << 20 // up to here, a shape is remembered when it comes first; behind it, when it comes again
 	pathPlaces  = 2048
 	pathsAPlace = 4 // so many may be in one place
 )

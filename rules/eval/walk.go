@@ -25,7 +25,7 @@ func (m *machine) known(rs *ruleset) (status int, complete bool) {
 	h := hashOf(rs, r.shape)
 	p := t.find(h, rs, r.shape)
 	switch {
-	case all&special != 0, p != nil && p.never.Load(), p == nil && !t.again(h):
+	case all&special != 0, p != nil && p.never.Load(), p == nil && t.size.Load() > fewPaths && !t.again(h):
 		return m.ruleset(rs, 0)
 	case p != nil && m.walk(p):
 		return OK, true

@@ -134,6 +134,8 @@ func (t *file) Lacks(ctx context.Context, key []byte, lower bool) bool {
 		return true
 	case s.keys == nil || len(s.keys.index) == 0:
 		return s.keys != nil
+	case len(key) > 0 && s.keys.ends.lack(len(key), key[len(key)-1]):
+		return true
 	case !lower && (s.folds || !t.keepCase):
 		var b [128]byte
 		if len(key) > len(b) {

@@ -21,6 +21,7 @@ type hostsContent struct {
 	lines  [][]string     // words: address, names
 	byName map[string]int // numbers of lines, from 1, by names in lower case
 	byAddr map[netip.Addr]int
+	ends   endings // of names
 }
 
 // content returns the file as it is now; a file that cannot be read is empty.
@@ -60,6 +61,7 @@ func (h *hostsFile) content() *hostsContent {
 		for _, name := range f[1:] {
 			if name = strings.ToLower(name); c.byName[name] == 0 {
 				c.byName[name] = n + 1
+				c.ends.add(len(name), name[len(name)-1])
 			}
 		}
 	}
@@ -71,10 +73,16 @@ func (h *hostsFile) content() *hostsContent {
 // by the rest of that: mx.conform is mx.conform.test where the domain is conform.test.
 func (h *hostsFile) named(name, domain string) []string {
 	c := h.content()
-	name = strings.ToLower(name)
-	n := c.byName[name]
-	if first, rest, _ := strings.Cut(strings.ToLower(domain), "."); n == 0 && rest != "" && strings.HasSuffix(name, "."+first) {
-		n = c.byName[name+"."+rest]
+	if name == "" {
+		return nil
+	}
+	n := 0
+	if !c.ends.lack(len(name), name[len(name)-1]) {
+		n = c.byName[strings.ToLower(name)]
+	}
+	dot := strings.IndexByte(domain, '.')
+	if at := len(name) - dot; n == 0 && dot >= 0 && dot+1 < len(domain) && at > 0 && name[at-1] == '.' && strings.EqualFold(name[at:], domain[:dot]) {
+		n = c.byName[strings.ToLower(name+domain[dot:])]
 	}
 	if n == 0 {
 		return nil

@@ -15,7 +15,17 @@ type store struct {
 	index []slot
 	seed  maphash.Seed
 	n     int
+	ends  endings // of keys
 }
+
+// endings tells of most keys that they are not among some: it has a bit for the last octet of each, where those of its
+// length are.
+type endings [64]uint32
+
+func (e *endings) add(length int, last byte) { e[length%len(e)] |= 1 << (last & 0x1f) }
+
+// lack reports whether a key that is not empty is certainly not among them, in whatever case its letters are.
+func (e *endings) lack(length int, last byte) bool { return e[length%len(e)]>>(last&0x1f)&1 == 0 }
 
 // slot finds an entry: at is one more than its place in text; 0 is a free slot.
 type slot struct {
@@ -68,6 +78,9 @@ func (b *builder) done(duplicate func(key string, line, first int)) *store {
 		}
 		s.index[i] = e
 		s.n++
+		if n := len(key); n > 0 {
+			s.ends.add(n, key[n-1])
+		}
 	}
 	return &s
 }
