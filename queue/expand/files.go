@@ -62,8 +62,8 @@ func (in including) members(items []Item, within []string) ([]Member, error) {
 			m := Member{Addr: item.Addr, Where: item.Where}
 			if item.Final {
 				m.Stage = StageFinal
-				if in.x.conf.Sendmail != nil && !strings.Contains(string(item.Addr), "@") {
-					m.Addr = `\` + m.Addr // reports and listings show it as it was written
+				if in.x.conf.Sendmail != nil {
+					m.Addr = `\` + m.Addr // reports and listings show it as it was written, and so does the next hop get it
 				}
 			} else if in.x.conf.Sendmail != nil && in.user == nil && len(within) > 0 && strings.EqualFold(dequote(string(item.Addr)), in.self) {
 				continue // the list is on itself; it has been expanded
@@ -245,6 +245,14 @@ func (x *Expander) forward(user passwd.Entry, detail string, r *Result) ([]Membe
 	for _, template := range x.conf.Forward {
 		name, ok := x.forwardPath(template, user, detail)
 		if !ok || x.missing[name] {
+			continue
+		}
+		// Most users have none. To see that needs no rights of theirs, which would cost a thread (package identity).
+		var st unix.Stat_t
+		if err := unix.Lstat(name, &st); err == unix.ENOENT || err == unix.ENOTDIR {
+			if x.missing != nil {
+				x.missing[name] = true
+			}
 			continue
 		}
 		var items []Item

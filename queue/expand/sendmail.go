@@ -99,6 +99,8 @@ func mended(text string) string {
 				comment--
 			}
 			continue
+		case c == '"' && !quoted && !strings.ContainsAny(text[i+1:], "\"\\ ,:;<>()@|/"): // "carol is carol
+			return b.String() + text[i+1:]
 		case c == '"' && !quoted && !strings.Contains(text[i+1:], `"`):
 			return b.String() + `"\` + text[i:] + `"`
 		case c == '"':

@@ -32,7 +32,7 @@ func TestSendmailWays(t *testing.T) {
 	aliases := aliasMap{
 		"list-request": "x@y", "owner-list-request": "carol", "owner-list": "x@y", "owner-owner": "dave",
 		"ring": "ring2", "ring2": "ring", "bob": "carol", "carol": "bob", "own": "bob, own",
-		"prog": `|/bin/prog a "b c"`, "prog2": `"|/bin/prog a"`, "bs": `\bob`, "paren": "bob (x, carol", "quote": `"bob, carol`, "lt": "<bob, carol", "gt": "bob>, carol",
+		"prog": `|/bin/prog a "b c"`, "prog2": `"|/bin/prog a"`, "bs": `\bob`, "bsfar": `\x@y`, "paren": "bob (x, carol", "quote": `"bob, carol`, "open": `dave, "bob`, "lt": "<bob, carol", "gt": "bob>, carol",
 		"remark": "(nobody)", "whole@mx.here.test": "dave", "owner-whole": "carol", "rel": ":include:f/list", "team+x": "dave", "team+*": "carol", "deep": "x@y",
 	}
 	x, home := sendmailSite(t, aliases, &Sendmail{})
@@ -55,8 +55,10 @@ func TestSendmailWays(t *testing.T) {
 		{User{Name: "prog"}, `[|/bin/prog a "b c"]`},
 		{User{Name: "prog2"}, `["|/bin/prog a"]`},
 		{User{Name: "bs"}, `[\bob final]`},
+		{User{Name: "bsfar"}, `[\x@y final]`},
 		{User{Name: "paren"}, "[bob]"},
 		{User{Name: "quote"}, `["\"bob, carol"]`},
+		{User{Name: "open"}, "[dave] [bob]"},
 		{User{Name: "lt"}, "[bob] [carol]"},
 		{User{Name: "gt"}, "[bob] [carol]"},
 		{User{Name: "rel"}, "[5.2.4::include:f/list]"},
@@ -73,7 +75,7 @@ func TestSendmailWays(t *testing.T) {
 		if !strings.EqualFold(got, c.want) {
 			t.Errorf("%+v: got %s, want %s", c.user, got, c.want)
 		}
-		if odd := slices.Contains([]string{"paren", "quote", "lt", "gt"}, c.user.Name); r.Odd != odd {
+		if odd := slices.Contains([]string{"paren", "quote", "open", "lt", "gt"}, c.user.Name); r.Odd != odd {
 			t.Errorf("%s: a list that is not well formed: %v, want %v", c.user.Name, r.Odd, odd)
 		}
 	}
