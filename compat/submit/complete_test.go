@@ -21,19 +21,19 @@ func TestComplete(t *testing.T) {
 		"nothing at all":           {"", date + from + id},
 		"CR and dots are not ours": {"Subject: s\n\n.\na\rb\n", date + from + id + "Subject: s\n\n.\na\rb\n"},
 	} {
-		r, made, err := Complete(strings.NewReader(c.in), "a@example.org", site())
+		r, err := Complete(strings.NewReader(c.in), "a@example.org", site())
 		if err != nil {
 			t.Fatal(name, err)
 		}
 		got, err := io.ReadAll(r)
-		if err != nil || string(got) != c.want || made != len(got)-len(c.in) {
+		if err != nil || string(got) != c.want || r.Made != len(got)-len(c.in) {
 			t.Errorf("%s: %v\n%q\n%q", name, err, got, c.want)
 		}
 	}
 	long := "X: " + strings.Repeat("y", 2000) + "\n\nb\n"
 	s := site()
 	s.HeaderLimit = 1000
-	r, _, err := Complete(strings.NewReader(long), "a@example.org", s)
+	r, err := Complete(strings.NewReader(long), "a@example.org", s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestComplete(t *testing.T) {
 		t.Errorf("too long: %v, %d octets", err, len(got))
 	}
 	boom := errors.New("boom")
-	if _, _, err := Complete(iotest.ErrReader(boom), "a", site()); !errors.Is(err, boom) {
+	if _, err := Complete(iotest.ErrReader(boom), "a", site()); !errors.Is(err, boom) {
 		t.Error(err)
 	}
 }
@@ -51,7 +51,7 @@ func TestCompleteNames(t *testing.T) {
 	s := site()
 	s.Bare, s.FullName = true, nil
 	s.To, s.Options = []string{"<bob>", "<carol>", "<dave@example.com>"}, map[string]string{"NoRecipientAction": "add-to", "SingleLineFromHeader": "True"}
-	r, _, err := Complete(strings.NewReader("Date: d\nMessage-Id: <m>\nFrom: a\n b\n\nx\n"), "a@h", s)
+	r, err := Complete(strings.NewReader("Date: d\nMessage-Id: <m>\nFrom: a\n b\n\nx\n"), "a@h", s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestCompleteBare(t *testing.T) {
 	s.FullName = func(string) string { return "Alice O. Example" }
 	in := "From a@b Mon Jan  1 00:00:00 2001\nTo: x\nBcc: y\nReturn-Path: <q>\nFull-Name: z\nContent-Length: 3\nDate: d\nMessage-Id: <m>\n\nb\n"
 	want := "From: \"Alice O. Example\" <alice@h>\nTo: x\nDate: d\nMessage-Id: <m>\n\nb\n"
-	r, made, err := Complete(strings.NewReader(in), "alice@h", s)
+	r, err := Complete(strings.NewReader(in), "alice@h", s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestCompleteBare(t *testing.T) {
 	if !strings.Contains(string(got), "From: z <alice@h>") {
 		t.Errorf("Full-Name does not count: %q", got)
 	}
-	if text := strings.Replace(string(got), "From: z <", "From: \"Alice O. Example\" <", 1); err != nil || text != want || made != len(got)-len(in) {
-		t.Errorf("%v %d\n%q\n%q", err, made, got, want)
+	if text := strings.Replace(string(got), "From: z <", "From: \"Alice O. Example\" <", 1); err != nil || text != want || r.Made != len(got)-len(in) {
+		t.Errorf("%v %d\n%q\n%q", err, r.Made, got, want)
 	}
 }

@@ -23,6 +23,8 @@ type Classic struct {
 	Note []string
 	// NoActual leaves out who a recipient has become (X-Actual-Recipient).
 	NoActual bool
+	// Given is the size that sendmail has of a message that came in with given octets; nil: that.
+	Given func(n Notice, h *envelope.Header, given int64) int64
 	// Words is a name of this host as sendmail passes it on, with BlankSub between words; nil: as it is.
 	Words func(name string) string
 }
@@ -58,6 +60,11 @@ func (c Classic) Compose(n Notice) (Message, error) {
 	m := p.message(n, append(parts, envelope.BytesBody("\n--"+back.boundary+"--\n\n")), back.eightBit)
 	m.Envelope.For = envelope.Nobody
 	// sendmail announces the size of the returned message and 1024 octets more.
+	if c.Given != nil && back.whole && p.given > 0 {
+		if h, err := envelope.HeaderOf(n.Body); err == nil {
+			p.given = c.Given(n, h, p.given)
+		}
+	}
 	if given := int64(1024) + p.given; back.whole && p.given > 0 {
 		m.Envelope.Made = int(m.Body.Size() - given)
 	} else {

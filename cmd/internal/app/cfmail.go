@@ -68,7 +68,7 @@ func (s *site) cfWiring() (queue.Wiring, error) {
 
 // cfNotifier writes notices as sendmail does.
 func (s *site) cfNotifier() queue.Notifier {
-	return cfNotices{s.cf, dsn.Classic{Note: s.cf.errorHeader(), NoActual: s.cf.privacy("noactualrecipient"), Composer: dsn.Composer{Host: s.settings.Host, Bare: true, Postmaster: envelope.Address(doubleBounces(s.cf.conf))}, Words: s.cf.rw.Words, Head: func(e *envelope.Envelope, h *envelope.Header) []byte {
+	return cfNotices{s.cf, dsn.Classic{Note: s.cf.errorHeader(), NoActual: s.cf.privacy("noactualrecipient"), Given: s.cf.givenFor, Composer: dsn.Composer{Host: s.settings.Host, Bare: true, Postmaster: envelope.Address(doubleBounces(s.cf.conf))}, Words: s.cf.rw.Words, Head: func(e *envelope.Envelope, h *envelope.Header) []byte {
 		m, whole := macros(e.Sender, e.Origin), *h
 		s.cf.stamp(m, e, h)
 		s.cf.received(m, e, &whole)
@@ -242,7 +242,7 @@ func (t cfTransport) Deliver(ctx context.Context, req *transport.Request) []tran
 	given := queue.Given(req.Body.Size(), header, req.Envelope, req.Envelope.ID)
 	t.site.stamp(m, req.Envelope, header)
 	t.site.received(m, req.Envelope, header)
-	if t.site.queueRun || t.site.pipe && len(req.Envelope.Recipients) > 1 { // which sendmail takes out of its queue
+	if t.site.requeued(req.Envelope, addressed(req.Recipients)) {
 		given = req.Body.Size() - header.Octets + queuedHeader(header, req.Envelope)
 	}
 	octets, body := header.Octets, req.Body

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"waybill/queue"
+	"waybill/queue/dsn"
 	"waybill/queue/maillog"
 	"waybill/transport"
 	"waybill/transport/envelope"
@@ -69,6 +70,46 @@ func (c *cfSite) seen(req *transport.Request, statuses []transport.Status) {
 		}
 		c.failed(text)
 	}
+}
+
+// requeued tells whether sendmail announces a message as it has it in its queue: in a queue run, and in a session of its
+// own that goes on in the background with a message that does not go to all who were named at once, or to others. to are
+// those who get it now, or of whom a notice tells.
+func (c *cfSite) requeued(e *envelope.Envelope, to []envelope.Address) bool {
+	switch {
+	case isNotice(e.Sender, e.Origin):
+		return false
+	case c.queueRun:
+		return true
+	case !c.pipe || c.verbose || e.When == envelope.WhenNow:
+		return false
+	}
+	return slices.ContainsFunc(e.Recipients, func(r envelope.Recipient) bool { return !slices.Contains(to, r.Addr) })
+}
+
+func addressed(rs []transport.Recipient) (to []envelope.Address) {
+	for _, r := range rs {
+		to = append(to, r.Orig.Addr)
+	}
+	return to
+}
+
+// givenFor is the size that a notice goes by which returns a message. A notice about users of this host has one that was
+// queued.
+func (c *cfSite) givenFor(n dsn.Notice, header *envelope.Header, given int64) int64 {
+	var to []envelope.Address
+	for _, r := range n.Recipients {
+		if domain := strings.ToLower(r.Orig.Addr.Domain()); r.Actual == "" && r.Grown == dsn.Single && domain != "" && !c.rw.InClass("w", domain) {
+			to = append(to, r.Orig.Addr)
+		}
+	}
+	if !c.requeued(n.Envelope, to) {
+		return given
+	}
+	h, m := *header, macros(n.Envelope.Sender, n.Envelope.Origin)
+	c.stamp(m, n.Envelope, header)
+	c.received(m, n.Envelope, &h)
+	return n.Body.Size() - h.Octets + queuedHeader(&h, n.Envelope)
 }
 
 // queuedHeader is the size of a header in a queue file of sendmail.

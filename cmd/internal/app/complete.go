@@ -13,9 +13,9 @@ import (
 // completed adds Date, From and Message-Id to a message that lacks them, where that is ours to do: for programs of this
 // host that speak SMTP (sendmail -bs), and with a sendmail.cf, whose mailers want these fields. Mail that passes through
 // keeps its header (RFC 5321 6.4). to are the recipients as the client wrote them.
-func (s *site) completed(local bool, sender envelope.Address, to []string, body io.Reader) (whole io.Reader, made int, err error) {
+func (s *site) completed(local bool, sender envelope.Address, to []string, body io.Reader) (submit.Completed, error) {
 	if !local && s.cf == nil {
-		return body, 0, nil
+		return submit.Completed{Reader: body}, nil
 	}
 	how := submit.Site{
 		Host: s.settings.Host, Now: time.Now(), Bare: s.cf != nil,

@@ -263,10 +263,12 @@ func (s *smtpSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
 	if s.site.handOn != nil {
 		return s.site.handOn(ctx, s.env, body)
 	}
-	if body, s.env.Made, err = s.site.completed(!s.client.Remote.IsValid() || s.submits(), s.env.Sender, s.named, body); err != nil {
+	whole, err := s.site.completed(!s.client.Remote.IsValid() || s.submits(), s.env.Sender, s.named, body)
+	if err != nil {
 		return smtp.NewReply(451, "4.3.0", "The message did not arrive")
 	}
-	from := &fromClient{r: body}
+	s.env.Made, s.env.Again = whole.Made, whole.Again
+	from := &fromClient{r: whole}
 	receipt, err := s.site.queue.Accept(ctx, s.env, from, opt)
 	s.outcomes = receipt.Statuses
 	switch {
