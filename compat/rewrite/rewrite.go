@@ -441,6 +441,12 @@ func (r *Rewriter) Check(ctx context.Context, ruleset string, args []string, m M
 		toks = append(toks, cut...)
 	}
 	toks, err = r.run(ctx, rs, toks, r.state(m))
+	var later *eval.NotNow
+	if errors.As(err, &later) && len(toks) >= 2 && toks[0] == addr.Mailer {
+		if refused, _ := r.verdict(toks); refused != nil && refused.Code/100 == 4 { // "not now", in words of the rules' own
+			return refused, "", nil
+		}
+	}
 	if err = unlessTold(err); err != nil || len(toks) < 2 || toks[0] != addr.Mailer {
 		return nil, "", err
 	}

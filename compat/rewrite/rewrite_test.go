@@ -169,6 +169,7 @@ func TestCheck(t *testing.T) {
 		{"<bob@example.net>", "", ""},
 		{"<spam@example.net>", "5.7.1", ""},
 		{"<held@example.net>", "", "looks odd"},
+		{"<far@host.example.net>", "4.1.8", ""}, // it cannot be looked up: the rules' own words for that count
 	} {
 		refused, quarantine, err := r.Check(t.Context(), "check_rcpt", []string{tc.rcpt}, Message{})
 		code := ""
