@@ -38,9 +38,6 @@ func (c Classic) Compose(n Notice) (Message, error) {
 	back := p.back
 	var b strings.Builder
 	b.WriteString(c.header(n, p.to, back))
-	if back.eightBit {
-		b.WriteString("Content-Transfer-Encoding: 8bit\n")
-	}
 	fmt.Fprintf(&b, "\nThis is a MIME-encapsulated message\n\n--%s\n\n", back.boundary)
 	c.text(&b, n)
 	fmt.Fprintf(&b, "\n--%s\nContent-Type: message/delivery-status\n\n", back.boundary)
@@ -113,6 +110,9 @@ func (c Classic) header(n Notice, to envelope.Address, back returned) string {
 	}
 	b.WriteString("MIME-Version: 1.0\n")
 	fmt.Fprintf(&b, "Content-Type: multipart/report; report-type=delivery-status;\n\tboundary=\"%s\"\n", back.boundary)
+	if back.eightBit {
+		b.WriteString("Content-Transfer-Encoding: 8bit\n")
+	}
 	fmt.Fprintf(&b, "Subject: %s\n", subject)
 	fmt.Fprintf(&b, "Auto-Submitted: auto-generated (%s)\n", auto) // RFC 3834 5
 	return b.String()
@@ -285,7 +285,7 @@ func (r Recipient) reason() string {
 	switch {
 	case s.Taken != "" && s.Outcome() == transport.Relayed:
 		return s.Taken
-	case said(s):
+	case said(s), s.Code() == "5.4.6" && strings.HasPrefix(s.Reply, "554 "): // too many hops
 		return s.Reply
 	case r.userUnknown():
 		return "550 5.1.1 User unknown"
@@ -472,7 +472,7 @@ func (c Classic) status(b *strings.Builder, n Notice) {
 			field("Diagnostic-Code", "X-Unix; "+strconv.Itoa(exit))
 		} else if why := r.reason(); why != "" {
 			kind := "SMTP"
-			if r.userUnknown() {
+			if r.userUnknown() || strings.EqualFold(s.Diagnostic, "x-unix") {
 				kind = "X-Unix"
 			}
 			field("Diagnostic-Code", kind+"; "+why)

@@ -34,6 +34,8 @@ func TestClassicGolden(t *testing.T) {
 			{Orig: envelope.Recipient{Addr: "x@nullmx.test"}, Status: status(transport.Failed, "5.1.10", "nullmx.test takes no mail (null MX)", transport.Status{Exit: sysexits.Unavailable})},
 			{Orig: envelope.Recipient{Addr: "prog"}, Actual: `|"/bin/prog exit=1"`, Status: status(transport.Failed, "5.0.0", "unknown mailer error 1", transport.Status{Reply: "1", Diagnostic: "x-unix", Exit: 69})},
 			{Orig: envelope.Recipient{Addr: "prog2"}, Actual: "|/bin/prog2", Status: status(transport.Failed, "5.1.1", "User unknown: sorry", transport.Status{Reply: "67", Diagnostic: "x-unix", Exit: 67, Transcript: []string{"sorry"}})},
+			{Orig: envelope.Recipient{Addr: "round"}, Status: status(transport.Failed, "5.4.6", "Too many hops", transport.Status{Reply: "554 5.4.6 Too many hops", Diagnostic: "x-unix",
+				Transcript: []string{"554 5.4.6 Too many hops 30 (25 max): from root via localhost, to round"}})},
 			{Orig: envelope.Recipient{Addr: "box"}, Actual: "/var/box", Status: status(transport.Failed, "5.3.0", "Can't create output", transport.Status{Exit: sysexits.CantCreat})},
 			{Orig: envelope.Recipient{Addr: "x@table.test"}, Status: status(transport.Failed, "5.7.0", "not accepting mail", transport.Status{Exit: 65, Became: "550 not accepting mail",
 				Transcript: []string{"550 5.7.0 not accepting mail"}})},
