@@ -105,6 +105,9 @@ func (q *Queue) List(ctx context.Context, f func(Listed) error) error {
 			l := Listed{ID: id, Dropped: true, Arrival: d.Envelope.Arrival, Sender: d.Envelope.Sender, BodyType: d.Envelope.BodyType}
 			l.Size, l.Given = sizes(dropBody{d}, d.Envelope, "")
 			l.Job = q.weights().Job(l.Given, d.Envelope.Priority, len(d.Envelope.Recipients), 0)
+			if n := len(d.Envelope.Wrong); n > 0 {
+				l.Said = d.Envelope.Wrong[n-1]
+			}
 			for _, r := range d.Envelope.Recipients {
 				l.Recipients = append(l.Recipients, ListedRecipient{Name: r.Name()})
 			}

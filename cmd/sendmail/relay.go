@@ -2,12 +2,15 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"waybill/compat/flags"
 	"waybill/queue/spool"
@@ -28,15 +31,19 @@ func (h *handOver) relay(id string) int {
 		return sysexits.OK
 	}
 	defer f.Close()
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil { // a queue run has it
+		return sysexits.OK
+	}
 	e, body, err := spool.ReadDropped(f)
 	if err != nil {
 		return sysexits.OK
 	}
 	here := h.v.When != envelope.WhenBackground // the caller waits for the outcome
 	quiet := here && (h.tells() || h.v.Errors == flags.Quiet)
-	taken, refused := h.passedOn(f, !quiet)
-	exit := sysexits.OK
-	for i, no := range refused {
+	hop := h.passedOn(f, !quiet)
+	taken, exit := hop.taken, sysexits.OK
+	h.head = hop.head
+	for i, no := range hop.refused {
 		if exit = no.exit; quiet || no.told { // else the sender hears of it with the next queue run
 			taken = append(taken, i)
 		}
@@ -48,15 +55,22 @@ func (h *handOver) relay(id string) int {
 		}
 	}
 	switch {
-	case len(taken) == 0:
 	case len(rest) == 0:
 		os.Remove(path)
-	default:
-		e.ID, e.Recipients = "", rest
+	case len(taken) > 0 || hop.said != "":
+		e.ID, e.Recipients, e.Wrong = "", rest, nil
+		if hop.said != "" {
+			e.Wrong = []string{hop.said}
+		}
 		if _, err := spool.Drop(h.site.Spool, e, body); err == nil {
 			os.Remove(path)
 		}
 	}
+	defer func() {
+		for _, line := range hop.tail {
+			fmt.Fprintln(h.out, line)
+		}
+	}()
 	if !here {
 		return sysexits.OK
 	}
@@ -72,21 +86,29 @@ type refusedHop struct {
 	told bool
 }
 
-// passedOn runs the engine and returns the recipients whom the next hop has, and those whom it refused. With bounce the
-// engine tells the sender by mail of the latter.
-func (h *handOver) passedOn(message *os.File, bounce bool) (taken []int, refused map[int]refusedHop) {
+// relayed is what became of a message at the next hop.
+type relayed struct {
+	taken   []int // recipients whom it has
+	refused map[int]refusedHop
+	said    string   // why the others wait
+	head    string   // what stands on top of the message, for dead.letter
+	tail    []string // what -v shows at the end
+}
+
+// passedOn runs the engine. With bounce it tells the sender by mail of those whom the next hop refused.
+func (h *handOver) passedOn(message *os.File, bounce bool) (r relayed) {
 	file, err := engine()
 	if err != nil {
-		return nil, nil
+		return r
 	}
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {
-		return nil, nil
+		return r
 	}
 	defer null.Close()
 	out, in, err := os.Pipe()
 	if err != nil {
-		return nil, nil
+		return r
 	}
 	defer out.Close()
 	attr := &os.ProcAttr{Dir: "/", Env: os.Environ(), Files: []*os.File{message, in, null}, Sys: &syscall.SysProcAttr{
@@ -96,26 +118,45 @@ func (h *handOver) passedOn(message *os.File, bounce bool) (taken []int, refused
 	if bounce {
 		args = append(args, "-b")
 	}
+	if h.v.Verbose {
+		args = append(args, "-v")
+	}
 	child, err := os.StartProcess(file, args, attr)
 	in.Close()
 	if err != nil {
-		return nil, nil
+		return r
 	}
 	defer time.AfterFunc(relayTime, func() { child.Signal(syscall.SIGTERM) }).Stop()
-	refused = map[int]refusedHop{}
+	r.refused = map[int]refusedHop{}
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		index, status, no := strings.Cut(lines.Text(), " ")
+		text := lines.Text()
+		switch rest := text[min(1, len(text)):]; text[:len(text)-len(rest)] {
+		case "=":
+			r.said = rest
+			continue
+		case ">":
+			r.head += rest + "\n"
+			continue
+		case "|":
+			fmt.Fprintln(h.out, rest)
+			flush(h.out)
+			continue
+		case ".":
+			r.tail = append(r.tail, rest)
+			continue
+		}
+		index, status, no := strings.Cut(text, " ")
 		status, _, told := strings.Cut(status, " ")
 		n, err := strconv.Atoi(index)
 		exit, err2 := strconv.Atoi(status)
 		switch {
 		case err != nil:
 		case !no:
-			taken = append(taken, n)
+			r.taken = append(r.taken, n)
 		case err2 == nil:
-			refused[n] = refusedHop{exit, told}
+			r.refused[n] = refusedHop{exit, told}
 		}
 	}
 	child.Wait()
-	return taken, refused
+	return r
 }

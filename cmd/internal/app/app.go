@@ -39,7 +39,7 @@ func commands() []command {
 		{"deliver", "[-C FILE] [-v] ID", "try one message of the queue now", deliver},
 		{"takeover", "[-C FILE] <LOCK", "deliver what front ends drop while no daemon runs", takeOver},
 		{"handover", "[-C FILE] <SOCKET", "serve one message of a front end that found no daemon", handOver},
-		{"relay", "[-C FILE] <DROPPED", "pass a dropped message on for a front end that found no daemon", relayDropped},
+		{"relay", "[-bv] [-C FILE] <DROPPED", "pass a dropped message on for a front end that found no daemon", relayDropped},
 		{"queue", "[-C FILE] VERB ...", "look at what waits, and decide what happens to it", queueCommand},
 		{"cf", "report FILE", "tell how exactly a sendmail.cf is honoured", cfCommand},
 		{"rules", "VERB ...", "check, test, format and explain rules", rulesCommand},

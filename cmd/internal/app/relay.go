@@ -1,12 +1,14 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"waybill/compat/flags"
@@ -19,12 +21,14 @@ import (
 
 // relayDropped tries to pass a dropped message on at once, for a set-group-ID front end without a daemon: sendmail's
 // submit.cf sends to whatever listens on port 25. It has no rights on the queue, and works in a directory of its own: the
-// message is standard input, and out come the numbers of the recipients whom the next hop has taken, one a line, and of
-// those whom it refused, with the exit status that says why. All others stay where they are. With -b the sender hears by
-// mail of those who were refused, over the same next hop; where that does not take the notice, they stay where they are.
+// message is standard input, and out come lines: the number of a recipient whom the next hop has taken; that of one whom it
+// refused, with the exit status that says why; behind "=" why others wait; behind ">" what stands on top of the message;
+// with -v, behind "|" what is said, and behind "." what is said at the end. With -b the sender hears by mail of those who
+// were refused, over the same next hop, and "told" stands behind their status. All others stay where they are.
 func relayDropped(std stdio, args []string) int {
-	fs, config := options(std, "relay", "[-b] [-C FILE] <DROPPED")
+	fs, config := options(std, "relay", "[-bv] [-C FILE] <DROPPED")
 	bounce := fs.Bool("b", false, "tell the sender by mail of those who are refused")
+	verbose := fs.Bool("v", false, "show the dialogue")
 	var given overrides
 	given.flags(fs)
 	if exit, ok := parse(std, fs, args); !ok {
@@ -52,7 +56,11 @@ func relayDropped(std stdio, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	e.When, e.Untold, e.Origin.UID = envelope.WhenNow, !*bounce, os.Getuid()
-	receipt, err := s.queue.Accept(ctx, e, body, queue.Options{})
+	var opt queue.Options
+	if *verbose {
+		opt.Verbose = func(line string) { writeLine(std.out, "|"+line) }
+	}
+	receipt, err := s.queue.Accept(ctx, e, body, opt)
 	var no *queue.RefusedError
 	if errors.As(err, &no) && e.Hops > s.settings.MaxHops {
 		for i := range e.Recipients {
@@ -62,12 +70,23 @@ func relayDropped(std stdio, args []string) int {
 	told := *bounce
 	if told {
 		s.queue.Settle(ctx)
-		told = s.queue.List(ctx, func(l queue.Listed) error {
-			if l.ID != receipt.ID {
-				return errors.New(l.ID + " is not told yet")
-			}
-			return nil
-		}) == nil
+	}
+	s.queue.List(ctx, func(l queue.Listed) error {
+		if l.ID != receipt.ID { // a notice
+			told = false
+		} else if l.Said != "" {
+			fmt.Fprintln(std.out, "="+l.Said)
+		}
+		return nil
+	})
+	reply := spool.Reply{Untold: e.Untold}
+	e.ID = cmp.Or(receipt.ID, e.ID)
+	s.cf.reported(e, &reply, *verbose)
+	for line := range strings.Lines(reply.Head) {
+		fmt.Fprint(std.out, ">"+line)
+	}
+	for _, line := range reply.Tail {
+		fmt.Fprintln(std.out, "."+line)
 	}
 	for i, status := range receipt.Statuses {
 		switch o := status.Outcome(); {
