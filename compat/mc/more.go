@@ -1,7 +1,9 @@
 package mc
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"waybill/rules/compile"
@@ -102,5 +104,8 @@ func (p *printer) plainTransports() {
 	s := p.s
 	if _, msp := s.features["msp"]; s.has("sts") && !s.has("authinfo") && !msp {
 		p.linef("transport esmtp smtp { %s }", s.strict("tls opportunistic; concurrency 20"))
+	}
+	if slices.Contains(s.mailers, "procmail") {
+		p.linef("transport procmail pipe { command %s -Y -m $host $sender $user; return-path yes }", compile.Quote(cmp.Or(s.defines["PROCMAIL_MAILER_PATH"], "/usr/bin/procmail")))
 	}
 }

@@ -444,7 +444,11 @@ func (p *printer) uses() {
 	if a, ok := s.features["msp"]; ok {
 		p.submission(a)
 	} else if a, ok := s.features["nullclient"]; ok {
-		p.linef("use nullclient %s", compile.Quote(first(a)))
+		transport, host := relay(first(a))
+		if transport != "esmtp" {
+			s.Problems = append(s.Problems, Problem{Text: "FEATURE(nullclient): mail would go by " + transport})
+		}
+		p.linef("use nullclient %s", compile.Quote(host))
 	} else if v := s.defines["SMART_HOST"]; v != "" {
 		if transport, host := relay(v); transport == "esmtp" {
 			p.linef("use smarthost %s", compile.Quote(host))

@@ -26,6 +26,7 @@ var (
 	quotes    = regexp.MustCompile(`"[^"]*"`)
 	spaces    = regexp.MustCompile(`[ \t]+`)
 	zone      = regexp.MustCompile(`(\$4\.\$3\.\$2\.\$1)\.[^ ]+`)
+	rhsZone   = regexp.MustCompile(`(\$\(dnsbl \$2)\.([^ ]+)\.`)
 	longs     = regexp.MustCompile(`[0-9]{3,}`)
 	loopback  = regexp.MustCompile(`127\.0\.0\.[0-9]+\.`)
 	addDomain = regexp.MustCompile(`^(R\$\+\s+\$@ \$1 < @ )[A-Za-z0-9.-]+ >`)
@@ -39,6 +40,7 @@ func Fingerprint(line string) string {
 	line = addDomain.ReplaceAllString(line, "${1}D >")
 	line = listed.ReplaceAllString(line, "$1\tlisted")
 	line = zone.ReplaceAllString(line, "$1.Z")
+	line = rhsZone.ReplaceAllString(line, "$1.Z.")
 	line = longs.ReplaceAllString(line, "N")
 	f := strings.Split(line, "\t") // a comment stands behind the second run of tabs
 	var parts []string
@@ -83,6 +85,9 @@ func Recognise(text string, conf *cf.Config) (s *Site, ok bool) {
 		case strings.HasPrefix(line, "R"):
 			if m := pauseID.FindStringSubmatch(line); m != nil && ruleset == "greet_pause" {
 				s.features["greet_pause"] = []string{m[1]}
+			}
+			if m := rhsZone.FindStringSubmatch(line); m != nil {
+				s.rhsbl = append(s.rhsbl, []string{m[2]})
 			}
 			if stock[Fingerprint(line)] {
 				continue
@@ -135,7 +140,7 @@ func (s *Site) recognised(features map[string]bool, conf *cf.Config) {
 		case "compat_check", "delay_checks":
 			s.features[name] = nil
 			continue
-		case "dnsbl", "enhdnsbl", "greet_pause":
+		case "dnsbl", "enhdnsbl", "rhsbl", "greet_pause":
 			continue // found where they stand
 		case "nullclient":
 			args = append(args, conf.Prog.Macros["H"])
@@ -304,6 +309,10 @@ func (s *Site) recognisedOptions(conf *cf.Config, at func(int, string, ...any)) 
 		at(conf.Milters[0].Pos.Line, "mail filters are not carried over")
 	}
 	for _, m := range conf.Mailers {
+		if m.Name == "procmail" {
+			s.mailers = append(s.mailers, "procmail")
+			s.defines["PROCMAIL_MAILER_PATH"] = m.Path
+		}
 		if m.Name == "local" && strings.HasSuffix(m.Path, "/procmail") {
 			s.features["local_procmail"] = []string{m.Path}
 		}

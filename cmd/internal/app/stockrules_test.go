@@ -24,6 +24,9 @@ var kitchenSinks = []string{
 		"FEATURE(`promiscuous_relay')\nFEATURE(`loose_relay_check')\nFEATURE(`bitdomain')\nFEATURE(`uucpdomain')\ndefine(`SMART_HOST', `x')\ndefine(`UUCP_RELAY', `x')\ndefine(`BITNET_RELAY', `x')\ndefine(`DECNET_RELAY', `x')\ndefine(`FAX_RELAY', `x')\nFEATURE(`use_client_ptr')\n" +
 		"FEATURE(`delay_checks', `hater')\nFEATURE(`access_db', `', `relaytofulladdress')\nFEATURE(`nouucp', `nospecial')\n",
 	"OSTYPE(`linux')\nFEATURE(`nullclient', `x')\n",
+	"OSTYPE(`linux')\nFEATURE(`nopercenthack', `reject')\nFEATURE(`access_db')\nFEATURE(`greet_pause')\nFEATURE(`rhsbl', `a.example')\nFEATURE(`rhsbl', `b.example', `no', `t')\n",
+	"OSTYPE(`linux')\nFEATURE(`nopercenthack', `nospecial')\nFEATURE(`access_db', , `skip', `lookupdotdomain')\nFEATURE(`greet_pause')\nFEATURE(`delay_checks')\n",
+	"OSTYPE(`linux')\nFEATURE(`msp')\n",
 	"OSTYPE(`linux')\ndefine(`_FFR_MAIL_MACRO', `1')\nFEATURE(`access_db', , `skip')\nFEATURE(`delay_checks', `friend', `n')\nFEATURE(`virtusertable')\nVIRTUSER_DOMAIN(`v.example')\nFEATURE(`genericstable')\nGENERICS_DOMAIN(`g.example')\n" +
 		"MASQUERADE_AS(`m.example')\nMASQUERADE_DOMAIN(`n.example')\nMASQUERADE_EXCEPTION(`o.example')\nEXPOSED_USER(`root')\nLOCAL_USER(`root')\nRELAY_DOMAIN(`r.example')\nFEATURE(`masquerade_entire_domain')\nFEATURE(`dnsbl', `d.example', `quarantine')\n",
 	"OSTYPE(`linux')\ndefine(`LUSER_RELAY', `local:x')\ndefine(`MAIL_HUB', `x')\nMASQUERADE_AS(`m.example')\nMASQUERADE_DOMAIN(`n.example')\nEXPOSED_USER(`root')\nFEATURE(`allmasquerade')\nFEATURE(`masquerade_envelope')\nFEATURE(`masquerade_entire_domain')\n" +
@@ -40,11 +43,11 @@ func TestStockRules(t *testing.T) {
 	found := map[string]bool{}
 	for i, text := range kitchenSinks {
 		for _, mailers := range []string{"", "MAILER(`uucp')\n"} {
-			if strings.Contains(text, "nullclient") || strings.Contains(text, "nouucp") {
+			if strings.Contains(text, "nullclient") || strings.Contains(text, "`msp'") || strings.Contains(text, "nouucp") {
 				mailers = ""
 			}
 			body := "VERSIONID(`x')\n" + text
-			if !strings.Contains(text, "nullclient") {
+			if !strings.Contains(text, "nullclient") && !strings.Contains(text, "`msp'") {
 				body += "MAILER(`local')\nMAILER(`smtp')\n" + mailers
 			}
 			dir := unpack(t, &txtar.Archive{Files: []txtar.File{{Name: "mc", Data: []byte(body)}}})
