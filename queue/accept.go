@@ -53,6 +53,9 @@ type Options struct {
 	// Either may refuse it with a *RefusedError. nil: nobody is asked.
 	Header func(h *envelope.Header) error
 	Whole  func(size int64) error
+	// Vouch is asked when the message is written and before it counts: an error undoes it, and is Accept's. What it waits
+	// for gets done while the disk works. nil: nobody is asked.
+	Vouch func() error
 	// Hold is asked when the message is safe: true keeps it until an operator releases it. nil: no.
 	Hold func() bool
 	// HeldFor tells why, for listings. nil: nobody says.
@@ -154,6 +157,7 @@ func (q *Queue) store(e *envelope.Envelope, body io.Reader, opt Options) (*spool
 		}
 	}
 	d.SetSource(in.crc)
+	d.VouchedBy(opt.Vouch)
 	if in.last != '\n' && in.size > 0 {
 		io.WriteString(d, "\n")
 	}

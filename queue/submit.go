@@ -136,19 +136,20 @@ func (q *Queue) Submit(ctx context.Context, e *envelope.Envelope, body io.Reader
 		_, err := io.Copy(io.Discard, body)
 		return reply, err
 	}
-	return q.take(ctx, &good, body, verbose, reply)
+	return q.take(ctx, &good, body, Options{Verbose: verbose}, reply)
 }
 
-// Take is Submit for recipients that Look has found nothing wrong with.
-func (q *Queue) Take(ctx context.Context, e *envelope.Envelope, body io.Reader, verbose func(string)) (spool.Reply, error) {
+// Take is Submit for recipients that Look has found nothing wrong with, or, with vouch (Options.Vouch), is just looking at.
+func (q *Queue) Take(ctx context.Context, e *envelope.Envelope, body io.Reader, verbose func(string), vouch func() error) (spool.Reply, error) {
 	good := *e
 	Local(&good)
-	return q.take(ctx, &good, body, verbose, spool.Reply{})
+	return q.take(ctx, &good, body, Options{Verbose: verbose, Vouch: vouch}, spool.Reply{})
 }
 
 // take accepts a message and completes what its front end is told.
-func (q *Queue) take(ctx context.Context, good *envelope.Envelope, body io.Reader, verbose func(string), reply spool.Reply) (spool.Reply, error) {
-	receipt, err := q.Accept(ctx, good, body, Options{Verbose: verbose, Known: good.ID != ""})
+func (q *Queue) take(ctx context.Context, good *envelope.Envelope, body io.Reader, opt Options, reply spool.Reply) (spool.Reply, error) {
+	opt.Known = good.ID != ""
+	receipt, err := q.Accept(ctx, good, body, opt)
 	var refused *RefusedError
 	if errors.As(err, &refused) {
 		return reply, &spool.RefusedError{Exit: ExitOf(refused.Status), Text: refused.Error()}

@@ -77,6 +77,8 @@ type Draft struct {
 	// namedFirst gives the file its name before it is synced.
 	namedFirst bool
 	journal    []byte
+	vouch      func() error // see VouchedBy
+	unvouched  bool
 	file       File // nil until the buffer ran over
 	off        int64
 	size       int64
@@ -115,6 +117,20 @@ func (d *Draft) SetPast(held bool, entries ...Entry) {
 
 // SetSource notes the checksum of the message as it was handed in, for README.md's drop/ID row.
 func (d *Draft) SetSource(crc uint32) { d.src = crc }
+
+// VouchedBy has f asked once, when the message is written and before it counts: an error of f undoes it, and is Commit's.
+// What f waits for gets done while the disk works, where the message becomes a file.
+func (d *Draft) VouchedBy(f func() error) { d.vouch = f }
+
+// vouched asks.
+func (d *Draft) vouched() error {
+	if d.vouch == nil {
+		return nil
+	}
+	err := d.vouch()
+	d.vouch, d.unvouched = nil, err != nil
+	return err
+}
 
 // Write takes the next octets of the message.
 func (d *Draft) Write(p []byte) (int, error) {
@@ -235,8 +251,8 @@ func (d *Draft) commitSomewhere() (f File, h head, err error) {
 	whole, state := d.buf, filepath.Base(d.dir)
 	d.memory = nil // whole outlives a try that fails
 	f, h, err = d.commit()
-	if err == nil {
-		return f, h, nil
+	if err == nil || d.unvouched {
+		return f, h, err
 	}
 	d.spool.spurn(d.on, err)
 	if d.spilled || errors.Is(err, fs.ErrExist) {
@@ -261,6 +277,9 @@ func (d *Draft) commit() (File, head, error) {
 	}
 	if d.err == nil {
 		d.err = d.finish(h)
+	}
+	if d.err == nil {
+		d.err = d.vouched()
 	}
 	f, err := d.named()
 	return f, h, err

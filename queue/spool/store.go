@@ -164,6 +164,12 @@ func (d *Draft) ID() string { return d.id }
 // Commit makes the message durable: when it returns nil, the message is safe. It is locked for the caller, who
 // delivers or closes it. On an error nothing was accepted and nothing stays.
 func (d *Draft) Commit() (*Message, error) {
+	if d.spool.logged != nil { // what is in the log counts
+		if err := d.vouched(); err != nil {
+			d.Abort()
+			return nil, fmt.Errorf("message %s: %w", d.id, err)
+		}
+	}
 	if m, ok := d.toLog(); ok {
 		return m, nil
 	}

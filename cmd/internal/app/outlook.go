@@ -1,8 +1,10 @@
 package app
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"slices"
 
@@ -25,18 +27,20 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 	if err != nil {
 		return spool.Reply{}, err
 	}
-	if users, err := s.users.Now(); err == nil { // else each recipient hears "not now", and waits in the queue
-		local.x = local.x.Steady(users)
-	}
 	var reply spool.Reply
 	var partly []string
 	exit, deep := 0, 0 // of recipients that are wrong themselves, and of those behind an alias
 	some := *e
 	queue.Local(&some)
+	var all []outlook
+	if len(e.Recipients) < several {
+		all = s.lookAll(ctx, &some, local)
+	} else if reply, all, body, err = s.takeMeanwhile(ctx, &some, body, verbose, local); err != errAmiss {
+		return reply, err
+	}
 	some.Recipients = nil
-	for i, r := range e.Recipients {
-		w := &outlook{s: s, local: local, sender: e.Sender}
-		w.look(ctx, &some, r)
+	for i, w := range all {
+		r := e.Recipients[i]
 		if w.good == 0 && len(w.failed) == 0 && len(w.loops) > 0 && (s.cf == nil || len(some.Recipients) == 0) {
 			w.failed = w.loops[:1]
 			w.who = "" // the recipient itself
@@ -76,7 +80,7 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 		err = &spool.RefusedError{Exit: sysexits.Usage, Text: "No recipients"}
 	} else {
 		refused := reply.Refused
-		reply, err = s.queue.Take(ctx, &some, body, verbose)
+		reply, err = s.queue.Take(ctx, &some, body, verbose, nil)
 		reply.Refused, reply.Partly, reply.Joined = refused, partly, joined
 	}
 	if err != nil {
@@ -85,6 +89,70 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 	reply.Exit = cmp.Or(reply.Exit, exit, deep)
 	return reply, nil
 }
+
+// lookAll looks at each recipient of e.
+func (s *site) lookAll(ctx context.Context, e *envelope.Envelope, local localNames) []outlook {
+	if users, err := s.users.Now(); err == nil { // else each recipient hears "not now", and waits in the queue
+		local.x = local.x.Steady(users)
+	}
+	all := make([]outlook, len(e.Recipients))
+	for i, r := range e.Recipients {
+		all[i] = outlook{s: s, local: local, sender: e.Sender}
+		all[i].look(ctx, e, r)
+	}
+	return all
+}
+
+const (
+	// several is how many recipients are worth looking at while the disk takes the message.
+	several = 4
+	// retake is how large a message may be, in octets, that is kept in memory because it may have to be taken anew.
+	retake = 32 << 10
+)
+
+// errAmiss means that something is wrong with a recipient.
+var errAmiss = errors.New("there is something to say about a recipient")
+
+// takeMeanwhile takes the message for all recipients, and looks at them while the disk works. Where there is something to
+// say about one of them, nothing is accepted; what was seen of them all, and the message, are returned for another go.
+func (s *site) takeMeanwhile(ctx context.Context, e *envelope.Envelope, body io.Reader, verbose func(string), local localNames) (reply spool.Reply, all []outlook, again io.Reader, err error) {
+	buf := make([]byte, retake)
+	n, err := io.ReadFull(body, buf)
+	if err == nil { // there is more
+		return reply, s.lookAll(ctx, e, local), io.MultiReader(bytes.NewReader(buf), body), errAmiss
+	}
+	if err == io.ErrUnexpectedEOF {
+		err = io.EOF
+	}
+	again = io.MultiReader(bytes.NewReader(buf[:n]), ended{err})
+	if err != io.EOF {
+		return reply, s.lookAll(ctx, e, local), again, errAmiss
+	}
+	looked := make(chan struct{})
+	go func() {
+		all = s.lookAll(ctx, e, local)
+		close(looked)
+	}()
+	fine := func() error {
+		<-looked
+		for i := range all {
+			if w := &all[i]; len(w.failed)+len(w.loops) > 0 || w.odd {
+				return errAmiss
+			}
+		}
+		return nil
+	}
+	reply, err = s.queue.Take(ctx, e, bytes.NewReader(buf[:n]), verbose, fine)
+	if err != nil && fine() != nil {
+		err = errAmiss // what would have been said first
+	}
+	return reply, all, again, err
+}
+
+// ended is a reader that has nothing but its error.
+type ended struct{ err error }
+
+func (e ended) Read([]byte) (int, error) { return 0, e.err }
 
 // outlook is what is known of one recipient before delivery.
 type outlook struct {
