@@ -243,7 +243,7 @@ func (a *try) tell(ctx context.Context, n dsn.Notice, cause string) error {
 	if err != nil {
 		return err
 	}
-	a.told = append(a.told, Noticed{ID: a.m.ID, New: receipt.ID, Kind: n.Kind, Cause: cause, Status: n.Recipients[len(n.Recipients)-1].Status})
+	a.told = append(a.told, Noticed{ID: a.m.ID, New: receipt.ID, Kind: n.Kind, Cause: cause, About: n.About(), Status: n.Recipients[len(n.Recipients)-1].Status})
 	return nil
 }
 

@@ -180,6 +180,8 @@ type Noticed struct {
 	New   string // the notice; empty when it was discarded
 	Kind  dsn.Kind
 	Cause string
+	// About is what sendmail calls the notice, where that is not the failure of a recipient; empty: it is.
+	About string
 	// Status is the outcome of the last recipient that the notice tells of.
 	Status transport.Status
 }

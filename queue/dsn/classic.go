@@ -86,6 +86,19 @@ func (c Classic) rewritten(n Notice, back returned) envelope.Body {
 	return envelope.BytesBody(strings.TrimSuffix(string(head), "\n"))
 }
 
+// About is what sendmail's log calls the notice, where that is not the failure of a recipient; empty: it is.
+func (n Notice) About() string {
+	switch last := n.Recipients[len(n.Recipients)-1]; {
+	case n.Kind == Delay:
+		return "Warning: could not send message for past " + period(n.Recipients[0].limit(n.Kind))
+	case n.Kind == Success:
+		return "Return receipt"
+	case last.Expired:
+		return "Cannot send message for " + period(last.limit(n.Kind))
+	}
+	return ""
+}
+
 // header has sendmail's order.
 func (c Classic) header(n Notice, to envelope.Address, back returned) string {
 	subject, auto := "Returned mail: see transcript for details", "failure"

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"waybill/queue"
 	"waybill/transport"
@@ -26,6 +27,14 @@ func (l *Log) classicFrom(a queue.Accepted) {
 	env := a.Envelope
 	if notice(a) {
 		return
+	}
+	if env.Anyway { // the sender is only to hear of those who do not exist
+		for _, r := range env.Recipients {
+			if addr := string(r.Addr); !strings.Contains(addr, "@@") {
+				l.Unknown(a.ID, []string{addr})
+				l.classicUnknown(a.ID, addr, 0, l.classic.Weights.Job(a.Size, env.Priority, len(env.Recipients), 0))
+			}
+		}
 	}
 	var b line
 	from := "<" + string(env.Sender) + ">"
@@ -66,6 +75,12 @@ func (l *Log) classicTo(t queue.Tried) {
 	}
 	l.mu.Unlock()
 	for len(all) > 0 {
+		if first := all[0]; unknown(first.Status) && first.Local && first.Sender.Origin.UID >= 0 {
+			if all = all[1:]; !first.Sender.Anyway {
+				l.classicUnknown(first.ID, first.To, first.Age, l.classic.Weights.Job(first.Size, first.Priority, first.Rcpts, first.Attempts))
+			}
+			continue
+		}
 		first, names := all[0], []string(nil)
 		rest := l.classicRest(first)
 		for len(all) > 0 && all[0].Mailer == first.Mailer && all[0].Host == first.Host && l.classicRest(all[0]) == rest {
@@ -110,6 +125,9 @@ func (l *Log) classicRest(t queue.Tried) string {
 	if relay == "" {
 		relay = strings.TrimSuffix(t.Host, ".")
 	}
+	if s.Outcome() == transport.Failed && relay != "" && (s.Code() == nullMX || s.Code() == loopsBack) {
+		relay = strings.TrimSuffix(relay, ".") + "."
+	}
 	if strings.EqualFold(s.Diagnostic, "x-unix") {
 		relay = ""
 	}
@@ -148,8 +166,35 @@ func classicStat(s transport.Status) (code, stat string) {
 		return "5.3.0", fmt.Sprintf("unknown mailer error %d", exit)
 	case strings.HasPrefix(s.Text(), "Host unknown"):
 		return s.Code(), s.Text()
+	case o == transport.Failed && s.Code() == loopsBack && s.Remote == "" && s.Reply == "":
+		return s.Code(), "Local configuration error"
+	case o == transport.Failed && s.Became == "" && (s.Reply != "" || s.Code() == nullMX || s.Code() == loopsBack):
+		if _, _, text, _, ok := sysexits.Response(s.Exit); ok {
+			return s.Code(), text
+		}
 	}
 	return s.Code(), Stat(s)
+}
+
+// Hosts that take no mail (RFC 7505), and those whose mail leads back to us.
+const nullMX, loopsBack = "5.1.10", "5.3.5"
+
+// unknown tells a user of this host whom nobody knows.
+func unknown(s transport.Status) bool {
+	return s.Outcome() == transport.Failed && s.Code() == "5.1.1" && s.Exit == sysexits.NoUser && s.Reply == "" && s.Remote == "" && s.Became == ""
+}
+
+// classicUnknown is the line about a user whom nobody knows, of whom sendmail hears before there is a delivery.
+func (l *Log) classicUnknown(id, to string, age time.Duration, job int64) {
+	var b line
+	b.add("to", to)
+	b.add("delay", interval(age))
+	b.add("mailer", "local")
+	b.add("pri", job)
+	b.add("dsn", "5.1.1")
+	b.add("reply", "550 5.1.1 User unknown")
+	b.add("stat", "User unknown")
+	l.Line(id, b.String())
 }
 
 // control is who answers for a recipient: the user whose list named a program or a file, or the sender.

@@ -43,6 +43,19 @@ func TestClassic(t *testing.T) {
 	l.Tried(queue.Tried{ID: "6AM3", To: "c@[127.0.0.4]", Mailer: "esmtp", Host: "[127.0.0.4]", Status: literal, Sender: local})
 	l.Noticed(queue.Noticed{ID: "6AM1", New: "6AM2", Kind: dsn.Failure, Cause: "x", Status: sent(transport.Failed, "5.1.1", "no", "550 5.1.1 no such user here", "smtp")})
 	l.Accepted(queue.Accepted{ID: "6AM2", Envelope: &envelope.Envelope{Origin: envelope.Origin{Protocol: "local", UID: -1}}})
+	nobody := &envelope.Envelope{Sender: "root", Origin: envelope.Origin{Protocol: "local", User: "root"}, Anyway: true, Recipients: []envelope.Recipient{{Addr: "nobody"}}}
+	missing := sent(transport.Failed, "5.1.1", "user unknown", "", "")
+	missing.Exit = 67
+	l.Accepted(queue.Accepted{ID: "6AM4", Envelope: nobody, Given: 9})
+	l.Tried(queue.Tried{ID: "6AM4", To: "nobody", Mailer: "local", Status: missing, Sender: nobody, Local: true})
+	l.Tried(queue.Tried{ID: "6AM5", To: "nobody", Mailer: "local", Status: missing, Sender: local, Local: true})
+	refused := sent(transport.Failed, "5.6.0", "content rejected", "554 5.6.0 content rejected", "smtp")
+	refused.Exit = 69
+	l.Tried(queue.Tried{ID: "6AM5", To: "d@example.com", Mailer: "esmtp", Host: "example.com.", Status: refused, Sender: local})
+	none := sent(transport.Failed, "5.1.10", "nullmx.test takes no mail (null MX)", "", "")
+	none.Exit = 69
+	l.Tried(queue.Tried{ID: "6AM5", To: "x@nullmx.test", Mailer: "esmtp", Host: "nullmx.test.", Status: none, Sender: local})
+	l.Noticed(queue.Noticed{ID: "6AM5", New: "6AM6", Kind: dsn.Success, Cause: "x", About: "Return receipt"})
 	want := `6AM1: from=root, size=93, class=0, nrcpts=2, msgid=<a@b>, relay=root@localhost
 6AM1: to=erin@example.com,dave@example.com, ctladdr=root (0/0), delay=00:00:01, xdelay=00:00:00, mailer=esmtp, pri=0, relay=sink.example.com. [127.0.0.2], dsn=2.0.0, stat=Sent (accepted)
 6AM1: to=bob, ctladdr=root (0/0), delay=00:00:00, xdelay=00:00:00, mailer=local, pri=0, dsn=2.0.0, stat=Sent
@@ -51,6 +64,13 @@ func TestClassic(t *testing.T) {
 6AM3: to=a@example.com,b@example.com, delay=00:00:00, mailer=esmtp, pri=0, stat=queued
 6AM3: to=c@[127.0.0.4], ctladdr=root (0/0), delay=00:00:00, xdelay=00:00:00, mailer=esmtp, pri=0, relay=[127.0.0.4] [127.0.0.4], dsn=2.0.0, stat=Sent (accepted)
 6AM1: 6AM2: DSN: User unknown
+6AM4: nobody... User unknown
+6AM4: to=nobody, delay=00:00:00, mailer=local, pri=0, dsn=5.1.1, reply=550 5.1.1 User unknown, stat=User unknown
+6AM4: from=root, size=9, class=0, nrcpts=1, relay=root@localhost
+6AM5: to=nobody, delay=00:00:00, mailer=local, pri=0, dsn=5.1.1, reply=550 5.1.1 User unknown, stat=User unknown
+6AM5: to=d@example.com, ctladdr=root (0/0), delay=00:00:00, xdelay=00:00:00, mailer=esmtp, pri=0, relay=sink.example.com. [127.0.0.2], dsn=5.6.0, reply=554 5.6.0 content rejected, stat=Service unavailable
+6AM5: to=x@nullmx.test, ctladdr=root (0/0), delay=00:00:00, xdelay=00:00:00, mailer=esmtp, pri=0, relay=nullmx.test., dsn=5.1.10, stat=Service unavailable
+6AM5: 6AM6: DSN: Return receipt
 `
 	got := prefix.ReplaceAllString(out.String(), "")
 	if strings.TrimSpace(got) != strings.TrimSpace(want) {

@@ -52,8 +52,11 @@ func (l *Log) Noticed(n queue.Noticed) {
 	if word == "" {
 		word = n.Kind.String()
 	}
-	if l.classic != nil && n.Status.Outcome() == transport.Failed {
+	if l.classic != nil && n.Status.Outcome() == transport.Failed && n.About == "" {
 		_, n.Cause = classicStat(n.Status)
+	}
+	if l.classic != nil && n.About != "" {
+		n.Cause = n.About
 	}
 	text := word + ": " + n.Cause
 	if n.New != "" {
