@@ -138,6 +138,12 @@ func (h *host) Canonical(ctx context.Context, key string) (string, bool, error) 
 			}
 		}
 	}
+	if trouble == nil {
+		h.env.told.failed(statusNoHost)
+	}
+	if trouble == nil {
+		h.env.told.failed(statusNoHost)
+	}
 	return last, false, trouble
 }
 
@@ -345,6 +351,9 @@ func (h *host) exchangers(ctx context.Context, name string, search bool) (hosts 
 	}
 	if h.env.Resolver == nil {
 		return nil, false, errNoResolver
+	}
+	if search {
+		h.env.told.failed(statusNoHost)
 	}
 	for _, t := range tries {
 		if !possible(t) {
