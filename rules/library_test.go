@@ -44,7 +44,7 @@ var behind = map[string]string{
 	"plus-detail":  "bob+x@example.com => esmtp example.com bob+x@example.com",
 	"uucp": "beta!bob => uucp beta bob\nbeta!bob@localhost.UUCP => uucp beta bob\nlocalhost!beta!bob => uucp beta bob\nbob@localhost.UUCP => local bob\n" +
 		"bob@example.com => esmtp example.com bob@example.com\nbob@localhost => local bob\nother!bob => uucp other bob",
-	"virtusers":     "bob@example.org => esmtp example.org bob@example.org",
+	"virtusers": "bob@example.org => esmtp example.org bob@example.org",
 	"virtusertable": "other@example.com => esmtp example.com other@example.com\nbob@localhost => local bob\n" +
 		"given virtusertable(pm@localhost) is \"pm@example.net\"\ngiven client 198.51.100.7\nrcpt pm@localhost => ok\nrcpt pm%example.net@localhost => reject\nrcpt pm+x%example.net@localhost => reject",
 }

@@ -90,7 +90,7 @@ scan:
 		case c == '"':
 			j := quoted(t, i)
 			empty := t[i:j] == `""` || t[i:j] == `"`
-			alone := i == 0 && (j == len(t) || strings.HasPrefix(strings.TrimLeft(t[j:], " \t"), ";"))
+			alone := j == len(t) && strings.Trim(t[phrase:i], " \t\"") == "" || j < len(t) && strings.IndexByte(`;("`, t[j]) >= 0
 			seen = seen || !empty || !angle && !alone
 			i = j - 1
 		case c == '\\':
@@ -199,6 +199,11 @@ func (k *cracker) rest(t string) string {
 		case '"':
 			b.WriteString(`""`)
 		case '<', '>', ')':
+		case ':':
+			b.WriteByte(c)
+			if i+1 < len(t) && (t[i+1] == ':' || t[i+1] == '.') { // it stands for itself here, and is doubled
+				b.WriteByte(c)
+			}
 		case '\\':
 			b.WriteByte(c)
 			if i++; i < len(t) {

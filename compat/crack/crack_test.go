@@ -32,6 +32,16 @@ func TestCrack(t *testing.T) {
 		"x<z>)":                       "x<$g>",
 		"x <z>: b":                    "x <z>: $g",
 		`(c) ""`:                      "(c) $g",
+		`""(in)@(side)x`:              "(in) $g (side)",
+		`group: "";`:                  "group: ;$g",
+		`g:""`:                        "g:",
+		`""(c)`:                       "(c)",
+		`"" (c)`:                      "$g (c)",
+		`g: "" ;`:                     "g: $g;",
+		`(z)""(a)x`:                   "(z) (a) $g",
+		`""""(c)x`:                    "(c) $g",
+		"a<b>c:.d":                    "a<$g>c::.d",
+		"a<b>c::d":                    "a<$g>c:::d",
 	} {
 		if got := Crack(in, Options{MustQuote: DefaultMustQuote}).Template(); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)

@@ -106,10 +106,28 @@ func (h *host) Miss(key string) int {
 			return 0
 		}
 		if _, err := parseClient(key[:end+1]); err != nil {
+			if inner := key[1:end]; oldAddress(inner) {
+				return statusNoHost
+			}
 			return h.env.told.last(key)
 		}
 	}
 	return 68
+}
+
+// oldAddress reports whether a text is an IPv4 address in one of the old ways: "1.2.3" is 1.2.0.3 (inet_aton(3)).
+func oldAddress(text string) bool {
+	parts := strings.Split(text, ".")
+	for i, p := range parts {
+		bits := 8
+		if i == len(parts)-1 {
+			bits = 8 * (5 - len(parts))
+		}
+		if _, err := strconv.ParseUint(p, 10, max(bits, 1)); err != nil || len(parts) > 4 {
+			return false
+		}
+	}
+	return true
 }
 
 // Canonical makes a name canonical, without a dot at the end. A name that is not found comes back as it is; after a
@@ -376,7 +394,7 @@ func (h *host) exchangers(ctx context.Context, name string, search bool) (hosts 
 		switch {
 		case !exists:
 			h.env.told.failed(statusNoHost)
-		case !slices.ContainsFunc(records, func(r Record) bool { return r.Type == "MX" }):
+		case len(records) == 0: // an alias is an answer, wherever it leads
 			h.env.told.failed(statusUnavailable)
 		}
 		type exchanger struct {

@@ -118,6 +118,8 @@ func (d *dequote) Lookup(_ context.Context, key string, _ []string) (Result, boo
 			b.WriteByte(c)
 			i++
 			c = key[i]
+		case c == '\t':
+			return Result{}, false, nil
 		case c == ' ':
 			if d.subs == "" {
 				return Result{}, false, nil

@@ -71,6 +71,9 @@ func TestLastErrorOfTheResolver(t *testing.T) {
 		if got := miss("[256.1.1.1]"); got != c.want {
 			t.Errorf("after %v %v, once more: %d, want %d", c.hosts, c.mxs, got, c.want)
 		}
+		if got := miss("[1.2.3]"); got != 68 {
+			t.Errorf("an address in the old way: %d", got)
+		}
 		for name, want := range map[string]int{"a..b": 0, ".": 68, "..": 0, "gone.example.org": 68, "nomx.example.org": 0} {
 			if got := best.(interface{ Miss(string) int }).Miss(name); got != want {
 				t.Errorf("bestmx %s: %d, want %d", name, got, want)
@@ -102,5 +105,19 @@ func TestLoopsAreToldOncePerSpelling(t *testing.T) {
 	}
 	if len(many.loops) > maxTold || len(many.missed) > maxTold {
 		t.Error("names from the network are remembered without end")
+	}
+}
+
+// TestDequoteLeavesTabs: what has a tab inside its quotes keeps them, as with sendmail.
+func TestDequoteLeavesTabs(t *testing.T) {
+	x, err := Open(&prog.Table{Name: "d", Class: "dequote", Args: []string{"-s_"}}, Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, found, err := x.Lookup(context.Background(), "\"a\tb\"@c", nil); found || err != nil {
+		t.Errorf("%q %v", r.Value, err)
+	}
+	if r, found, _ := x.Lookup(context.Background(), `"a b"@c`, nil); !found || r.Value != "a_b@c" {
+		t.Errorf("%q %v", r.Value, found)
 	}
 }
