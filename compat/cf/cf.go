@@ -55,12 +55,12 @@ type Config struct {
 
 // Message is something that the reader says, in sendmail's words.
 type Message struct {
-	Pos  prog.Pos // zero for messages that sendmail prints without a place
+	Pos  prog.Pos // zero for messages that sendmail prints without a place; line 0 is one alone, without its end
 	Text string
 }
 
 func (m Message) String() string {
-	if m.Pos.Line == 0 {
+	if m.Pos.File == "" {
 		return m.Text
 	}
 	return fmt.Sprintf("%s: line %d: %s", m.Pos.File, m.Pos.Line, m.Text)

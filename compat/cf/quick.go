@@ -78,7 +78,7 @@ func (r *reader) kinds() *[256]uint8 {
 
 // quickRule reads a plain R line. It returns false, and has done nothing, when the line is not so plain.
 func (r *reader) quickRule(raw string) bool {
-	if r.cur == nil || r.level() < 9 {
+	if r.cur == nil || r.cfg.Level < 9 {
 		return false
 	}
 	tab := strings.IndexByte(raw, '\t')

@@ -47,6 +47,7 @@ type reader struct {
 	cfg       *Config
 	opt       Options
 	line      int
+	ended     int               // lines that have ended: what messages have for the number of the current one
 	macros    map[string]string // in marked form
 	cur       *prog.Ruleset
 	nextNamed int
@@ -142,6 +143,9 @@ func Read(in io.Reader, name string, opt Options) (*Config, error) {
 				break
 			}
 		}
+		if r.ended = n - 1; end == len(text) {
+			r.ended--
+		}
 		line := text[begin:end]
 		if nul { // what is behind it is not seen
 			line, _, _ = strings.Cut(line, "\x00")
@@ -156,9 +160,12 @@ func Read(in io.Reader, name string, opt Options) (*Config, error) {
 
 func (r *reader) pos() prog.Pos { return prog.Pos{File: r.cfg.File, Line: r.line} }
 
+// place is where the real one says that it is.
+func (r *reader) place() prog.Pos { return prog.Pos{File: r.cfg.File, Line: r.ended} }
+
 // errorf records an error with its place.
 func (r *reader) errorf(format string, args ...any) {
-	r.cfg.Messages = append(r.cfg.Messages, Message{r.pos(), fmt.Sprintf(format, args...)})
+	r.cfg.Messages = append(r.cfg.Messages, Message{r.place(), shown(fmt.Sprintf(format, args...))})
 	r.cfg.Errors++
 	r.said = true
 	r.cfg.Exit = cmp.Or(r.cfg.Exit, 70)
@@ -172,8 +179,8 @@ func (r *reader) systemErrorf(format string, args ...any) {
 
 // remark records a message with its place that is no error.
 func (r *reader) remark(format string, args ...any) {
-	r.remarked = fmt.Sprintf(format, args...)
-	r.cfg.Messages = append(r.cfg.Messages, Message{r.pos(), r.remarked})
+	r.remarked = shown(fmt.Sprintf(format, args...))
+	r.cfg.Messages = append(r.cfg.Messages, Message{r.place(), r.remarked})
 }
 
 // die records an error at which the real one stops at once, with the exit status for a wrong use.
@@ -184,7 +191,7 @@ func (r *reader) die(format string, args ...any) {
 
 // say records a message that sendmail prints without a place.
 func (r *reader) say(format string, args ...any) {
-	r.cfg.Messages = append(r.cfg.Messages, Message{Text: fmt.Sprintf(format, args...)})
+	r.cfg.Messages = append(r.cfg.Messages, Message{Text: shown(fmt.Sprintf(format, args...))})
 }
 
 func (r *reader) note(what string, how Exactness, why string) {
@@ -256,7 +263,7 @@ func (r *reader) one(raw string) {
 		r.note("rule", Exact, "")
 		return
 	}
-	line := prepare(raw, r.level())
+	line := prepare(raw, r.cfg.Level)
 	if line == "" {
 		return
 	}
@@ -333,13 +340,6 @@ func (r *reader) noteDefault(before int, what string) {
 
 // join makes one line of a line and its continuation lines.
 func join(s string) string { return strings.ReplaceAll(s, "\n", "") }
-
-func (r *reader) level() int {
-	if r.cfg.Level == 0 {
-		return 3 // a file without V line still has comments; its other levels are those of 0
-	}
-	return r.cfg.Level
-}
 
 // levelLine reads "V10/Berkeley".
 func (r *reader) levelLine(body string) {

@@ -17,6 +17,11 @@ const (
 
 // ruleLine reads "Rlhs<TAB>rhs<TAB>comment"; body is the line without its R, in marked form.
 func (r *reader) ruleLine(body, source string) {
+	rs := r.ruleset()
+	if rs == nil {
+		r.errorf("missing valid ruleset for \"R%s\"", body)
+		return
+	}
 	tab := strings.IndexByte(body, '\t')
 	if tab < 0 {
 		r.errorf("invalid rewrite line \"R%s\" (tab expected)", body)
@@ -29,11 +34,6 @@ func (r *reader) ruleLine(body, source string) {
 		right, comment = right[:i], right[i+1:]
 	}
 	_ = comment
-	rs := r.ruleset()
-	if rs == nil {
-		r.errorf("missing valid ruleset for \"R%s\"", body)
-		return
-	}
 	r.ruled = true
 	rule := &prog.Rule{Pos: r.pos(), Source: source}
 	rule.LHS = r.leftSide(left)

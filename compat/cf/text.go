@@ -104,6 +104,29 @@ func show7(c byte) rune {
 	return rune(c)
 }
 
+// shown is text as messages show it: without the eighth bits of its octets; what would become a control character then has
+// the octet 0x7F before it, and 0x80 is an end.
+func shown(text string) string {
+	for i := 0; i < len(text); i++ {
+		if text[i] < 0x80 {
+			continue
+		}
+		b := append(make([]byte, 0, len(text)+16), text[:i]...)
+		for ; i < len(text); i++ {
+			c := text[i]
+			if c >= 0x80 && c < 0xa0 || c == 0xff {
+				b = append(b, 0x7f)
+			}
+			if c == 0x80 {
+				break
+			}
+			b = append(b, c&0x7f)
+		}
+		return string(b)
+	}
+	return text
+}
+
 // special are the characters that are symbols of the rule language behind a dollar sign, not names of macros.
 const special = "*+-@:|#>()[]&=~?.0123456789"
 

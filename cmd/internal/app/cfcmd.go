@@ -72,7 +72,14 @@ func checkCF(std stdio, file string) int {
 	}
 	var refused *cfRefused
 	if errors.As(refuseCF(conf), &refused) {
-		for _, line := range refused.says {
+		says := refused.says
+		for _, m := range conf.Messages { // all of them: those about an old file, too
+			if !outOfDate(m) {
+				says = says[1:]
+			}
+			fmt.Fprintln(std.out, m)
+		}
+		for _, line := range says {
 			fmt.Fprintln(std.out, line)
 		}
 		return refused.exit

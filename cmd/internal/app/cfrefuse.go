@@ -54,11 +54,16 @@ func refusedCF(std stdio, file string, given overrides) (exit int, ok bool) {
 	return cannotOpen(std, err), false
 }
 
+// outOfDate tells of a message that it is the one about an old file.
+func outOfDate(m cf.Message) bool {
+	return strings.HasPrefix(m.Text, "Warning: .cf file is out of date")
+}
+
 // refuseCF looks at what was wrong with a configuration, and at its queue directory, which sendmail never makes.
 func refuseCF(conf *cf.Config) error {
 	r := &cfRefused{}
 	for _, m := range conf.Messages {
-		if !strings.HasPrefix(m.Text, "Warning: .cf file is out of date") { // that it keeps to itself here
+		if !outOfDate(m) { // that it keeps to itself here
 			r.says = append(r.says, m.String())
 		}
 	}
