@@ -61,6 +61,7 @@ type cfSession struct {
 	exit     *int   // what sendmail -bs ends with; not nil
 	features string // what srv_features said
 	talk     *cfTalk
+	trace    *cfTrace
 }
 
 // cfSession makes a session of inner. A reply says that srv_features has no answer now.
@@ -69,11 +70,17 @@ func (s *site) cfSession(ctx context.Context, inner *smtpSession) (smtpserver.Se
 	if !ok {
 		return nil, smtp.NewReply(421, "4.3.0", "Temporary system failure")
 	}
-	return cfSession{inner, cmp.Or(s.pipeExit, new(int)), features, &cfTalk{verbose: s.cf.verbose}}, nil
+	session := cfSession{inner, cmp.Or(s.pipeExit, new(int)), features, &cfTalk{verbose: s.cf.verbose}, &cfTrace{}}
+	inner.refused = session.refusedLine
+	return session, nil
 }
 
 // Close runs the queue for those whom ETRN named.
 func (s cfSession) Close() {
+	s.unfinished()
+	if !s.trace.spoke && s.site.cf.pipe {
+		s.site.mail.Line(s.logID(), s.Peer()+" did not issue MAIL/EXPN/VRFY/ETRN during connection to stdin")
+	}
 	s.smtpSession.Close()
 	if len(s.talk.nodes) == 0 {
 		return
@@ -93,6 +100,7 @@ func (s cfSession) Close() {
 
 // Etrn asks check_etrn first.
 func (s cfSession) Etrn(ctx context.Context, node string) *smtp.Reply {
+	s.trace.spoke = true
 	if name, ok := strings.CutPrefix(node, "#"); ok {
 		return smtp.NewReply(459, "4.5.4", "Queue "+name+" unknown")
 	}
@@ -221,6 +229,7 @@ func (s cfSession) check(ctx context.Context, ruleset, name string, expand bool)
 	if refused != nil && !refused.Discard {
 		return smtp.NewReply(refused.Code, refused.Enhanced, refused.Text)
 	}
+	s.asked(strings.ToUpper(strings.TrimPrefix(ruleset, "check_")), smtp.Printable(name))
 	var told func(line string)
 	if s.talk.verbose && expand {
 		told = s.talk.say

@@ -95,6 +95,7 @@ const maxWarnings = 10
 // Reset forgets what the message at hand would have said.
 func (s cfSession) Reset() {
 	s.talk.warnings = nil
+	s.unfinished()
 	s.smtpSession.Reset()
 }
 
@@ -143,6 +144,7 @@ func (s cfSession) ruled(status transport.Status, shown string) *smtp.Reply {
 }
 
 func (s cfSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.Reply {
+	s.trace.spoke, s.trace.sender = true, from.Text
 	r := s.smtpSession.Mail(ctx, from)
 	s.failed(exitOfPolicy(r))
 	s.talk.shown, s.talk.texts = map[string]string{}, map[string]string{}
@@ -191,6 +193,7 @@ func (s cfSession) Rcpt(ctx context.Context, to smtpserver.RcptTo) *smtp.Reply {
 		s.failed(exitOfPolicy(r))
 	default:
 		s.talk.texts[string(to.Addr)] = shown
+		s.trace.rcpts++
 		if key := s.target(to.Addr); s.talk.shown[key] != "" {
 			shown = s.talk.shown[key]
 		} else {
@@ -236,6 +239,7 @@ func (s cfSession) target(addr envelope.Address) string {
 }
 
 func (s cfSession) Data(ctx context.Context, body io.Reader) *smtp.Reply {
+	s.trace.id, s.trace.sender = "", "" // from now on the message has lines of its own
 	var strict *sevenOnly
 	strip := s.site.cf.conf.Bool("SevenBitInput", false) || s.env != nil && s.env.BodyType == envelope.Body7Bit
 	if mode, _ := s.site.cf.conf.Option("EightBitMode", ""); strings.HasPrefix(strings.ToLower(strings.TrimSpace(mode)), "s") && !strip && s.env != nil && s.env.BodyType != envelope.Body8BitMIME {

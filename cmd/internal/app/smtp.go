@@ -89,15 +89,16 @@ type smtpSession struct {
 
 	reverse reverse // what looking for the client's name came to
 
-	env        *envelope.Envelope // of the transaction; nil outside of one
-	decision   queue.Decision     // of the last recipient
-	status     transport.Status   // what Verify said about it
-	size       int64              // that the client announced; 0 when it did not
-	verbose    func(line string)  // hears what the delivery does; mostly nil
-	discard    bool               // a rule said: take it and throw it away
-	quarantine string             // a rule said: take it and hold it, for this reason
-	named      []string           // with a sendmail.cf: the recipients of the transaction, as they were written
-	outcomes   []transport.Status // of the recipients of the last message, where its delivery was waited for
+	env        *envelope.Envelope   // of the transaction; nil outside of one
+	decision   queue.Decision       // of the last recipient
+	status     transport.Status     // what Verify said about it
+	size       int64                // that the client announced; 0 when it did not
+	verbose    func(line string)    // hears what the delivery does; mostly nil
+	discard    bool                 // a rule said: take it and throw it away
+	quarantine string               // a rule said: take it and hold it, for this reason
+	refused    func(maillog.Reject) // logs a refusal; nil: as it is
+	named      []string             // with a sendmail.cf: the recipients of the transaction, as they were written
+	outcomes   []transport.Status   // of the recipients of the last message, where its delivery was waited for
 }
 
 func (s *smtpSession) clientName() string {
@@ -167,6 +168,10 @@ func (s *smtpSession) refuse(ruleset, arg string, v rules.Verdict, err error) *s
 
 func (s *smtpSession) logRefusal(ruleset, arg, verb, text string) {
 	s.site.countVerdict(verb)
+	if s.refused != nil {
+		s.refused(maillog.Reject{Ruleset: ruleset, Arg: arg, Verb: verb, Text: text})
+		return
+	}
 	s.site.mail.Reject(maillog.Reject{Ruleset: ruleset, Arg: arg, Relay: maillog.Relay(s.origin()), Verb: verb, Text: text})
 }
 
