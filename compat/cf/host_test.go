@@ -45,3 +45,20 @@ func TestInterfacesAreProbed(t *testing.T) {
 		t.Error("no loopback interface with the names of the hosts file")
 	}
 }
+
+// TestLineLimitByFlag: the flag L limits lines where L= does not.
+func TestLineLimitByFlag(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "cf")
+	if err := os.WriteFile(file, []byte("V10/Berkeley\nMlocal, P=/bin/false, A=x\nMa, P=[IPC], F=L, A=TCP $h\nMb, P=[IPC], F=L, L=100, A=TCP $h\nMc, P=/bin/cat, F=l, A=cat\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c, err := ReadFile(file, Options{Trust: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int{"a": 990, "b": 100, "c": 0} {
+		if got := c.Mailer(name).LineLimit; got != want {
+			t.Errorf("mailer %s: L=%d, want %d", name, got, want)
+		}
+	}
+}

@@ -146,6 +146,9 @@ func (r *reader) addMailer(m *Mailer, args bool) {
 		m.Flags += "q"
 	}
 	m.Flags = sortFlags(m.Flags)
+	if m.Has('L') && m.LineLimit == 0 {
+		m.LineLimit = oldLineLimit
+	}
 	r.noteMailer(m)
 	if program || name == "*file*" || name == "*include*" { // they take one recipient at a time
 		m.Flags = strings.ReplaceAll(m.Flags, "m", "")
@@ -163,6 +166,9 @@ func (r *reader) addMailer(m *Mailer, args bool) {
 	r.cfg.Mailers = append(r.cfg.Mailers, m)
 }
 
+// oldLineLimit is what the flag L, older than L=, limits lines to.
+const oldLineLimit = 990
+
 // noteMailer tells how the fields and flags of a mailer are honoured.
 func (r *reader) noteMailer(m *Mailer) {
 	if r.opt.NoNotes {
@@ -179,7 +185,8 @@ func (r *reader) noteMailer(m *Mailer) {
 		{m.Wait != 0, "W=", entry{how: Approximated, why: "the daemon's own limit for programs counts"}},
 		{m.Root != "", "/=", entry{how: Ignored, harm: true, why: "programs run below no other root"}},
 		{m.Queue != "", "Q=", entry{how: Approximated, why: "there is one queue; the group's directory is not used"}},
-		{m.MaxSize != 0, "M=", entry{how: Approximated, why: "MaxMessageSize counts, and what the other end says"}},
+		{m.MaxSize != 0, "M=", entry{how: Approximated, why: "counted as the message lies in the queue"}},
+		{m.EOL != "" && m.EOL != "\n" && m.EOL != "\r\n", "E=", entry{how: Ignored, harm: true, why: "lines end with CRLF for SMTP, and with LF for programs and files"}},
 	} {
 		if f.given {
 			r.noteEntry("mailer "+m.Name+" field "+f.what, f.e)

@@ -99,6 +99,9 @@ func (r *reader) optionLine(body string) {
 		r.note(what, Approximated, r.remarked)
 		return
 	}
+	if o.name == "Timeout" {
+		o = timeoutInfo(sub)
+	}
 	r.noteEntry(what, o)
 }
 

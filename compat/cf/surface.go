@@ -16,7 +16,7 @@ B BlankSub
 b MinFreeBlocks
 C CheckpointInterval - the journal is written after every recipient
 c HoldExpensive ! mail for expensive mailers is tried like all other
-d DeliveryMode ~ background, unless the command line or a DaemonPortOptions says otherwise
+d DeliveryMode ~ interactive holds for what programs of this host send; mail that comes by SMTP goes in the background then
 E ErrorHeader
 e ErrorMode ~ print, unless the command line says otherwise
 F TempFileMode - files are made with mode 0600
@@ -41,7 +41,7 @@ P PostmasterCopy
 q QueueFactor - load does not change who is tried
 Q QueueDirectory
 R DontPruneRoutes - source routes are never used
-r Timeout ~ connect, helo, mail, rcpt, data, quit, queuereturn and queuewarn count
+r Timeout
 S StatusFile
 s SuperSafe ~ always true
 T QueueTimeout
@@ -91,13 +91,13 @@ Z RetryFactor ~ in listings, the log and queue runs without a daemon, whose own 
 . DeadLetterDrop
 . MaxAliasRecursion
 . ConnectOnlyTo
-. TrustedUser ~ root
+. TrustedUser ~ may make the alias database anew; otherwise root is trusted
 . MaxMimeHeaderLength
 . ControlSocketName ! "waybill queue" talks to the daemon
 . MaxHeadersLength
 . ProcessTitlePrefix - there is one process
 . DefaultAuthInfo
-. AuthMechanisms ~ PLAIN, LOGIN and CRAM-MD5
+. AuthMechanisms ~ PLAIN, LOGIN and CRAM-MD5, and EXTERNAL where it is listed
 . ClientPortOptions ! the system chooses the address
 . DataFileBufferSize - bodies are streamed
 . XscriptFileBufferSize - there are no transcript files
@@ -155,6 +155,44 @@ Z RetryFactor ~ in listings, the log and queue runs without a daemon, whose own 
 . StrictTransportSecurity ! MTA-STS is set in native rules
 . CipherSuites ! chosen by the TLS library`
 
+// timeoutTable has the parts of the option Timeout.
+const timeoutTable = `
+. queuereturn
+. queuewarn
+. command
+. hoststatus
+. initial
+. connect
+. helo
+. mail
+. rcpt
+. datainit
+. datablock
+. datafinal
+. quit
+. iconnect - the first attempt has the time of connect
+. aconnect - the hosts of a delivery have the time of connect each
+. rset - as mail
+. misc - each reply to SMTP has its time
+. ident - clients are not asked who their user is
+. fileopen - opening a file has no time of its own
+. control - "waybill queue" talks to the daemon
+. lhlo - as helo
+. auth - as helo
+. starttls - as helo
+. resolver ~ the time of resolv.conf`
+
+// timeoutInfo tells how a part of the option Timeout is honoured.
+func timeoutInfo(sub string) entry {
+	part, _, _ := strings.Cut(strings.ToLower(sub), ".")
+	for _, e := range entries(timeoutTable) {
+		if e.name == part {
+			return e
+		}
+	}
+	return entry{name: sub}
+}
+
 // flagTable has the flags of mailers (Operations Guide 5.4).
 const flagTable = `
 a EHLO ~ EHLO is always tried first
@@ -178,7 +216,7 @@ j user database
 k no loop check
 K chunking - reserved
 l local
-L line limit - lines are cut at 998 octets only for SMTP (RFC 5321)
+L line limit ~ as L=990
 m several recipients
 M Message-Id
 n no From line
@@ -324,13 +362,16 @@ type Known struct {
 }
 
 // Known things of sendmail 8.17.
-type KnownSurface struct{ Options, Flags, Maps []Known }
+type KnownSurface struct{ Options, Timeouts, Flags, Maps []Known }
 
 // Surface lists all options, mailer flags and classes of maps.
 func Surface() KnownSurface {
 	var s KnownSurface
 	for _, e := range allOptions() {
 		s.Options = append(s.Options, Known{e.name, e.how, e.why})
+	}
+	for _, e := range entries(timeoutTable) {
+		s.Timeouts = append(s.Timeouts, Known{e.name, e.how, e.why})
 	}
 	for _, e := range entries(flagTable) {
 		s.Flags = append(s.Flags, Known{string(e.letter), e.how, e.why})

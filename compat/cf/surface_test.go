@@ -85,6 +85,22 @@ func TestTheFlagsThatWeSayWeHonourAreAsked(t *testing.T) {
 	}
 }
 
+// TestTheTimeoutsThatWeSayWeHonourAreRead does it for the parts of the option Timeout.
+func TestTheTimeoutsThatWeSayWeHonourAreRead(t *testing.T) {
+	all := map[string]string{}
+	for path, text := range sources(t) {
+		if strings.Contains(text, `"Timeout"`) || strings.Contains(text, "c.timeout(") {
+			all[path] = text
+		}
+	}
+	for _, o := range cf.Surface().Timeouts {
+		at := mentions(all, `"`+o.Name+`"`, `"`+o.Name+`.`)
+		if (o.How == cf.Exact) != (at != "") {
+			t.Errorf("Timeout.%s is called %s (%s); read in %q", o.Name, o.How, o.Why, at)
+		}
+	}
+}
+
 // TestMapClasses opens a map of each class.
 func TestMapClasses(t *testing.T) {
 	args := map[string][]string{"dns": {"-R", "A"}, "regex": {"x"}, "sequence": {}, "switch": {"x"}, "ldap": {"-k", "x"}, "program": {"/bin/true"}, "socket": {"inet:1@127.0.0.1"}}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"waybill/compat/flags"
+	"waybill/transport/envelope"
 	"waybill/transport/smtp"
 	"waybill/transport/smtpserver"
 	"waybill/transport/smtpserver/authsock"
@@ -51,6 +52,18 @@ func (c *cfSite) receiving(conf *smtpserver.Config) {
 	conf.AuthInClear = !strings.Contains(c.text("AuthOptions", "", ""), "p")
 	conf.UTF8 = c.conf.Bool("SmtpUTF8", false)
 	conf.DeliverBy = !strings.HasPrefix(c.text("DeliverByMin", "", ""), "-")
+}
+
+// delivery is when mail that comes by SMTP goes, by the option DeliveryMode: what is only queued, or deferred, waits for a
+// queue run. Otherwise it goes in the background.
+func (c *cfSite) delivery() envelope.When {
+	switch mode := c.text("DeliveryMode", "", ""); {
+	case strings.HasPrefix(mode, "q"):
+		return envelope.WhenQueue
+	case strings.HasPrefix(mode, "d"):
+		return envelope.WhenDefer
+	}
+	return envelope.WhenDefault
 }
 
 // saslConf is where Cyrus SASL looks for what sendmail's passwords are checked with.

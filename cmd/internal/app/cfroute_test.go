@@ -32,3 +32,28 @@ func TestRoutesOfOddTables(t *testing.T) {
 		}
 	}
 }
+
+// TestMailersTakeNoLargerMessages: M= of a mailer refuses what is larger, once its size is known.
+func TestMailersTakeNoLargerMessages(t *testing.T) {
+	conf := policySite(t, "Mlocal, P=/bin/true, F=lsA, M=1000, A=true\nMprog, P=/bin/sh, A=sh -c $u\nS0\nR$+\t$#local $: $1\n")
+	for size, refused := range map[int64]bool{-1: false, 0: false, 1000: false, 1001: true} {
+		d, err := cfRouter{conf}.Route(t.Context(), queue.Question{Recipient: "bob", Size: size})
+		if err != nil || (d.Refused != nil) != refused || refused && d.Refused.Code() != "5.2.3" {
+			t.Errorf("%d octets: %+v %v", size, d, err)
+		}
+	}
+}
+
+// TestDeliveryModeOfSMTP: what a site only queues, or defers, waits also when it comes by SMTP.
+func TestDeliveryModeOfSMTP(t *testing.T) {
+	for mode, want := range map[string]envelope.When{"queueonly": envelope.WhenQueue, "deferred": envelope.WhenDefer, "background": envelope.WhenDefault, "interactive": envelope.WhenDefault, "": envelope.WhenDefault} {
+		option := ""
+		if mode != "" {
+			option = "O DeliveryMode=" + mode + "\n"
+		}
+		conf := policySite(t, option+"Mlocal, P=/bin/true, F=lsA, A=true\nMprog, P=/bin/sh, A=sh -c $u\nS0\nR$+\t$#local $: $1\n")
+		if got := conf.delivery(); got != want {
+			t.Errorf("%q: %v, want %v", mode, got, want)
+		}
+	}
+}

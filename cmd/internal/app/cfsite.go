@@ -275,6 +275,10 @@ func (r cfRouter) Route(ctx context.Context, q queue.Question) (queue.Decision, 
 		status := cfRefusal(t.Refusal)
 		return queue.Decision{Refused: &status}, nil
 	}
+	if most := t.Mailer.MaxSize; most > 0 && q.Size > most {
+		status := transport.NewStatus(transport.Failed, "5.2.3", fmt.Sprintf("Message is too large; %d bytes max", most))
+		return queue.Decision{Refused: &status}, nil
+	}
 	d := queue.Decision{Mailer: strings.ToLower(t.Mailer.Name), Host: t.Host, User: t.User, Priority: q.Priority, Moved: moved}
 	if t.Mailer.Has('%') { // it waits until its host calls for it (ETRN)
 		d.When = envelope.WhenQueue

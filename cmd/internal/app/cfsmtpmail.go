@@ -151,6 +151,8 @@ func (s cfSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.Rep
 	s.named, s.talk.here = nil, 0
 	if s.env != nil && s.site.cf.when != envelope.WhenDefault {
 		s.env.When = s.site.cf.when
+	} else if s.env != nil && s.env.When == envelope.WhenDefault {
+		s.env.When = s.site.cf.delivery()
 	}
 	if s.env != nil {
 		s.env.BodyType = cmp.Or(s.env.BodyType, s.site.cf.body)
