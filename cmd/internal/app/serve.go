@@ -97,7 +97,7 @@ func serve(std stdio, args []string) int {
 	if err != nil {
 		return cannotOpen(std, err)
 	}
-	s.runsOnly = given.runs.only
+	s.runsOnly, s.runFirst = given.runs.only, s.cf != nil && given.runs.interval > 0
 	if *profile != "" {
 		f, err := os.Create(*profile)
 		if err != nil {
@@ -142,6 +142,12 @@ func (s *site) serve(std stdio) int {
 	var running sync.WaitGroup
 	running.Go(func() { collect(ctx) })
 	running.Go(func() { s.queue.Run(ctx) })
+	if s.runFirst { // sendmail -bd -q30m begins with a queue run
+		running.Go(func() {
+			_, err := s.queue.Nudge(ctx, nil)
+			report(s.log, "first queue run", err)
+		})
+	}
 	running.Go(func() { // what a sendmail left in this directory goes on
 		for _, dir := range append([]string{s.settings.Spool}, s.settings.Spread...) {
 			_, _, err := s.takeOver(ctx, dir, func(string) {})

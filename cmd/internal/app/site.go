@@ -43,6 +43,7 @@ type site struct {
 	load     loadMeter
 	pipeExit *int             // where an SMTP session on a pipe leaves sendmail's exit status; nil: nobody asks
 	runsOnly bool             // the queue, and no SMTP
+	runFirst bool             // the queue, before anything else
 	cf       *cfSite          // nil unless the configuration is a sendmail.cf
 	sts      *mtasts.Store    // nil until a transport asks for it
 	reports  *tlsrpt.Recorder // nil unless tls-reports is set

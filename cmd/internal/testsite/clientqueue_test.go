@@ -1,9 +1,11 @@
 package testsite_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -159,7 +161,8 @@ func TestClientQueue(t *testing.T) {
 
 	// With the daemon there, mail goes straight through, also from sendmail -bs.
 	run(message("two"), "-Ac", "-C", submit, "-oi", "root@example.org")
-	run("HELO localhost\r\nMAIL FROM:<root>\r\nRCPT TO:<root@example.org>\r\nDATA\r\n"+strings.ReplaceAll(message("three"), "\n", "\r\n")+".\r\nQUIT\r\n", "-Ac", "-C", submit, "-bs")
+	inTurn(t, exec.Command(filepath.Join(bin, "sendmail"), "-Ac", "-C", submit, "-bs"),
+		"HELO localhost\r\n", "MAIL FROM:<root>\r\n", "RCPT TO:<root@example.org>\r\n", "DATA\r\n", strings.ReplaceAll(message("three"), "\n", "\r\n")+".\r\n", "QUIT\r\n")
 	wait("straight through", func() bool { return arrived("two", "three") && listed(0) })
 
 	// A client queue runner that was there before the daemon.
@@ -181,4 +184,33 @@ func TestClientQueue(t *testing.T) {
 	})
 	start("-bD", "-C", daemon)
 	wait("the client queue runner", func() bool { return arrived("one", "two", "three", "four") && listed(0) })
+}
+
+// inTurn says each of the lines when the answer to the one before has come, of one line each.
+func inTurn(t *testing.T, cmd *exec.Cmd, lines ...string) {
+	t.Helper()
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	answers := bufio.NewReader(out)
+	for _, line := range lines {
+		answer, err := answers.ReadString('\n')
+		if err != nil || answer[0] > '3' {
+			t.Errorf("before %q: %q, %v", line, answer, err)
+		}
+		io.WriteString(in, line)
+	}
+	in.Close()
+	io.Copy(io.Discard, answers)
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
 }
