@@ -9,6 +9,7 @@ import (
 type AliasSource struct {
 	Class string
 	Args  []string // as on a K line: flags, and the file
+	Plain bool     // only the file was named
 }
 
 // ldapAliases is what "ldap:" alone asks a directory for (sendmail's cf/README, "Using LDAP for aliases, maps, and classes").
@@ -32,7 +33,7 @@ func aliasSources(value string, directory []string, macro func(string) (string, 
 		if !ok || strings.HasPrefix(spec, "/") {
 			class, rest = "implicit", spec
 		}
-		s := AliasSource{strings.TrimSpace(class), strings.Fields(rest)}
+		s := AliasSource{Class: strings.TrimSpace(class), Args: strings.Fields(rest), Plain: !ok || strings.HasPrefix(spec, "/")}
 		if s.Class == "ldap" {
 			if len(s.Args) == 0 {
 				s.Args = strings.Fields(Expand(ldapAliases, macro))

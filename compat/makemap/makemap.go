@@ -309,6 +309,11 @@ func lower(b []byte) []byte {
 
 // replaceFile writes the file beside the old one, syncs it, and puts it in its place. A link stays, and so do the mode
 // and the owner of the old file; a new one is for its owner and group.
+// Replace writes a database file, whole or not at all: under another name first, which it then gets. It keeps mode and owner of an older one.
+func Replace(path string, format Format, all []Entry) error {
+	return (&job{file: path}).replaceFile(format, all)
+}
+
 func (j *job) replaceFile(format Format, all []Entry) error {
 	path := j.file
 	if real, err := filepath.EvalSymlinks(path); err == nil {

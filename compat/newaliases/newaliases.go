@@ -25,7 +25,11 @@ type Result struct {
 	Aliases, Longest, Total int // names; the longest right side in octets; octets of names and right sides
 	Complaints              []Complaint
 	Exit                    int // sysexits: that of the first error
+	Entries                 []Entry
 }
+
+// Entry is one alias as a database has it: the name in lower case, and its right side.
+type Entry struct{ Name, Value string }
 
 // Summary is the line that ends the report on a file.
 func (r Result) Summary(file string) string {
@@ -64,7 +68,7 @@ func (a Reader) Read(in io.Reader, name string) (Result, error) {
 	seen := map[string]bool{}
 	line, err := next()
 	for n := 1; err == nil; {
-		at, text := n, line
+		text := line
 		n++
 		line, err = next()
 		for err == nil && continues(line) && text != "" && text[0] != '#' && !continues(text) {
@@ -72,6 +76,7 @@ func (a Reader) Read(in io.Reader, name string) (Result, error) {
 			n++
 			line, err = next()
 		}
+		at := n - 1 // the last line of an entry is the one that complaints name
 		switch {
 		case text == "" || text[0] == '#':
 			continue
@@ -115,6 +120,7 @@ func (a Reader) Read(in io.Reader, name string) (Result, error) {
 		} else {
 			seen[lower] = true
 		}
+		r.Entries = append(r.Entries, Entry{strings.ToLower(user), value})
 		r.Aliases++
 		r.Longest = max(r.Longest, len(value))
 		r.Total += len(user) + len(value)

@@ -14,6 +14,7 @@ import (
 
 	"waybill/compat/cf"
 	"waybill/compat/flags"
+	"waybill/compat/makemap"
 	"waybill/compat/newaliases"
 	"waybill/compat/rewrite"
 	"waybill/rules/eval"
@@ -62,6 +63,41 @@ func initAliases(std stdio, v *flags.Invocation) int {
 		})
 	})
 	return reportAliases(std, files, how, conf)
+}
+
+// writeAliases writes the database of an alias file, as sendmail has it beside the text. Waybill reads the text; other programs, and
+// sendmail itself should a site go back to it, read the database. Whoever named the file without a class gets NUL octets
+// behind keys and values.
+func writeAliases(std stdio, name string, entries []newaliases.Entry, conf *cf.Config) error {
+	for _, s := range conf.AliasSources() {
+		format, ok := mapEnv(std).Formats[s.Class]
+		if !ok || s.Class == "cdb" || !slices.Contains(s.Args, name) {
+			continue
+		}
+		null := ""
+		if s.Plain || slices.Contains(s.Args, "-N") {
+			null = "\x00"
+		}
+		last := map[string]int{} // a name that comes twice has what it has the second time
+		all := []makemap.Entry{{Key: []byte("@" + null), Value: []byte("@" + null)}}
+		for _, e := range entries {
+			if i, before := last[e.Name]; before {
+				all[i].Value = []byte(e.Value + null)
+				continue
+			}
+			last[e.Name] = len(all)
+			all = append(all, makemap.Entry{Key: []byte(e.Name + null), Value: []byte(e.Value + null)})
+		}
+		return makemap.Replace(name+".db", format, all)
+	}
+	return nil
+}
+
+// optional reports whether an alias file may be missing (-o).
+func optional(name string, conf *cf.Config) bool {
+	return conf != nil && slices.ContainsFunc(conf.AliasSources(), func(s cf.AliasSource) bool {
+		return slices.Contains(s.Args, name) && slices.Contains(s.Args, "-o")
+	})
 }
 
 // mayNot is what sendmail says to a user who is not trusted and asks for what only those get; empty: it may be had.
@@ -125,6 +161,9 @@ func reportAliases(std stdio, files []string, how newaliases.Reader, conf *cf.Co
 		if err != nil {
 			return failed(std, err)
 		}
+		if why == "No such file or directory" && optional(name, conf) {
+			continue
+		}
 		if why != "" {
 			fmt.Fprintf(std.out, "newaliases: cannot open %s: %s\n", name, why)
 			continue
@@ -147,6 +186,14 @@ func reportAliases(std stdio, files []string, how newaliases.Reader, conf *cf.Co
 			fmt.Fprintln(std.out, c.Text)
 			if c.Fault {
 				note("NOQUEUE: SYSERR(%s): %s", login(), c.Text)
+			}
+		}
+		if conf != nil {
+			if err := writeAliases(std, name, r.Entries, conf); err != nil {
+				fmt.Fprintf(std.out, "WARNING: cannot open alias database %s\nCannot create database for alias file %s\n", name, name)
+				note("cannot write the database of %s: %v", name, err)
+				exit = sysexits.Software
+				continue
 			}
 		}
 		fmt.Fprintln(std.out, r.Summary(name))
