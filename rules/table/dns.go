@@ -72,7 +72,7 @@ func services(file, service string, standard []string) []string {
 }
 
 // Lookup answers with the canonical name and a dot behind it (or what -a says).
-func (h *host) Lookup(ctx context.Context, key string, _ []string) (Result, bool, error) {
+func (h *host) Lookup(ctx context.Context, key string, args []string) (Result, bool, error) {
 	name, found, err := key, false, error(nil)
 	if strings.HasPrefix(key, "[") {
 		name, found, err = h.ofAddress(ctx, key)
@@ -94,6 +94,9 @@ func (h *host) Lookup(ctx context.Context, key string, _ []string) (Result, bool
 	suffix := h.suffix
 	if !h.set['a'] && (h.env.Native || h.def.Pos.Line == 0) { // one that a K line declares adds only what -a says
 		suffix = "."
+	}
+	if !h.env.Native { // a name is a value like any other
+		name = Expand(name, key, args)
 	}
 	return Result{Value: name + suffix}, true, nil
 }

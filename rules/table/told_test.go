@@ -15,7 +15,7 @@ func (whims) Query(_ context.Context, name, typ string) ([]Record, bool, error) 
 	switch name {
 	case "tmp.example.org", "1.2.0.192.in-addr.arpa":
 		return nil, false, errors.New("no answer")
-	case "here.example.org":
+	case "here.example.org", "a%%b.example.org", "a%0b.example.org", "a%1b.example.org", "a%zb.example.org":
 		if typ == "MX" {
 			return []Record{{Name: name, Type: "MX", Value: "5 mx.example.org"}}, true, nil
 		}
@@ -119,5 +119,31 @@ func TestDequoteLeavesTabs(t *testing.T) {
 	}
 	if r, found, _ := x.Lookup(context.Background(), `"a b"@c`, nil); !found || r.Value != "a_b@c" {
 		t.Errorf("%q %v", r.Value, found)
+	}
+}
+
+// With a sendmail.cf what DNS knows of a host is a value like any other, in which %% and the like mean something.
+func TestNamesOfHostsAreValues(t *testing.T) {
+	for _, c := range []struct {
+		name, want, native string
+	}{
+		{"a%%b.example.org", "a%b.example.org.", "a%%b.example.org."},
+		{"a%0b.example.org", "aa%0b.example.orgb.example.org.", "a%0b.example.org."},
+		{"a%1b.example.org", "aargb.example.org.", "a%1b.example.org."},
+		{"a%zb.example.org", "a%zb.example.org.", "a%zb.example.org."},
+	} {
+		for _, native := range []bool{false, true} {
+			h, err := Open(&prog.Table{Name: "host", Class: "host"}, Env{Resolver: whims{}, Native: native}.Shared())
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := c.want
+			if native {
+				want = c.native
+			}
+			if r, found, err := h.Lookup(context.Background(), c.name, []string{"arg"}); r.Value != want || !found || err != nil {
+				t.Errorf("%s (native %v): %q %v %v", c.name, native, r.Value, found, err)
+			}
+		}
 	}
 }
