@@ -146,7 +146,10 @@ func (a *try) notice(ctx context.Context, kind dsn.Kind, sender envelope.Address
 			if r.Routed = res.user; res.moved {
 				r.Routed, r.Moved = "", res.user
 			}
+		} else if a.w.Spoken {
+			r.Local = strings.TrimPrefix(res.user, envelope.NoAlias)
 		}
+		r.Host = res.host
 		r.Where = a.where[i]
 		if p := a.m.Recipients[i].Parent; p >= 0 && a.w.Spoken {
 			r.From = firstOf(a.from[i], a.m.Recipients[p].Name())

@@ -27,6 +27,8 @@ type Classic struct {
 	Given func(n Notice, h *envelope.Header, given int64) int64
 	// Words is a name of this host as sendmail passes it on, with BlankSub between words; nil: as it is.
 	Words func(name string) string
+	// LocalType is the kind of the codes of the local mailer; empty: X-Unix.
+	LocalType string
 }
 
 // Compose writes the notice. Where the message goes and how it is returned is as with a Composer.
@@ -263,7 +265,8 @@ func (r Recipient) aboutItself() bool {
 	if name == "" {
 		name = string(r.Orig.Addr)
 	}
-	return strings.EqualFold(envelope.Address(name).Domain(), hostUnknown(r.Status))
+	unknown := hostUnknown(r.Status)
+	return strings.EqualFold(envelope.Address(name).Domain(), unknown) || unknown != "" && strings.EqualFold(strings.TrimSuffix(r.Host, "."), unknown)
 }
 
 // nowhere is the domain of an address that takes no mail (RFC 7505).
@@ -306,6 +309,8 @@ func (r Recipient) reason() string {
 		return "550 Host unknown"
 	case r.nowhere() != "":
 		return nullMX
+	case r.endless():
+		return "550 5.1.1 User unknown"
 	}
 	return ""
 }
@@ -314,7 +319,13 @@ const nullMX = "556 Host does not accept mail: MX 0 ."
 
 func (r Recipient) userUnknown() bool {
 	s := r.Status
-	return s.Code() == "5.1.1" && s.Exit == sysexits.NoUser && len(s.Transcript) == 0 && s.Reply == ""
+	return s.Code() == "5.1.1" && s.Exit == sysexits.NoUser && len(s.Transcript) == 0 && s.Reply == "" || r.endless()
+}
+
+// endless reports whether nobody has the name because the rules never end with it, which stands in the transcript.
+func (r Recipient) endless() bool {
+	s := r.Status
+	return s.Code() == "5.1.1" && s.Exit == sysexits.Software && len(s.Transcript) > 0 && s.Reply == ""
 }
 
 // transcript is what was said, or what would have been.
@@ -338,7 +349,7 @@ func (c Classic) transcript(b *strings.Builder, n Notice, shown []Recipient) {
 			fmt.Fprintf(b, "Message delivered to mailing list %s\n", oneLine(list))
 		}
 		for _, l := range r.Status.Transcript {
-			if f := strings.SplitN(l, " ", 3); r.Status.Became != "" && len(f) == 3 && (!r.expanded(n) || f[1] == "5.1.3") {
+			if f := strings.SplitN(l, " ", 3); r.Status.Became != "" && len(f) == 3 && namesAddress[f[0]] && (!r.expanded(n) || f[1] == "5.1.3") {
 				who := r.shown(n)
 				if r.Where != "" {
 					who = r.Where + ": " + who
@@ -348,8 +359,8 @@ func (c Classic) transcript(b *strings.Builder, n Notice, shown []Recipient) {
 			if name := r.Orig.Name() + "... "; !r.expanded(n) && (strings.HasPrefix(l, name) || strings.Contains(l, " "+name)) {
 				l = strings.Replace(l, name, n.given(r.Orig.Name())+"... ", 1)
 			}
-			if r.Moved != "" {
-				l = strings.Replace(l, " "+r.Moved+"... ", " "+r.shown(n)+"... ", 1)
+			if routed := cmp.Or(r.Moved, r.Routed); routed != "" {
+				l = strings.Replace(l, " "+routed+"... ", " "+r.shown(n)+"... ", 1)
 			}
 			if l != "" {
 				b.WriteString(oneLine(l) + "\n")
@@ -373,6 +384,9 @@ func (c Classic) transcript(b *strings.Builder, n Notice, shown []Recipient) {
 	}
 }
 
+// namesAddress are the reply codes behind which sendmail says whom it is about.
+var namesAddress = map[string]bool{"450": true, "550": true, "553": true}
+
 // goodOf and failedOf divide recipients: sendmail tells of those that got the message when they got it.
 func goodOf(all []Recipient) []Recipient {
 	return slices.DeleteFunc(slices.Clone(all), func(r Recipient) bool { return !r.good() })
@@ -393,7 +407,7 @@ func (r Recipient) closing(n Notice) string {
 	case r.good():
 		return who + "... Successfully delivered"
 	case byExit:
-	case len(s.Transcript) > 0:
+	case len(s.Transcript) > 0 && !r.endless():
 		return ""
 	case s.Outcome() == transport.Deferred:
 		return who + "... Deferred: " + s.Text()
@@ -451,7 +465,7 @@ func (c Classic) status(b *strings.Builder, n Notice) {
 		}
 		field("Original-Recipient", strings.Replace(originalRecipient(r.Orig.ORcpt, false), "; ", ";", 1))
 		field("Final-Recipient", typedAddress(c.final(n, r), false))
-		if !c.NoActual {
+		if !c.NoActual && !strings.HasPrefix(s.Text(), "buildaddr: ") { // the rules made nobody of it
 			field("X-Actual-Recipient", c.actual(n, r))
 		}
 		action := action(n.Kind, s)
@@ -485,7 +499,9 @@ func (c Classic) status(b *strings.Builder, n Notice) {
 			field("Diagnostic-Code", "X-Unix; "+strconv.Itoa(exit))
 		} else if why := r.reason(); why != "" {
 			kind := "SMTP"
-			if r.userUnknown() || strings.EqualFold(s.Diagnostic, "x-unix") {
+			if r.userUnknown() {
+				kind = cmp.Or(c.LocalType, "X-Unix")
+			} else if strings.EqualFold(s.Diagnostic, "x-unix") {
 				kind = "X-Unix"
 			}
 			field("Diagnostic-Code", kind+"; "+why)
@@ -525,6 +541,9 @@ func (c Classic) actual(n Notice, r Recipient) string {
 		name = r.Orig.Name()
 		if routed := cmp.Or(r.Routed, r.Moved); routed != "" {
 			name = routed
+		}
+		if r.Local != "" && r.userUnknown() {
+			name = r.Local
 		}
 	}
 	if r.Status.Became != "" {

@@ -29,6 +29,8 @@ type Recipient struct {
 	Early       bool          // with Grown, in a Failure: it was replaced when the message was queued, and the others wait
 	Grown       Growth        // in a Success: it was replaced by others, and that is the end of its story
 	Routed      string        // what the rules made of Orig for the next hop; empty: not known, or the same. A Classic shows it
+	Local       string        // the name that nobody has here, where it is another than that of Orig. A Classic shows it
+	Host        string        // the host that a mailer was given; empty: not known. A Classic shows it
 	Moved       string        // what the rules made of Orig, a user whom nobody knows here; empty: not so. A Classic shows it
 	Where       string        // file and line that named Actual; empty: not known
 	List        string        // the list with an owner through which it came; empty: none

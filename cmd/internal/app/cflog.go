@@ -45,12 +45,13 @@ func logTag(given []overrides) string {
 	return ""
 }
 
-// cfSaid is what sendmail's mailq says of a message because of one recipient. mailer is empty where the rules found none.
+// cfSaid is what sendmail's mailq says of a message because of one recipient. mailer is empty or
+// *error* where the rules found none.
 func cfSaid(name, mailer string, s transport.Status) string {
 	switch {
 	case s.Outcome() != transport.Deferred:
 		return maillog.Failure(s)
-	case mailer == "" && !ownWords(s.Text()):
+	case (mailer == "" || mailer == "*error*") && !ownWords(s.Text()):
 		return name + "... " + s.Text()
 	}
 	return waits(s.Text())

@@ -68,13 +68,15 @@ func (s *site) cfWiring() (queue.Wiring, error) {
 
 // cfNotifier writes notices as sendmail does.
 func (s *site) cfNotifier() queue.Notifier {
-	return cfNotices{s.cf, dsn.Classic{Note: s.cf.errorHeader(), NoActual: s.cf.privacy("noactualrecipient"), Given: s.cf.givenFor, Composer: dsn.Composer{Host: s.settings.Host, Bare: true, Postmaster: envelope.Address(doubleBounces(s.cf.conf))}, Words: s.cf.rw.Words, Head: func(e *envelope.Envelope, h *envelope.Header) []byte {
+	return cfNotices{s.cf, dsn.Classic{Note: s.cf.errorHeader(), NoActual: s.cf.privacy("noactualrecipient"), Given: s.cf.givenFor, Composer: dsn.Composer{Host: s.settings.Host, Bare: true, Postmaster: envelope.Address(doubleBounces(s.cf.conf))}, Words: s.cf.rw.Words, LocalType: s.cf.localType(), Head: func(e *envelope.Envelope, h *envelope.Header) []byte {
 		m, whole := macros(e.Sender, e.Origin), *h
 		s.cf.stamp(m, e, h)
 		s.cf.received(m, e, &whole)
 		text := []byte("Return-Path: <" + string(e.Sender) + ">\n")
 		if t, err := s.cf.rw.Parse(context.Background(), string(e.Sender), m); err == nil && t.Mailer != nil {
-			if head, err := s.cf.rw.Header(context.Background(), &whole, t.Mailer, m); err == nil {
+			plain := *t.Mailer // no mailer writes what is returned in its own way
+			plain.HdrSender, plain.HdrRcpt = nil, nil
+			if head, err := s.cf.rw.Header(context.Background(), &whole, &plain, m); err == nil {
 				return append(text, head...)
 			}
 		}
@@ -83,6 +85,14 @@ func (s *site) cfNotifier() queue.Notifier {
 		}
 		return append(text, '\n')
 	}}}
+}
+
+// localType is what kind of codes the local mailer has (T= of its M line).
+func (c *cfSite) localType() string {
+	if local := c.conf.Mailer("local"); local != nil {
+		return local.Types[2]
+	}
+	return ""
 }
 
 // defaultUser is the user of DefaultUser that has a name here.
