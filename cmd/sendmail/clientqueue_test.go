@@ -17,6 +17,7 @@ cat > /mnt/mine/in.$$
 case "$*" in *-b*) grep -q "no notice" /mnt/mine/in.$$ || told=" told";; esac
 test "$1" = relay || exit 0
 echo ">Received: by here"
+if grep -q "whole" /mnt/mine/in.$$; then echo ">Subject: as kept"; echo ">"; fi
 if grep -q "is away" /mnt/mine/in.$$; then echo "=Deferred: nobody there"; else echo "0 67$told"; fi
 case "$*" in *-v*) echo "|220 hop"; echo ".221 bye";; esac
 END
@@ -52,6 +53,8 @@ func TestTheNextHopIsHeard(t *testing.T) {
 echo "is away" | $BIN/sendmail bob@example.net; echo status $?; cat /mnt/client/drop/* | grep -a wrong; rm /mnt/client/drop/*
 echo "= verbose"; echo hi | $BIN/sendmail -v -oem bob@example.net; echo status $?
 echo "= letter"; echo hi | $BIN/sendmail bob@example.net; cat /mnt/mine/dead.letter
+echo "= whole"; rm -f /mnt/mine/dead.letter; printf 'Subject: as sent\n\nthe whole text\n' | $BIN/sendmail bob@example.net; sed 1d /mnt/mine/dead.letter
 `)
-	wants(t, out, "status 0\nwrong Deferred: nobody there\n", "= verbose\n220 hop\n221 bye\nstatus 67\n", "= letter\n/mnt/mine/dead.letter... Saved message", "Received: by here\n")
+	wants(t, out, "status 0\nwrong Deferred: nobody there\n", "= verbose\n220 hop\n221 bye\nstatus 67\n", "= letter\n/mnt/mine/dead.letter... Saved message", "Received: by here\n",
+		"Received: by here\nSubject: as kept\n\nthe whole text\n")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +29,16 @@ func (h *handOver) deadLetter() bool {
 		fmt.Fprintln(h.out, "No home directory for dead.letter: the message is lost")
 		return true
 	}
-	err := appendLetter(file, h.caller.Login, io.MultiReader(strings.NewReader(h.head), h.memory.replay()))
+	message := bufio.NewReader(h.memory.replay())
+	if strings.HasSuffix(h.head, "\n\n") { // it is the whole header section
+		for line := ""; line != "\n"; {
+			var err error
+			if line, err = message.ReadString('\n'); err != nil {
+				break
+			}
+		}
+	}
+	err := appendLetter(file, h.caller.Login, io.MultiReader(strings.NewReader(h.head), message))
 	if err != nil {
 		fmt.Fprintf(h.out, "%s... Cannot save message: %v\n", file, err)
 		return true

@@ -224,6 +224,12 @@ func (h *handOver) noSpool(err error) error {
 	return fmt.Errorf("there is no directory %s: root makes it by starting the daemon, or by sending a message", dir)
 }
 
+// nobodys reports whether a refusal is one before which sendmail names no address: that of rules that make no sense, and
+// of FEATURE(redirect).
+func nobodys(text string) bool {
+	return strings.HasPrefix(text, "buildaddr: ") || strings.HasPrefix(text, "User has moved; ")
+}
+
 // wording is sendmail's spelling of a reason, where scripts look for it.
 func wording(text string) string {
 	if text == "user unknown" {
@@ -271,7 +277,11 @@ func (h *handOver) report(refused []submit.Refusal, all bool) int {
 			exit = r.Exit
 		}
 		if h.v.Errors == flags.Print || h.listed() {
-			fmt.Fprintf(h.out, "%s... %s\n", cmp.Or(h.blamed[r.Name], r.Name), r.Text)
+			if h.site.Sendmail && nobodys(r.Text) {
+				fmt.Fprintln(h.out, r.Text)
+			} else {
+				fmt.Fprintf(h.out, "%s... %s\n", cmp.Or(h.blamed[r.Name], r.Name), r.Text)
+			}
 		}
 	}
 	if h.site.Sendmail && !h.listed() && refused[0].Exit == sysexits.Usage {

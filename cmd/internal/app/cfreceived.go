@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -76,9 +77,9 @@ func (c *cfSite) receivedLine(m rewrite.Message, e *envelope.Envelope, to string
 	}))
 }
 
-// reported completes what a front end is told: what stands on top of a message that it keeps in dead.letter, and for
-// one who watches the end of the connections.
-func (c *cfSite) reported(e *envelope.Envelope, reply *spool.Reply, watched bool) {
+// reported completes what a front end is told: what stands on top of a message that it keeps in dead.letter, or the whole
+// header section where that is another than header, and for one who watches the end of the connections.
+func (c *cfSite) reported(e *envelope.Envelope, header *envelope.Header, reply *spool.Reply, watched bool) {
 	if watched && c.oneShot {
 		for _, client := range c.clients {
 			client.Farewell(func(line string) { reply.Tail = append(reply.Tail, line) })
@@ -97,4 +98,30 @@ func (c *cfSite) reported(e *envelope.Envelope, reply *spool.Reply, watched bool
 	if line := c.receivedLine(m, e, to); line != "" {
 		reply.Head += "Received: " + line + "\n"
 	}
+	if header != nil {
+		reply.Head += c.otherHeader(header, m)
+	}
+}
+
+// maxTold bounds a header section that a front end is told.
+const maxTold = 16 << 10
+
+// otherHeader is a header section, with its empty line, as sendmail keeps it where no mailer has it: the names of this host
+// in full. It is empty where that is no other.
+func (c *cfSite) otherHeader(h *envelope.Header, m rewrite.Message) string {
+	local := c.conf.Mailer("local")
+	if local == nil || h.Octets > maxTold {
+		return ""
+	}
+	plain := *local
+	plain.HdrSender, plain.HdrRcpt = nil, nil
+	text, err := c.rw.Header(context.Background(), h, &plain, m)
+	var own strings.Builder
+	for _, f := range h.Fields {
+		own.WriteString(f.Raw)
+	}
+	if err != nil || string(text) == own.String()+"\n" {
+		return ""
+	}
+	return string(text)
 }

@@ -38,6 +38,7 @@ type judgedBody struct {
 	err    error
 	head   string // the header section, as it is returned
 	full   bool   // it is returned as a message, and not as a header
+	header *envelope.Header
 }
 
 // defaultHeaders is MaxHeadersLength where nobody says another.
@@ -51,6 +52,7 @@ func (c *cfSite) judge(e *envelope.Envelope, body io.Reader) (*judgedBody, error
 		return nil, err
 	}
 	j := &judgedBody{limit: int64(c.number("MaxMessageSize", 0)), strict: strings.HasPrefix(c.text("EightBitMode", "", ""), "s") && e.BodyType != envelope.Body8BitMIME}
+	j.header = h
 	j.head = strings.TrimSuffix(seen.String()[:min(int64(seen.Len()), h.Octets)], "\n")
 	j.left = j.limit + int64(e.Made) // what the front end has put in front is not counted
 	if most := int64(c.number("MaxHeadersLength", defaultHeaders)); most > 0 && (err != nil || h.Octets-int64(e.Made) > most) {

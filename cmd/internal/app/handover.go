@@ -72,7 +72,7 @@ func (f frontEnds) Submit(ctx context.Context, peer spool.Peer, e *envelope.Enve
 		reply.Exit = sysexits.Unavailable // the bounce follows
 	}
 	if err == nil && f.s.cf != nil {
-		f.s.cf.reported(e, &reply, verbose != nil)
+		f.s.cf.reported(e, judged.header, &reply, verbose != nil)
 	}
 	if err == nil && f.accepted != nil {
 		f.accepted(e, reply)

@@ -81,7 +81,7 @@ func relayDropped(std stdio, args []string) int {
 	})
 	reply := spool.Reply{Untold: e.Untold}
 	e.ID = cmp.Or(receipt.ID, e.ID)
-	s.cf.reported(e, &reply, *verbose)
+	s.cf.reported(e, nil, &reply, *verbose)
 	for line := range strings.Lines(reply.Head) {
 		fmt.Fprint(std.out, ">"+line)
 	}
