@@ -261,6 +261,12 @@ func openTables(p *prog.Program, opt Options) (*tables, []tableError) {
 			ts.byName[name] = t
 		}
 	}
+	if _, declared := ts.byName["host"]; !declared && !opt.native && opt.Resolver != nil { // a sendmail.cf has it without saying so: $[ $] asks it
+		host := &prog.Table{Name: "host", Class: "host"}
+		if t, err := table.Open(host, table.Env{Resolver: opt.Resolver, Hosts: "/etc/hosts"}); err == nil {
+			ts.byName["host"] = t
+		}
+	}
 	for _, c := range p.Classes {
 		if len(c.Files) > 0 {
 			ts.classes = append(ts.classes, c)

@@ -194,6 +194,9 @@ func (r *reader) noteMailer(m *Mailer) {
 	}
 	for i := range len(m.Flags) {
 		e := r.flagInfo(m.Flags[i])
+		if e.letter == 'e' && !r.cfg.Bool("HoldExpensive", false) { // nobody asks for it
+			e.how, e.harm, e.why = Exact, false, ""
+		}
 		r.noteEntry("mailer "+m.Name+" flag "+m.Flags[i:i+1]+" ("+e.name+")", e)
 	}
 }

@@ -102,6 +102,9 @@ func (r *reader) optionLine(body string) {
 	if o.name == "Timeout" {
 		o = timeoutInfo(sub)
 	}
+	if off, ok := unless[o.name]; ok && strings.IndexAny(strings.TrimLeft(text, " \t"), off) == 0 {
+		o.how, o.harm, o.why = Exact, false, ""
+	}
 	r.noteEntry(what, o)
 }
 

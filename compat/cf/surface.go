@@ -182,6 +182,9 @@ const timeoutTable = `
 . starttls - as helo
 . resolver ~ the time of resolv.conf`
 
+// unless are the options that ask for nothing with these values: such a one is honoured exactly.
+var unless = map[string]string{"HoldExpensive": "fFnN0"}
+
 // timeoutInfo tells how a part of the option Timeout is honoured.
 func timeoutInfo(sub string) entry {
 	part, _, _ := strings.Cut(strings.ToLower(sub), ".")

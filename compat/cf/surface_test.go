@@ -166,6 +166,23 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// TestReportOfWhatIsOff: an option that asks for nothing, and a flag that nobody asks about, are nothing to look at.
+func TestReportOfWhatIsOff(t *testing.T) {
+	for value, want := range map[string]int{"False": 0, "f": 0, "True": 2, "": 2} {
+		file := filepath.Join(t.TempDir(), "x.cf")
+		if err := os.WriteFile(file, []byte("V10/Berkeley\nO HoldExpensive="+value+"\nMlocal, P=/bin/mail, F=lsAwe, A=mail $u\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		c, err := cf.ReadFile(file, cf.Options{CheckTable: eval.CheckTable})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cf.NewReport(c).Summary.Matter; got != want {
+			t.Errorf("HoldExpensive=%s: %d things matter, want %d", value, got, want)
+		}
+	}
+}
+
 // TestBadFiles reads what is no configuration: an error in time, with its place.
 func TestBadFiles(t *testing.T) {
 	dir := t.TempDir()

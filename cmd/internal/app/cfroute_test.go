@@ -1,9 +1,13 @@
 package app
 
 import (
+	"strings"
 	"testing"
 
+	"waybill/compat/cf"
 	"waybill/queue"
+	"waybill/rules"
+	"waybill/rules/eval"
 	"waybill/transport/envelope"
 	"waybill/transport/sysexits"
 )
@@ -55,5 +59,21 @@ func TestDeliveryModeOfSMTP(t *testing.T) {
 		if got := conf.delivery(); got != want {
 			t.Errorf("%q: %v, want %v", mode, got, want)
 		}
+	}
+}
+
+// TestExplainedFilesHaveTheHostTable: rules diff and explain ask $[ $] of a sendmail.cf as delivery does.
+func TestExplainedFilesHaveTheHostTable(t *testing.T) {
+	text := "V10/Berkeley\nO OperatorChars=.:%@!^/[]+\nMlocal, P=/bin/true, F=lsA, A=true\nMprog, P=/bin/sh, A=sh -c $u\nS3\nS0\nR$+\t$: $[ localhost $: none $]\nRnone\t$#error $@ 5.1.2 $: 550 there is no such table\nR$+\t$#local $: bob\n"
+	conf, err := cf.Read(strings.NewReader(text), "x.cf", cf.Options{Host: oracleHost, CheckTable: eval.CheckTable, Mode: "m"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	router, err := rules.FromProgram(conf.Prog, rules.Options{Resolver: nothingResolves{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := router.Route(t.Context(), rules.Query{Recipient: "bob"}, nil); err != nil || d.Refusal != nil || d.Mailer != "local" {
+		t.Errorf("%+v %v", d, err)
 	}
 }
