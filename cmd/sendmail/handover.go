@@ -284,7 +284,7 @@ func (h *handOver) report(refused []submit.Refusal, all bool) int {
 			}
 		}
 	}
-	if h.site.Sendmail && !h.listed() && refused[0].Exit == sysexits.Usage {
+	if h.site.Sendmail && !h.listed() && refused[0].Text == invalidRoute {
 		exit = sysexits.Usage // what was seen first stands
 	}
 	// Who waits for the delivery, or for none, is told here also when others were accepted.
