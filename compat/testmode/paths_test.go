@@ -27,8 +27,8 @@ func TestPathsOverConfigurations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			asked := benchLines(60, 3)
-			for _, c := range randomCommands(string(text), rand.New(rand.NewPCG(7, 0)), 90) {
+			asked := benchLines(25, 3)
+			for _, c := range randomCommands(string(text), rand.New(rand.NewPCG(7, 0)), 40) {
 				if !strings.HasPrefix(c, "/") {
 					asked = append(asked, c)
 				}
