@@ -110,8 +110,8 @@ type Expansion struct {
 	Status *transport.Status
 	// Told are the lines with which sendmail -v tells of Members; nil: the queue finds words of its own.
 	Told []string
-	// Odd says that the list behind Members is not well formed.
-	Odd bool
+	// Odd are complaints about the list behind Members, which is not well formed; an empty one has no words.
+	Odd []string
 	// Loop says that Status is the end of a loop: where a message has other recipients, nobody is missing.
 	Loop bool
 }

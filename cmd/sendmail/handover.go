@@ -224,10 +224,10 @@ func (h *handOver) noSpool(err error) error {
 	return fmt.Errorf("there is no directory %s: root makes it by starting the daemon, or by sending a message", dir)
 }
 
-// nobodys reports whether a refusal is one before which sendmail names no address: that of rules that make no sense, and
-// of FEATURE(redirect).
+// nobodys reports whether a refusal is one before which sendmail names no address: that of rules that make no sense, of
+// FEATURE(redirect), and of lists that lead round.
 func nobodys(text string) bool {
-	return strings.HasPrefix(text, "buildaddr: ") || strings.HasPrefix(text, "User has moved; ")
+	return strings.HasPrefix(text, "buildaddr: ") || strings.HasPrefix(text, "User has moved; ") || strings.HasPrefix(text, "aliasing/forwarding loop broken")
 }
 
 // wording is sendmail's spelling of a reason, where scripts look for it.

@@ -140,7 +140,7 @@ type Result struct {
 	Source   string // where the members come from: "alias list", a path; for people
 	Status   *transport.Status
 	Told     []string // with Members, and Config.Sendmail: how sendmail -v tells of them
-	Odd      bool     // with Members: the list is not well formed, and what was understood of it is used
+	Odd      []string // with Members: what is not well formed in the list, of which is used what was understood; an empty one has no words
 	Loop     bool     // with Status: it leads back to where it came from; nobody is missing where others are left
 }
 

@@ -35,7 +35,7 @@ type including struct {
 	selfStage string        //
 	user      *passwd.Entry // whose rights files are read, written and programs run with; nil: the administrator's list
 	told      *[]string     // what sendmail -v would tell; nil: nobody asks
-	odd       *bool         // set by a list that is not well formed
+	odd       *[]string     // hears of what is not well formed
 	barred    string        // why no programs and files may be used; empty: they may
 }
 
@@ -447,7 +447,12 @@ func (in including) readLists(r io.Reader, name string, limit int64, verb string
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", name, number, err)
 		}
-		*in.odd = *in.odd || odd
+		for _, complaint := range odd {
+			if complaint != "" {
+				complaint = fmt.Sprintf("%s: line %d: %s", name, number, complaint)
+			}
+			*in.odd = append(*in.odd, complaint)
+		}
 		for i := range more {
 			more[i].Where = fmt.Sprintf("%s: line %d", name, number)
 		}

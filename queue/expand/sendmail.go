@@ -66,13 +66,17 @@ func (x *Expander) fromDatabase(ctx context.Context, name string, u User) (r Res
 }
 
 // parse reads a list. sendmail complains about one that is not well formed, and uses what it understands.
-func (x *Expander) parse(text string) (items []Item, odd bool, err error) {
+func (x *Expander) parse(text string) (items []Item, odd []string, err error) {
 	if x.conf.Sendmail == nil {
 		items, err = ParseList(text)
-		return items, false, err
+		return items, nil, err
 	}
 	if items, err = parseList(text, true); err != nil {
-		odd = true
+		complaint := ""
+		if _, what, ok := strings.Cut(err.Error(), "unbalanced "); ok && len(what) == len(`"x"`) {
+			complaint = strings.TrimSpace(text) + "... Unbalanced '" + what[1:2] + "'"
+		}
+		odd = append(odd, complaint)
 		items, err = parseList(mended(text), true)
 	}
 	return items, odd, err

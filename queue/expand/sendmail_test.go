@@ -75,12 +75,12 @@ func TestSendmailWays(t *testing.T) {
 		if !strings.EqualFold(got, c.want) {
 			t.Errorf("%+v: got %s, want %s", c.user, got, c.want)
 		}
-		if odd := slices.Contains([]string{"paren", "quote", "open", "lt", "gt"}, c.user.Name); r.Odd != odd {
+		if odd := slices.Contains([]string{"paren", "quote", "open", "lt", "gt"}, c.user.Name); len(r.Odd) > 0 != odd {
 			t.Errorf("%s: a list that is not well formed: %v, want %v", c.user.Name, r.Odd, odd)
 		}
 	}
 	put(t, home+"/.forward", "dave\n<carol\n", 0o644)
-	if r, err := x.Expand(context.Background(), User{Name: "bob", Stage: StageNoAlias}); err != nil || !r.Odd || len(r.Members) != 2 {
+	if r, err := x.Expand(context.Background(), User{Name: "bob", Stage: StageNoAlias}); err != nil || len(r.Odd) != 1 || r.Odd[0] != home+"/.forward: line 2: <carol... Unbalanced '<'" || len(r.Members) != 2 {
 		t.Errorf("a .forward file with a bracket: %+v, %v", r, err)
 	}
 }

@@ -28,7 +28,7 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 		return spool.Reply{}, err
 	}
 	var reply spool.Reply
-	var partly []string
+	var partly, complaints []string
 	exit, deep := 0, 0 // of recipients that are wrong themselves, and of those behind an alias
 	some := *e
 	queue.Local(&some)
@@ -53,8 +53,10 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 		} else {
 			some.Recipients = append(some.Recipients, r)
 		}
-		if w.odd {
-			deep = sysexits.Usage
+		for _, complaint := range w.odd {
+			if deep = sysexits.Usage; complaint != "" {
+				complaints = append(complaints, complaint)
+			}
 		}
 		switch {
 		case len(w.failed) == 0:
@@ -81,7 +83,7 @@ func (s *site) submitLooking(ctx context.Context, e *envelope.Envelope, body io.
 	} else {
 		refused := reply.Refused
 		reply, err = s.queue.Take(ctx, &some, body, verbose, nil)
-		reply.Refused, reply.Partly, reply.Joined = refused, partly, joined
+		reply.Refused, reply.Partly, reply.Joined = refused, append(complaints, partly...), joined
 	}
 	if err != nil {
 		return reply, err
@@ -136,7 +138,7 @@ func (s *site) takeMeanwhile(ctx context.Context, e *envelope.Envelope, body io.
 	fine := func() error {
 		<-looked
 		for i := range all {
-			if w := &all[i]; len(w.failed)+len(w.loops) > 0 || w.odd {
+			if w := &all[i]; len(w.failed)+len(w.loops)+len(w.odd) > 0 {
 				return errAmiss
 			}
 		}
@@ -159,8 +161,8 @@ type outlook struct {
 	s      *site
 	local  localNames
 	sender envelope.Address
-	deep   bool // the recipient stands for others; the queue looks at the first step by itself
-	odd    bool // a list on the way is not well formed: sendmail's exit status tells it
+	deep   bool     // the recipient stands for others; the queue looks at the first step by itself
+	odd    []string // what is not well formed in lists on the way, which sendmail says, and its exit status
 	good   int
 	loops  []transport.Status // it leads back to itself, and so to nobody
 	failed []transport.Status
@@ -223,7 +225,7 @@ func (o *outlook) members(ctx context.Context, from queue.LocalUser, e queue.Exp
 		o.good++
 		return
 	}
-	o.deep, o.odd = true, o.odd || e.Odd
+	o.deep, o.odd = true, append(o.odd, e.Odd...)
 	next := queue.LocalUser{Depth: from.Depth + 1, Trail: append(slices.Clone(from.Trail), from.Name)}
 	for _, m := range e.Members {
 		next.Stage = m.Stage
