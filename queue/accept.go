@@ -33,6 +33,8 @@ type Receipt struct {
 	// of the envelope. A Failed one has been told to the sender already.
 	Statuses []transport.Status
 	Untold   bool // of those who failed: the sender was not told, as the envelope asked for
+	// Begin, with Options.Later, begins the first attempt; nil: none is to begin now.
+	Begin func()
 }
 
 // Options are the caller's wishes for one message.
@@ -58,6 +60,9 @@ type Options struct {
 	Vouch func() error
 	// Hold is asked when the message is safe: true keeps it until an operator releases it. nil: no.
 	Hold func() bool
+	// Later leaves it to the caller to begin an attempt that goes on behind his back: Receipt.Begin is to be called in any
+	// case, and soon, because the message has its place among those that are tried already.
+	Later bool
 	// HeldFor tells why, for listings. nil: nobody says.
 	HeldFor func() string
 
@@ -118,7 +123,7 @@ func (q *Queue) accept(ctx context.Context, e *envelope.Envelope, body io.Reader
 	if opt.Hold != nil && opt.Hold() {
 		return receipt, errors.Join(hold(m, opt), m.Close())
 	}
-	receipt.Statuses, receipt.Untold = q.first(ctx, m, opt)
+	q.first(ctx, m, opt, &receipt)
 	return receipt, nil
 }
 
@@ -365,7 +370,7 @@ func masked(s, bad string) string {
 }
 
 // first begins or plans the first attempt of a message that was just accepted. For envelope.WhenNow it happens here.
-func (q *Queue) first(ctx context.Context, m *spool.Message, opt Options) (statuses []transport.Status, untold bool) {
+func (q *Queue) first(ctx context.Context, m *spool.Message, opt Options, receipt *Receipt) {
 	how := how{first: true, verbose: opt.Verbose}
 	id := schedID(m.ID)
 	switch {
@@ -373,7 +378,7 @@ func (q *Queue) first(ctx context.Context, m *spool.Message, opt Options) (statu
 		m.Close()
 	case m.Envelope.When == envelope.WhenQueue || m.Envelope.When == envelope.WhenDefer:
 		if w := q.wiring.Load(); w != nil && w.Spoken {
-			statuses, untold = q.grow(ctx, m, opt.Verbose)
+			receipt.Statuses, receipt.Untold = q.grow(ctx, m, opt.Verbose)
 		}
 		done := m.Done()
 		m.Close()
@@ -384,13 +389,18 @@ func (q *Queue) first(ctx context.Context, m *spool.Message, opt Options) (statu
 	case m.Envelope.When == envelope.WhenNow:
 		how.keep, how.waited = true, true
 		q.attempt(ctx, m, &how)
-		return how.statuses, how.untold
+		receipt.Statuses, receipt.Untold = how.statuses, how.untold
 	default:
-		if !q.start(id, func(ctx context.Context) { q.attempt(ctx, m, &how) }) {
+		begin := q.start(id, func(ctx context.Context) { q.attempt(ctx, m, &how) })
+		switch {
+		case begin == nil:
 			// As much runs as may: the message takes its place in the order.
 			m.Close()
 			q.plan(id, time.Now(), m.Envelope.Priority)
+		case opt.Later:
+			receipt.Begin = begin
+		default:
+			begin()
 		}
 	}
-	return statuses, untold
 }

@@ -253,7 +253,7 @@ func (q *Queue) passOn(ctx context.Context, e *envelope.Envelope, header *envelo
 	if opt.Hold != nil && opt.Hold() {
 		return receipt, errors.Join(hold(m, opt), m.Close()), true
 	}
-	q.first(ctx, m, opt)
+	q.first(ctx, m, opt, &receipt)
 	return receipt, nil, true
 }
 

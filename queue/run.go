@@ -50,32 +50,35 @@ func (q *Queue) hasten(id sched.ID) bool {
 	return there
 }
 
-// start runs f, an attempt at the message, beside its caller, if there is room and the queue is not closing.
-func (q *Queue) start(id sched.ID, f func(ctx context.Context)) bool {
+// start takes a place for f, an attempt at the message, if there is room and the queue is not closing: what it returns,
+// if not nil, runs f beside its caller, and must be called.
+func (q *Queue) start(id sched.ID, f func(ctx context.Context)) (begin func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.startLocked(id, f)
 }
 
-func (q *Queue) startLocked(id sched.ID, f func(ctx context.Context)) bool {
+func (q *Queue) startLocked(id sched.ID, f func(ctx context.Context)) (begin func()) {
 	select {
 	case <-q.stopped:
-		return false
+		return nil
 	default:
 	}
 	if q.full() || q.running[id] {
-		return false
+		return nil
 	}
 	q.running[id] = true
 	q.quick++
-	q.spawn(func() {
-		place := &place{q: q}
-		timer := time.AfterFunc(newcomerAfter, place.slow)
-		f(q.ctx)
-		timer.Stop()
-		place.free(id)
-	})
-	return true
+	q.work.Add(1)
+	return func() {
+		q.spawn(func() {
+			place := &place{q: q}
+			timer := time.AfterFunc(newcomerAfter, place.slow)
+			f(q.ctx)
+			timer.Stop()
+			place.free(id)
+		})
+	}
 }
 
 // full reports whether as many attempts run as may. Those for unknown destinations have places of their own.
@@ -220,7 +223,9 @@ func (q *Queue) startDue() time.Duration {
 		how := how{}
 		how.asked, how.forced = q.forced[id]
 		delete(q.forced, id)
-		if !q.startLocked(id, func(ctx context.Context) { q.again(ctx, id, &how) }) {
+		if begin := q.startLocked(id, func(ctx context.Context) { q.again(ctx, id, &how) }); begin != nil {
+			begin()
+		} else {
 			// It runs at this moment, and may have planned its next attempt already: that one must not be lost.
 			if how.forced {
 				q.forced[id] = how.asked

@@ -148,7 +148,7 @@ func (q *Queue) Take(ctx context.Context, e *envelope.Envelope, body io.Reader, 
 
 // take accepts a message and completes what its front end is told.
 func (q *Queue) take(ctx context.Context, good *envelope.Envelope, body io.Reader, opt Options, reply spool.Reply) (spool.Reply, error) {
-	opt.Known = good.ID != ""
+	opt.Known, opt.Later = good.ID != "", true
 	receipt, err := q.Accept(ctx, good, body, opt)
 	var refused *RefusedError
 	if errors.As(err, &refused) {
@@ -157,7 +157,7 @@ func (q *Queue) take(ctx context.Context, good *envelope.Envelope, body io.Reade
 	if err != nil {
 		return reply, err
 	}
-	reply.ID = receipt.ID
+	reply.ID, reply.Begin = receipt.ID, receipt.Begin
 	worst := -1 // local mailers come first, and the first that fails decides
 	for i, s := range receipt.Statuses {
 		if q.cfg.BareOwners && s.Code() == "5.4.7" {

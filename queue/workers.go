@@ -6,9 +6,8 @@ import "time"
 // size: growing it anew for each message costs more than most of what an attempt does.
 const idleWorker = time.Second
 
-// spawn runs f beside its caller, counted in q.work.
+// spawn runs f beside its caller. It is counted in q.work already.
 func (q *Queue) spawn(f func()) {
-	q.work.Add(1)
 	select {
 	case q.tasks <- f:
 	default:

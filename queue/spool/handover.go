@@ -40,6 +40,9 @@ type Reply struct {
 	Told []string
 	// Tail is what the daemon says of the delivery behind everything else, to a front end that watches.
 	Tail []string
+	// Begin, if not nil, is for the server to call when the front end has its answer and is gone: what is to happen behind
+	// the caller's back. It does not travel.
+	Begin func()
 }
 
 // Refusal is one recipient that was not accepted.
@@ -61,7 +64,8 @@ func (e *RefusedError) Error() string { return e.Text }
 // HandOver gives a message to the daemon behind socket and waits for its answer, after which the message is safe or
 // was refused. body is read to its end; lines end in LF. verbose, if not nil, gets what the daemon tells about the
 // delivery as it goes. Errors: ErrNoDaemon before anything was read of body; ErrBroken when the daemon went away
-// before its answer; a *RefusedError; else body's own.
+// before its answer; a *RefusedError; else body's own. After a success the connection stays until the program ends: that
+// is when the daemon begins to deliver what is to be delivered behind the caller's back.
 func HandOver(ctx context.Context, socket string, e *envelope.Envelope, body io.Reader, verbose func(string)) (Reply, error) {
 	env, err := AppendEnvelope(nil, e)
 	if err != nil {
@@ -71,12 +75,15 @@ func HandOver(ctx context.Context, socket string, e *envelope.Envelope, body io.
 	if err != nil {
 		return Reply{}, err
 	}
-	defer stop()
-	readErr := send(conn, env, body, verbose != nil)
-	if readErr != nil {
-		return Reply{}, readErr
+	err = send(conn, env, body, verbose != nil)
+	var reply Reply
+	if err == nil {
+		reply, err = readReply(bufio.NewReaderSize(conn, 4096), len(e.Recipients), verbose)
 	}
-	return readReply(bufio.NewReaderSize(conn, 4096), len(e.Recipients), verbose)
+	if err != nil {
+		stop()
+	}
+	return reply, err
 }
 
 // dial connects; stop closes, and the end of ctx does it earlier.

@@ -274,3 +274,32 @@ func TestDropLeavesNothingOnError(t *testing.T) {
 		}
 	}
 }
+
+// What is to happen behind the caller's back begins when the front end is gone, or stays too long, also if it has not
+// heard the answer.
+func TestBegin(t *testing.T) {
+	for _, stays := range []bool{true, false} {
+		begun := make(chan struct{})
+		k := &taker{reply: Reply{ID: "kAK31Xxp018717", Begin: func() { close(begun) }}}
+		socket := daemon(t, k)
+		if stays {
+			if _, err := HandOver(context.Background(), socket, sample(), strings.NewReader("x\n"), nil); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			env, err := AppendEnvelope(nil, sample())
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn, stop, err := dial(context.Background(), socket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := send(conn, env, strings.NewReader("x\n"), false); err != nil {
+				t.Fatal(err)
+			}
+			stop()
+		}
+		<-begun // closed twice, it would panic
+	}
+}

@@ -215,6 +215,12 @@ func (s *server) submit(ctx context.Context, out *answers, in *bufio.Reader, pee
 		say = func(line string) { out.line("verbose", line) }
 	}
 	reply, err := s.h.Submit(ctx, peer, e, body, say)
+	if reply.Begin != nil {
+		defer func() {
+			out.awaitEnd(in)
+			reply.Begin()
+		}()
+	}
 	if err != nil {
 		s.refuse(out, peer, err)
 		return
@@ -293,6 +299,16 @@ func (a *answers) raw(s string) error {
 		_, a.err = io.WriteString(a.conn, s)
 	}
 	return a.err
+}
+
+// leave is how long a front end may take to end before the delivery of its message begins.
+const leave = 20 * time.Millisecond
+
+// awaitEnd waits until the front end is gone. Its caller waits for it, and nobody for the delivery, which would take the
+// processor away from its last steps.
+func (a *answers) awaitEnd(in *bufio.Reader) {
+	a.conn.SetReadDeadline(time.Now().Add(leave))
+	in.ReadByte()
 }
 
 func (a *answers) fail(err error) { a.line("error", fmt.Sprintf("%d %v", sysexits.Protocol, err)) }
