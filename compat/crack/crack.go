@@ -81,12 +81,15 @@ scan:
 			j := comment(t, i)
 			text := closed(t[i:j])
 			i = j - 1
-			if !seen && !angle && !done {
+			if !seen && angle && !done { // before the address, it stands before it
+				before = strings.TrimSuffix(before, " ") + " " + text + " "
+			} else if !seen && !angle && !done {
 				lead.WriteString(text + " ")
 			} else {
 				comments.WriteString(" " + text)
 			}
 		case c == ' ' || c == '\t':
+			seen = seen || angle && !done // the address has begun with it
 		case c == '"':
 			j := quoted(t, i)
 			empty := t[i:j] == `""` || t[i:j] == `"`
@@ -118,7 +121,7 @@ scan:
 				tail = comments.String() + tail
 				comments.Reset()
 				if !seen {
-					return Cracked{before: before, after: tail, address: false}
+					return Cracked{before: strings.TrimRight(before, " "), after: tail, address: false}
 				}
 				return Cracked{before: before, after: tail, address: true}
 			}
@@ -132,9 +135,10 @@ scan:
 		case c == '[':
 			bracket++
 			seen = true
-		case c == ']' && bracket > 0:
+		case c == ']':
 			bracket--
-		case c == ':' && bracket == 0 && !colon && !k.colonOK:
+			seen = true
+		case c == ':' && bracket <= 0 && !colon && !k.colonOK:
 			if strings.HasPrefix(t[i:], "::") {
 				i++
 				seen = true
@@ -288,9 +292,9 @@ func hasColon(t string) bool {
 		case '[':
 			bracket++
 		case ']':
-			bracket = max(0, bracket-1)
+			bracket--
 		case ':':
-			if bracket == 0 {
+			if bracket <= 0 {
 				return !strings.HasPrefix(t[i:], "::") && !strings.HasPrefix(t[i:], ":.")
 			}
 		}

@@ -41,6 +41,13 @@ func TestCrack(t *testing.T) {
 		`(z)""(a)x`:                   "(z) (a) $g",
 		`""""(c)x`:                    "(c) $g",
 		"a<b>c:.d":                    "a<$g>c::.d",
+		"x <(in)@(side)>":             "x < (in) $g (side)>",
+		"<(c)a@b>":                    "< (c) $g>",
+		"<(c)>":                       "< (c)>",
+		"x<(a) (b) x>":                "x< (a) $g (b)>",
+		"x<(a)(b)x>":                  "x< (a) (b) $g>",
+		"a]@[b:c]":                    `"a]@[b":$g`,
+		"]:x":                         `"]":$g`,
 		"a<b>c::d":                    "a<$g>c:::d",
 	} {
 		if got := Crack(in, Options{MustQuote: DefaultMustQuote}).Template(); got != want {

@@ -16,8 +16,12 @@ func (s *session) lookup(arg string) {
 		fmt.Fprint(s.out, "Usage: /map mapname key\n")
 		return
 	}
-	name, key, ok := strings.Cut(arg, " ")
-	if !ok || strings.TrimSpace(key) == "" {
+	arg = strings.TrimLeft(arg, " \t")
+	name, key := arg, ""
+	if i := strings.IndexAny(arg, " \t"); i >= 0 {
+		name, key = arg[:i], strings.TrimRight(arg[i+1:], " \t")
+	}
+	if strings.TrimSpace(key) == "" {
 		fmt.Fprint(s.out, "No key specified\n")
 		return
 	}

@@ -22,3 +22,16 @@ func TestProgramsComplain(t *testing.T) {
 		t.Errorf("%s", out.String())
 	}
 }
+
+// TestTabsBetweenWords: commands and their arguments are divided by tabs as well as by blanks.
+func TestTabsBetweenWords(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cf")
+	if err := os.WriteFile(path, []byte("V10/Berkeley\nMlocal, P=/bin/false, A=x\nMprog, P=/bin/false, A=x\nKd dequote\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	Main([]string{"-bt", "-C", path}, strings.NewReader("/map\td \"k\"\n/map  d\t\"k\"\n/map d\t k \n"), &out, Config{Trust: true, Host: host, Resolver: nothing{}})
+	if got := out.String(); strings.Count(got, "map_lookup: d (\"k\") returns k (0)\n") != 2 || !strings.Contains(got, "map_lookup: d ( k) no match (0)\n") {
+		t.Errorf("%s", got)
+	}
+}

@@ -406,8 +406,10 @@ func escape(eol string) string {
 
 // slash runs a command that begins with a slash; words are matched without regard to case.
 func (s *session) slash(line string) bool {
-	word, arg, _ := strings.Cut(line[1:], " ")
-	arg = strings.TrimLeft(arg, " \t")
+	word, arg := line[1:], ""
+	if i := strings.IndexAny(word, " \t"); i >= 0 {
+		word, arg = word[:i], strings.TrimLeft(word[i:], " \t")
+	}
 	usage := func(text string) { fmt.Fprintf(s.out, "Usage: %s\n", text) }
 	switch strings.ToLower(word) {
 	case "":
