@@ -26,7 +26,7 @@ over usr/share "$peers/sendmail/usr/share:/usr/share"
 over var/spool /var/spool
 ip link set lo up
 hostname mail.example.org
-printf '127.0.0.1 localhost\n192.0.2.10 mail.example.org mail\n' >/etc/hosts
+printf '127.0.0.1 localhost\n192.0.2.10 mail.example.org mail\n192.0.2.20 example.com\n' >/etc/hosts # in the place of DNS
 printf 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n' >/etc/resolv.conf
 for u in smmta:991 smmsp:992; do # as Debian's package makes them
 	grep -q "^${u%:*}:" /etc/passwd || echo "${u%:*}:x:${u#*:}:${u#*:}::/var/spool:/usr/sbin/nologin" >>/etc/passwd
