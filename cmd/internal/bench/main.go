@@ -141,7 +141,7 @@ func submission(ctx context.Context, bin, dir string, runs int, peers []contesta
 		for _, recipients := range []int{1, 10, 100} {
 			n := runs
 			if recipients > 1 || !daemon {
-				n = max(5, runs/4)
+				n = max(min(runs, 20), runs/4)
 			}
 			if err := submissions(ctx, bin, dir, empty, n, recipients, daemon, peers); err != nil {
 				return err
