@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"syscall"
@@ -19,13 +20,7 @@ import (
 // diskFull refuses a message when the spool has less room than MinFreeBlocks. Where there is a DeadLetterDrop the message
 // is kept there, and its sender is told no failure, as with sendmail; but what is kept is the whole message.
 func (c *cfSite) diskFull(dir string, e *envelope.Envelope, body io.Reader) error {
-	v, ok := c.conf.Option("MinFreeBlocks", "")
-	least, err := strconv.ParseInt(v, 10, 64)
-	if !ok || err != nil || least <= 0 {
-		return nil
-	}
-	var fs unix.Statfs_t
-	if unix.Statfs(dir, &fs) != nil || int64(fs.Bavail) >= least {
+	if c.roomy(dir, 0) {
 		return nil
 	}
 	full := &spool.RefusedError{Exit: sysexits.TempFail, Text: "Insufficient disk space; try again later"}
@@ -45,6 +40,22 @@ func (c *cfSite) diskFull(dir string, e *envelope.Envelope, body io.Reader) erro
 	}
 	full.Exit, full.Text = sysexits.OK, full.Text+"\nSaved message in "+file
 	return full
+}
+
+// roomy reports whether a message of size octets (0: nobody said) leaves MinFreeBlocks of the spool's file system free. What
+// cannot be found out is taken for room.
+func (c *cfSite) roomy(dir string, size int64) bool {
+	v, _ := c.conf.Option("MinFreeBlocks", "")
+	least, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || least < 0 {
+		least = 0
+	}
+	var fs unix.Statfs_t
+	if least == 0 && size <= 0 || unix.Statfs(dir, &fs) != nil || fs.Bsize <= 0 {
+		return true
+	}
+	free := int64(min(fs.Bavail, math.MaxInt64))
+	return free >= least && (size <= 0 || free-least > size/fs.Bsize)
 }
 
 // keepLost puts a notice that nobody can get into DeadLetterDrop, where there is one.

@@ -149,6 +149,11 @@ func (s cfSession) Mail(ctx context.Context, from smtpserver.MailFrom) *smtp.Rep
 	s.failed(exitOfPolicy(r))
 	s.talk.shown, s.talk.texts = map[string]string{}, map[string]string{}
 	s.named, s.talk.here = nil, 0
+	if s.env != nil && !s.site.cf.roomy(s.site.settings.Spool, s.size) {
+		s.site.cf.log.Warn("low on space: a message is not taken now", "spool", s.site.settings.Spool, "from", string(from.Addr), "size", s.size)
+		s.env = nil
+		return smtp.NewReply(452, "4.4.5", "Insufficient disk space; try again later") // RFC 1870 6.1 (2)
+	}
 	if s.env != nil && s.site.cf.when != envelope.WhenDefault {
 		s.env.When = s.site.cf.when
 	} else if s.env != nil && s.env.When == envelope.WhenDefault {
