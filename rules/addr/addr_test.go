@@ -121,7 +121,7 @@ func TestSplitList(t *testing.T) {
 func TestSplitTyped(t *testing.T) {
 	s := New(StockOperators)
 	for in, want := range map[string]string{"a\xffb": "a|\xffb", "a\xffbc": "a|\xffb|c", "a \xff b": "a|\xff |b", "\xff": "\xff", "a\xff,b": "a|\xff", "a.\xff.b": "a|.|\xff.|b",
-		"<@a,b:c@d>": "<|@|a|,|b|:|c|@|d|>"} {
+		"a+\xff\xffn1": "a|+|\xff\xff|n1", "x\xff\xff\xffy": "x|\xff\xff|\xffy", "<@a,b:c@d>": "<|@|a|,|b|:|c|@|d|>"} {
 		toks, _, _, _ := s.SplitTyped(in, ',', false)
 		var parts []string
 		for _, tok := range toks {

@@ -177,10 +177,9 @@ scan:
 		case how&typed != 0 && how&strip == 0 && b == 0xff && !quoted:
 			// The real engine takes 0xFF for "no character": it breaks a word, and makes a token with what follows.
 			c.end(i)
-			for i+1 < len(text) && (text[i+1] == 0xff || text[i+1] == '>' && angle == 0) {
-				if i++; text[i] == '>' {
-					issues = append(issues, Issue{UnbalancedGreater, i})
-				}
+			for i+1 < len(text) && text[i+1] == '>' && angle == 0 {
+				i++
+				issues = append(issues, Issue{UnbalancedGreater, i})
 			}
 			c.glued = "\xff"
 			if i+1 < len(text) && !(delim != 0 && text[i+1] == delim) {
