@@ -99,6 +99,11 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%.20q, %d octets: got %d, want %d (tokens %v)", c.in, len(c.in), got, c.want, toks != nil)
 		}
 	}
+	for _, end := range []string{"(x) b", `"x" b`} { // which is not looked at to its own end
+		if _, issues := s.SplitStripped(strings.Repeat("a", 257) + end); len(issues) != 1 || issues[0].Wrong != TokenTooLong {
+			t.Errorf("257 letters and %s: %v", end, issues)
+		}
+	}
 	long := strings.Repeat("a", 120) + ">" + strings.Repeat("b", 120)
 	_, issues := s.Split(long)
 	if got := issues[0].Message(long); got != strings.Repeat("a", 100)+"..."+strings.Repeat("b", 100)+"... Unbalanced '>'" {

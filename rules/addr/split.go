@@ -261,6 +261,9 @@ scan:
 		}
 	}
 	i = min(i, len(text))
+	if c.wrong != 0 { // nobody saw what would have been open at the end
+		return nil, i, append(issues, Issue{c.wrong, i})
+	}
 	if quoted {
 		if issues = append(issues, Issue{UnbalancedQuote, i}); how&rule == 0 {
 			c.glued += text[min(c.start, i):i] + `"`
